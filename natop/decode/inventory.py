@@ -1,0 +1,109 @@
+"""The Docker Engine's fields to an Inventory. Fields of another type than expected count as absent."""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+
+from natop.model import Attachment, Container, Engine, EngineReading, Inventory, Network, PublishedPort
+from natop.text import clean
+
+Fields = Mapping[str, object]
+
+_PROJECT = "com.docker.compose.project"
+_SERVICE = "com.docker.compose.service"
+
+
+def decode_inventory(reading: EngineReading) -> Inventory:
+    """Containers by name, networks by name."""
+    networks = tuple(sorted((_network(fields) for fields in reading.networks), key=lambda n: (n.name, n.id)))
+    drivers = {network.name: network.driver for network in networks}
+    containers = [_container(fields, drivers) for fields in reading.containers]
+    return Inventory(_engine(reading), tuple(sorted(containers, key=lambda c: (c.name, c.id))), networks)
+
+
+def _engine(reading: EngineReading) -> Engine:
+    security = reading.info.get("SecurityOptions")
+    rootless = None
+    if isinstance(security, list):
+        rootless = any(isinstance(option, str) and "rootless" in option for option in security)
+    return Engine(
+        version=_text(reading.version, "Version") or "?",
+        api_version=_text(reading.version, "ApiVersion") or "?",
+        rootless=rootless,
+        firewall_backend=_text(_fields(reading.info, "FirewallBackend"), "Driver"),
+    )
+
+
+def _network(fields: Fields) -> Network:
+    subnets = (_text(config, "Subnet") for config in _list(_fields(fields, "IPAM"), "Config"))
+    return Network(
+        id=_text(fields, "Id") or "",
+        name=_text(fields, "Name") or "",
+        driver=_text(fields, "Driver") or "",
+        subnets=tuple(subnet for subnet in subnets if subnet),
+        internal=fields.get("Internal") is True,
+    )
+
+
+def _container(fields: Fields, drivers: Mapping[str, str]) -> Container:
+    """From the engine's inspection of one container."""
+    state, config, settings = (_fields(fields, key) for key in ("State", "Config", "NetworkSettings"))
+    labels = _fields(config, "Labels")
+    pid = state.get("Pid")
+    identity = _text(fields, "Id") or ""
+    return Container(
+        id=identity,
+        name=(_text(fields, "Name") or identity[:12]).removeprefix("/"),
+        image=_text(config, "Image") or "",
+        state=_text(state, "Status") or "",
+        project=_text(labels, _PROJECT),
+        service=_text(labels, _SERVICE),
+        network_mode=_text(_fields(fields, "HostConfig"), "NetworkMode") or "",
+        pid=pid if isinstance(pid, int) and pid > 0 else None,
+        started_at=_text(state, "StartedAt"),
+        networks=tuple(_attachments(_fields(settings, "Networks"), drivers)),
+        published=tuple(_published(_fields(settings, "Ports"))),
+    )
+
+
+def _attachments(networks: Fields, drivers: Mapping[str, str]) -> Iterable[Attachment]:
+    for name in sorted(networks):
+        fields = _fields(networks, name)
+        yield Attachment(
+            network=clean(name),
+            driver=drivers.get(clean(name)),
+            ipv4=_address(fields, "IPAddress"),
+            ipv6=_address(fields, "GlobalIPv6Address"),
+            gateway=_address(fields, "Gateway"),
+        )
+
+
+def _published(ports: Fields) -> Iterable[PublishedPort]:
+    """From NetworkSettings.Ports: {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "443/tcp": null}."""
+    for target in sorted(ports):
+        port, _, proto = target.partition("/")
+        for binding in _list(ports, target):
+            host_port = _text(binding, "HostPort") or ""
+            if port.isdecimal() and host_port.isdecimal():
+                yield PublishedPort(clean(proto), _text(binding, "HostIp") or "", int(host_port), int(port))
+
+
+def _fields(fields: Fields, key: str) -> Fields:
+    value = fields.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(fields: Fields, key: str) -> list[Fields]:
+    value = fields.get(key)
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
+
+
+def _text(fields: Fields, key: str) -> str | None:
+    value = fields.get(key)
+    return clean(value) if isinstance(value, str) and value else None
+
+
+def _address(fields: Fields, key: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(_text(fields, key) or ""))
+    except ValueError:
+        return None

@@ -1,0 +1,438 @@
+"""The vocabulary: every type that crosses a border between natop's parts.
+
+All are immutable. What could not be read is None, never 0; in a column of numbers, where None has no
+place, it is `UNKNOWN32` or `UNKNOWN64`.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from natop.uapi import AF_INET, TCP_STATES, IpProto
+
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+Rows = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
+
+UNKNOWN32 = 0xFFFF_FFFF
+UNKNOWN64 = 0xFFFF_FFFF_FFFF_FFFF
+NO_STATE = 0xFF
+"""In the state column: the protocol has no conntrack state, or the kernel did not tell (offloaded)."""
+V4_MAPPED = 0xFFFF_0000_0000
+"""The low 64 bits of ::ffff:0:0, under which IPv4 addresses are kept."""
+
+
+def _freeze(array: np.ndarray) -> None:
+    array.setflags(write=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """A column of IP addresses of 128 bits, IPv4 as ::ffff:a.b.c.d."""
+
+    hi: U64
+    lo: U64
+
+    def __len__(self) -> int:
+        return len(self.lo)
+
+    def take(self, rows: Rows) -> Self:
+        return type(self)(self.hi[rows], self.lo[rows])
+
+    def value(self, row: int) -> int:
+        return int(self.hi[row]) << 64 | int(self.lo[row])
+
+    def text(self, row: int) -> str:
+        return address_text(self.value(row))
+
+
+def address_value(text: str) -> int:
+    """An address as the 128-bit number that `Addresses` holds. Raises ValueError."""
+    address = ipaddress.ip_address(text)
+    return int(address) | V4_MAPPED if address.version == 4 else int(address)
+
+
+def address_text(value: int) -> str:
+    """The usual spelling of a 128-bit address number."""
+    if value >> 32 == V4_MAPPED >> 32:
+        return f"{value >> 24 & 255}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+    return str(ipaddress.IPv6Address(value))
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTable:
+    """One row per conntrack entry, one array per column, all of the same length and read-only.
+
+    For ICMP the ports hold what tells its flows apart: `*_sport` the id, `*_dport` type << 8 | code.
+    `packets`, `bytes` (both directions together) and `started_ns` (since the epoch) are None where no
+    entry carries them: nf_conntrack_acct or nf_conntrack_timestamp is off.
+    """
+
+    family: U8
+    proto: U8
+    state: U8
+    """Number within the protocol's own states (`uapi.STATEFUL`), or NO_STATE."""
+    status: U32
+    """`uapi.Ips` bits."""
+    timeout_s: U32
+    """Seconds left, or UNKNOWN32 (offloaded flows have none)."""
+    zone: U16
+    mark: U32
+    id: U32
+    """CTA_ID, opaque: equal for one entry's whole life, and only comparable."""
+    orig_src: Addresses
+    orig_dst: Addresses
+    reply_src: Addresses
+    reply_dst: Addresses
+    orig_sport: U16
+    orig_dport: U16
+    reply_sport: U16
+    reply_dport: U16
+    packets: U64 | None = None
+    bytes: U64 | None = None
+    started_ns: U64 | None = None
+
+    def __post_init__(self) -> None:
+        for array in self._arrays():
+            if len(array) != len(self.id):
+                raise ValueError(f"columns of {len(array)} and {len(self.id)} rows in one table")
+            _freeze(array)
+
+    def _arrays(self) -> Iterable[np.ndarray]:
+        for column in fields(self):
+            match getattr(self, column.name):
+                case Addresses(hi, lo):
+                    yield hi
+                    yield lo
+                case np.ndarray() as array:
+                    yield array
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def take(self, rows: Rows) -> Self:
+        """The table of these rows, in their order."""
+
+        def part(column: object) -> object:
+            if isinstance(column, Addresses):
+                return column.take(rows)
+            return column[rows] if isinstance(column, np.ndarray) else None
+
+        return type(self)(*(part(getattr(self, column.name)) for column in fields(self)))  # type: ignore[arg-type]  # each column keeps its type
+
+    def tcp_states(self) -> npt.NDArray[np.intp]:
+        """Count of TCP flows by state number, len(TCP_STATES) long; unknown states are left out."""
+        return np.bincount(self.state[self.proto == IpProto.TCP], minlength=256)[: len(TCP_STATES)]
+
+    def is_ipv4(self, row: int) -> bool:
+        return int(self.family[row]) == AF_INET
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What a dump held that natop does not understand."""
+
+    messages: int = 0
+    attributes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlowDump:
+    """A decoded dump: its flows, what was skipped, and how it ended."""
+
+    flows: FlowTable
+    skipped: Skipped = Skipped()
+    complete: bool = True
+    """False where the kernel's NLMSG_DONE never came: flows are missing."""
+    errno: int = 0
+    """The kernel's refusal (EPERM …), or 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A thing natop could not read. The source fails alone; the rest goes on."""
+
+    source: str
+    reason: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReading:
+    """What the Docker Engine said, cut down to the fields natop needs, under the engine's own names."""
+
+    version: Mapping[str, object]
+    info: Mapping[str, object]
+    containers: tuple[Mapping[str, object], ...]
+    networks: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often natop reads, and what a dump cost it."""
+
+    interval_s: float
+    dump_every_s: float
+    """Longer than the interval where dumps would cost more than their share of a core."""
+    dump_cost_s: float | None = None
+    """CPU seconds of the last dump with all that is computed from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the collectors returned at one tick, untouched.
+
+    `dump` yields blocks of whole netlink messages, each valid until the next one is asked for; it can be
+    iterated once when it comes from the kernel. None means that no dump was due at this tick.
+    """
+
+    taken_at: float
+    """Wall clock, seconds since the epoch."""
+    monotonic_s: float
+    hostname: str
+    netns: str
+    """As /proc/PID/ns/net reads: net:[inode]."""
+    proc: Mapping[str, str] = field(default_factory=dict)
+    """Text of the /proc files read, by path below /proc."""
+    addresses: tuple[str, ...] = ()
+    """The netns's own addresses."""
+    stats: bytes = b""
+    """Replies to CT_GET_STATS and CT_GET_STATS_CPU."""
+    dump: Iterable[bytes | bytearray | memoryview] | None = None
+    engine: EngineReading | None = None
+    pace: Pace | None = None
+    gaps: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The Docker Engine (or a compatible one). None is what the engine does not tell."""
+
+    version: str
+    api_version: str
+    rootless: bool | None = None
+    userland_proxy: bool | None = None
+    firewall_backend: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A container's place on one network."""
+
+    network: str
+    driver: str | None = None
+    ipv4: str | None = None
+    ipv6: str | None = None
+    gateway: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    proto: str
+    host_ip: str
+    host_port: int
+    container_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    id: str
+    """The full 64 digits."""
+    name: str
+    image: str
+    state: str
+    """Docker's word: running, paused, exited, created …"""
+    project: str | None = None
+    """Compose project."""
+    service: str | None = None
+    """Compose service."""
+    network_mode: str = ""
+    pid: int | None = None
+    started_at: str | None = None
+    networks: tuple[Attachment, ...] = ()
+    published: tuple[PublishedPort, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    id: str
+    name: str
+    driver: str
+    subnets: tuple[str, ...] = ()
+    internal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Docker's side of the join."""
+
+    engine: Engine
+    containers: tuple[Container, ...] = ()
+    networks: tuple[Network, ...] = ()
+
+
+COUNTER_NAMES = (
+    "found",
+    "invalid",
+    "insert",
+    "insert_failed",
+    "drop",
+    "early_drop",
+    "error",
+    "search_restart",
+    "clash_resolve",
+    "chaintoolong",
+)
+"""The names of `conntrack -S`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conntrack:
+    """The fill of the table and its cumulative counters, all of one netns, summed over CPUs."""
+
+    count: int | None = None
+    max: int | None = None
+    buckets: int | None = None
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """By COUNTER_NAMES; modulo 2**32; a name is missing where the kernel does not tell it."""
+
+
+class Kind(IntEnum):
+    """The way a flow takes through the host's NAT."""
+
+    PUBLISHED = 0
+    """Came in by a published port: DNAT to a container."""
+    MASQUERADED = 1
+    """Left a container under another source address: SNAT or MASQUERADE."""
+    INTERNAL = 2
+    """Container to container, no NAT."""
+    HAIRPIN = 3
+    """Both DNAT and SNAT on the way to a container, as when one calls its own published port."""
+    ROUTED = 4
+    """To or from a container without NAT, the other end no container."""
+    HOST = 5
+    """One end is an address of the host itself, none is a container's."""
+    FORWARDED = 6
+    """Neither end is the host's or a container's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Whose each flow is: aligned with the rows of a FlowTable."""
+
+    client: npt.NDArray[np.int32]
+    """Index into Inventory.containers, or -1."""
+    server: npt.NDArray[np.int32]
+    """Index into Inventory.containers, or -1."""
+    kind: U8
+
+    def __post_init__(self) -> None:
+        for array in (self.client, self.server, self.kind):
+            if len(array) != len(self.kind):
+                raise ValueError("an attribution's columns differ in length")
+            _freeze(array)
+
+    def take(self, rows: Rows) -> Self:
+        """The attribution of these rows, in their order."""
+        return type(self)(self.client[rows], self.server[rows], self.kind[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCounts:
+    """Numbers about a set of flows, each flow counted once in `total`, `states`, `kinds` and `protocols`."""
+
+    total: int
+    states: Mapping[str, int]
+    """TCP flows by conntrack state; every state is there."""
+    kinds: Mapping[str, int]
+    protocols: Mapping[str, int]
+    """Only protocols that occur."""
+    dnat: int
+    snat: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRates:
+    """Per second, between the last two dumps."""
+
+    new: float
+    gone: float
+    time_wait: float
+    """Growth of the number of flows in TIME_WAIT; negative where it shrinks."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSummary:
+    """The numbers of a set of flows at the last dump, and how they change."""
+
+    counts: FlowCounts
+    rates: FlowRates | None = None
+    """None until there are two dumps to compare."""
+    time_wait_trend: tuple[int, ...] = ()
+    """Flows in TIME_WAIT at the last dumps, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSummary:
+    """One container's flows; None where the table could not be read."""
+
+    container: Container
+    flows: FlowSummary | None = None
+    inbound: int | None = None
+    """Flows whose server the container is."""
+    outbound: int | None = None
+    """Flows whose client the container is."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    hostname: str
+    kernel: str | None
+    netns: str
+    sysctls: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+    """By their last name component, as `nf_conntrack_max`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowReading:
+    """A dump: its flows, whose they are, and when it was taken."""
+
+    flows: FlowTable
+    attribution: Attribution
+    """Its indices are those of the snapshot's own inventory."""
+    taken_at: float
+    monotonic_s: float
+    skipped: Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything known about one host at one instant."""
+
+    taken_at: float
+    monotonic_s: float
+    interval_s: float | None
+    """Since the snapshot before; None on the first."""
+    host: HostFacts
+    inventory: Inventory | None
+    conntrack: Conntrack
+    counter_rates: Mapping[str, float] | None
+    """Per second since the snapshot before, by COUNTER_NAMES."""
+    reading: FlowReading | None
+    """The last dump that succeeded; older than the snapshot where none was due at this tick."""
+    whole: FlowSummary | None
+    """All flows of the table."""
+    containers: tuple[ContainerSummary, ...]
+    """In the order of the inventory."""
+    unowned: FlowSummary | None
+    """The flows of the host itself and those nobody owns."""
+    pace: Pace | None = None
+    gaps: tuple[Gap, ...] = ()
