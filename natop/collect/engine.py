@@ -1,0 +1,214 @@
+"""The Docker Engine's inventory: the fields natop needs, and no others, kept up to date by the engine's events.
+
+Everything is asked on a thread of its own, so that an engine that hangs delays nobody. An inspection's other fields
+(environment, mounts, commands) are dropped where the answer is read.
+"""
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from natop.model import EngineReading, Gap
+
+if TYPE_CHECKING:
+    from docker import APIClient
+    from docker.types.daemon import CancellableStream
+
+Fields = Mapping[str, object]
+
+TIMEOUT_S = 3
+"""The longest that one request may take."""
+RETRY_S = 2.0
+"""Pause before asking an engine again that did not answer or hung up."""
+
+EVENTS = {
+    "type": ["container", "network"],
+    "event": [
+        *("create", "start", "die", "stop", "kill", "pause", "unpause", "rename", "update", "destroy"),
+        *("connect", "disconnect", "remove"),
+    ],
+}
+"""The events that change what natop shows, as the engine's filter for them."""
+
+_ANY = "*"
+_Shape = Mapping[str, object] | None
+_CONTAINER: _Shape = {
+    "Id": None,
+    "Name": None,
+    "State": {"Status": None, "Pid": None, "StartedAt": None},
+    "Config": {
+        "Image": None,
+        "Labels": {"com.docker.compose.project": None, "com.docker.compose.service": None},
+    },
+    "HostConfig": {"NetworkMode": None},
+    "NetworkSettings": {
+        "SandboxKey": None,
+        "Networks": {_ANY: {"IPAddress": None, "GlobalIPv6Address": None, "Gateway": None}},
+        "Ports": None,
+    },
+}
+_NETWORK: _Shape = {"Id": None, "Name": None, "Driver": None, "Internal": None, "IPAM": {"Config": None}}
+_VERSION: _Shape = {"Version": None, "ApiVersion": None}
+_INFO: _Shape = {"SecurityOptions": None, "FirewallBackend": None}
+
+
+def pick(value: object, shape: _Shape) -> object:
+    """The part of `value` that `shape` names: a mapping's keys, `*` for all of them, None for the whole."""
+    if shape is None or not isinstance(value, Mapping):
+        return value
+    if _ANY in shape:
+        return {key: pick(item, shape[_ANY]) for key, item in value.items()}  # type: ignore[arg-type]
+    return {key: pick(value[key], shape[key]) for key in shape if key in value}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which engine: a URL, or a Docker context; without either DOCKER_HOST, else the current context."""
+
+    url: str | None = None
+    context: str | None = None
+
+    def connect(self) -> "APIClient":
+        """A client that has agreed on an API version. Raises one of `errors()`."""
+        import docker
+        from docker.context import ContextAPI
+        from docker.utils import kwargs_from_env
+
+        options = kwargs_from_env()
+        if self.url:
+            options["base_url"] = self.url
+        elif self.context or "base_url" not in options:
+            options = ContextAPI.kwargs_from_context(self.context)
+        return docker.APIClient(**options, version="auto", timeout=TIMEOUT_S)
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What the SDK raises: its own errors, and those of its HTTP client, which leak out of it unwrapped."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    return DockerException, RequestException, OSError, ValueError
+
+
+class EngineWatcher:
+    """Reads one engine on a thread; `latest` is what it knows at any moment."""
+
+    def __init__(self, target: Target, *, follow: bool) -> None:
+        """With `follow` the inventory is kept up to date until `close`; without, it is read once."""
+        self._target, self._follow_events = target, follow
+        self._latest: tuple[EngineReading | None, Gap | None] = (None, None)
+        self._answered = threading.Event()
+        self._closed = threading.Event()
+        self._stream: CancellableStream[dict[str, object]] | None = None
+        self._thread = threading.Thread(target=self._run, name="natop-engine", daemon=True)
+        self._thread.start()
+
+    def latest(self) -> tuple[EngineReading | None, Gap | None]:
+        """The inventory, and what is wrong with it; (None, None) while the engine has not answered yet."""
+        return self._latest
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the first answer, be it an inventory or an error."""
+        return self._answered.wait(timeout_s)
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._stream is not None:
+            with suppress(Exception):  # the stream may be ending by itself
+                self._stream.close()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._read()
+            except errors() as error:
+                self._publish(self._latest[0], _gap(error, self._latest[0]))
+            if not self._follow_events:
+                return
+            self._closed.wait(RETRY_S)
+
+    def _read(self) -> None:
+        """One connection: the inventory and, where asked for, every change to it until the engine hangs up."""
+        client = self._target.connect()
+        try:
+            version, info = client.version(), client.info()
+            # Subscribed before listing, so that no change falls between the two.
+            self._stream = client.events(decode=True, filters=EVENTS) if self._follow_events else None
+            state = _State(client, pick(version, _VERSION), pick(info, _INFO))
+            self._publish(state.reading(), None)
+            for event in self._stream or ():
+                if self._closed.is_set():
+                    return
+                state.apply(event)
+                self._publish(state.reading(), None)
+            if self._follow_events and not self._closed.is_set():
+                raise ConnectionError("the engine closed the connection")
+        finally:
+            client.close()
+
+    def _publish(self, reading: EngineReading | None, gap: Gap | None) -> None:
+        self._latest = (reading, gap)
+        self._answered.set()
+
+
+class _State:
+    """The inventory of one connection, changed by events."""
+
+    def __init__(self, client: "APIClient", version: object, info: object) -> None:
+        self._client, self._version, self._info = client, version, info
+        self._containers: dict[str, Fields] = {}
+        for listed in client.containers(all=True):
+            self._inspect(listed["Id"])
+        self._list_networks()
+
+    def _list_networks(self) -> None:
+        self._networks = tuple(_mapping(pick(network, _NETWORK)) for network in self._client.networks())
+
+    def _inspect(self, identity: str) -> None:
+        """Read one container anew; one that is gone leaves the inventory."""
+        from docker.errors import NotFound
+
+        try:
+            self._containers[identity] = _mapping(pick(self._client.inspect_container(identity), _CONTAINER))
+        except NotFound:
+            self._containers.pop(identity, None)
+
+    def apply(self, event: Fields) -> None:
+        actor = _mapping(event.get("Actor"))
+        if event.get("Type") == "network":
+            self._list_networks()
+            identity = _mapping(actor.get("Attributes")).get("container")
+        else:
+            identity = actor.get("ID")
+        if isinstance(identity, str) and identity:
+            self._inspect(identity)
+
+    def reading(self) -> EngineReading:
+        return EngineReading(
+            _mapping(self._version), _mapping(self._info), tuple(self._containers.values()), self._networks
+        )
+
+
+def _mapping(value: object) -> Fields:
+    return value if isinstance(value, Mapping) else {}
+
+
+_REASONS = (
+    ("Permission denied", "no permission to use the Docker socket", "run: sudo natop, or join the group docker"),
+    ("No such file", "no Docker Engine is listening there", "name one by --docker-host URL, or --no-docker"),
+    ("Connection refused", "no Docker Engine is listening there", "name one by --docker-host URL, or --no-docker"),
+    ("timed out", f"the Docker Engine gave no answer in {TIMEOUT_S} s", "look at it: systemctl status docker"),
+    ("paramiko", "ssh:// needs the SDK's ssh extra", "install it: pip install 'docker[ssh]'"),
+)
+
+
+def _gap(error: Exception, reading: EngineReading | None) -> Gap:
+    """Why the engine could not be read, and what would help; the inventory shown may be an old one."""
+    text = " ".join(str(error).split())
+    reason, remedy = next(
+        ((reason, remedy) for mark, reason, remedy in _REASONS if mark.lower() in text.lower()),
+        (text or type(error).__name__, None),
+    )
+    return Gap("docker", f"{reason}; its containers are shown as last seen" if reading else reason, remedy)

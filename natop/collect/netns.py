@@ -1,0 +1,61 @@
+"""Network namespaces: naming one, and entering it on the calling thread only."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SELF = Path("/proc/thread-self/ns/net")
+_NAMED = Path("/run/netns")
+
+
+class NoSuchNetns(LookupError):
+    """What was named is no network namespace, or it may not be entered."""
+
+
+def find(name: str) -> Path:
+    """The namespace file for a NAME of `ip netns`, a PATH, or a PID. Raises NoSuchNetns."""
+    if "/" in name:
+        path = Path(name)
+    elif name.isdecimal():
+        path = Path(f"/proc/{name}/ns/net")
+    else:
+        path = _NAMED / name
+    try:
+        if not os.path.exists(path):  # Path.exists hides EACCES before Python 3.12
+            raise NoSuchNetns(f"no network namespace {name!r}: {path} does not exist")
+    except OSError as error:
+        raise NoSuchNetns(f"no network namespace {name!r}: {error.strerror}") from error
+    return path
+
+
+@contextmanager
+def entered(namespace: Path | None) -> Iterator[None]:
+    """Within the block the calling thread is in `namespace` (None: stays where it is), after it back.
+
+    Needs CAP_SYS_ADMIN in the user namespace that owns it and in the caller's own (setns(2)); other threads
+    are not moved. Raises NoSuchNetns.
+    """
+    if namespace is None:
+        yield
+        return
+    from pyroute2 import netns
+
+    try:
+        with open(SELF, "rb") as home, open(namespace, "rb") as there:
+            netns.setns(there.fileno())
+            try:
+                yield
+            finally:
+                netns.setns(home.fileno())
+    except OSError as error:
+        raise NoSuchNetns(f"cannot enter the network namespace {namespace}: {error.strerror or error}") from error
+
+
+def identity(namespace: Path | None = None) -> str:
+    """net:[inode], as the kernel names it; empty where /proc may not be read."""
+    try:
+        inode = os.stat(namespace or SELF).st_ino
+    except OSError:
+        return ""
+    return f"net:[{inode}]"

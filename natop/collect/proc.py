@@ -1,0 +1,36 @@
+"""/proc as text, and the host's own name and addresses. Nothing is decoded here."""
+
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+PROC = Path("/proc")
+_MAX_BYTES = 1 << 20
+
+
+def read(names: Iterable[str], root: Path = PROC) -> dict[str, str]:
+    """The text of the files `names` below `root`; those that cannot be read are left out.
+
+    net/ is read as thread-self/net/: /proc/net means the netns of the process's first thread.
+    """
+    found = {}
+    for name in names:
+        path = root / "thread-self" / name if name.startswith("net/") else root / name
+        try:
+            with path.open(encoding="ascii", errors="replace") as file:
+                found[name] = file.read(_MAX_BYTES)
+        except OSError:
+            continue
+    return found
+
+
+def hostname() -> str:
+    return platform.node()
+
+
+def addresses() -> tuple[str, ...]:
+    """The addresses of all interfaces in the calling thread's netns, loopback included."""
+    import psutil
+
+    found = (address for interface in psutil.net_if_addrs().values() for address in interface)
+    return tuple(address.address for address in found if address.family != psutil.AF_LINK)
