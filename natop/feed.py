@@ -1,0 +1,128 @@
+"""Snapshots one after the other: `observe` folded over a host's samples, at a pace that the host can bear."""
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from natop.collect import netns
+from natop.collect.engine import EngineWatcher, Target
+from natop.collect.host import HostReader
+from natop.decode.counters import PROC_FILES
+from natop.model import Pace, Snapshot
+from natop.observe import observe
+
+SHARE = 0.10
+"""The part of one core that reading flows may cost; beyond it dumps come less often than the interval."""
+SLOW_DUMP_S = 0.1
+"""From this cost on a tick shows counters and inventory before it reads the flows."""
+TICK_SLACK_S = 0.05
+"""A dump that is due within so little is taken with this tick."""
+ENGINE_PATIENCE_S = 4.0
+"""How long a reading without a screen waits for the engine's first answer."""
+
+
+class CannotRead(Exception):
+    """What was asked for cannot be read at all. The message is one to three lines for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which host: its network namespace and its engine."""
+
+    netns: str | None = None
+    docker: Target | None = None
+    """None leaves Docker out."""
+
+    def open(self, *, follow: bool) -> HostReader:
+        """A reader of this host; with `follow`, one that keeps the inventory up to date. Raises CannotRead."""
+        namespace: Path | None = None
+        if self.netns is not None:
+            try:
+                namespace = netns.find(self.netns)
+                with netns.entered(namespace):
+                    pass
+            except netns.NoSuchNetns as error:
+                raise CannotRead(f"{error}\ngive --netns a name of `ip netns`, a path or a pid") from error
+        engine = EngineWatcher(self.docker, follow=follow) if self.docker else None
+        return HostReader(PROC_FILES, namespace, engine)
+
+
+def readings(source: Source, every_s: float, count: int | None) -> Iterator[Snapshot]:
+    """`count` snapshots (None: without end), each with a dump, `every_s` apart. Raises CannotRead."""
+    with closing(source.open(follow=count != 1)) as reader:
+        reader.wait_for_engine(ENGINE_PATIENCE_S)
+        snapshot: Snapshot | None = None
+        due = time.monotonic()
+        for number in itertools.count(1):
+            snapshot = _observed(snapshot, reader, dump=True, pace=Pace(every_s, every_s))
+            yield snapshot
+            if number == count:
+                return
+            due = max(due + every_s, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _observed(previous: Snapshot | None, reader: HostReader, *, dump: bool, pace: Pace) -> Snapshot:
+    try:
+        return observe(previous, reader.sample(dump=dump, pace=pace))
+    except netns.NoSuchNetns as error:
+        raise CannotRead(str(error)) from error
+
+
+class LiveFeed:
+    """Snapshots for a screen: counters at every tick, flows as often as their cost allows.
+
+    Iterate it on one thread; the other methods may be called from any.
+    """
+
+    def __init__(self, source: Source, interval_s: float) -> None:
+        """Raises CannotRead."""
+        self.interval_s = interval_s
+        self._reader = source.open(follow=True)
+        self._wanted = threading.Event()
+        self._closed = False
+        self._dump_cost_s: float | None = None
+        self._dumped_at = -math.inf
+
+    def read_now(self) -> None:
+        """Read at once, flows included, without waiting for the next tick."""
+        self._dumped_at = -math.inf
+        self._wanted.set()
+
+    def close(self) -> None:
+        """End the iteration after the reading under way."""
+        self._closed = True
+        self._wanted.set()
+        self._reader.close()
+
+    def pace(self) -> Pace:
+        cost = self._dump_cost_s or 0.0
+        return Pace(self.interval_s, max(self.interval_s, cost / SHARE), self._dump_cost_s)
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        snapshot: Snapshot | None = None
+        while not self._closed:
+            started = time.monotonic()
+            for taken in self._tick(snapshot, started):
+                yield taken
+                snapshot = taken
+            self._wanted.wait(max(0.0, started + self.interval_s - time.monotonic()))
+            self._wanted.clear()
+
+    def _tick(self, previous: Snapshot | None, now: float) -> Iterator[Snapshot]:
+        """One snapshot; two where a dump is due that takes long: the first without it, both beside `previous`."""
+        pace = self.pace()
+        due = now - self._dumped_at >= pace.dump_every_s - TICK_SLACK_S
+        if not due or (self._dump_cost_s or 0.0) > SLOW_DUMP_S:
+            yield _observed(previous, self._reader, dump=False, pace=pace)
+        if due:
+            self._dumped_at = now
+            before = time.process_time()
+            snapshot = _observed(previous, self._reader, dump=True, pace=pace)
+            self._dump_cost_s = time.process_time() - before
+            yield snapshot

@@ -1,0 +1,220 @@
+"""Flows and whose they are, to the numbers people look at: per container, for what is unowned, for the host.
+
+All counting is numpy's, over the rows of the table at once; Python loops run over containers only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from natop.model import (
+    Attribution,
+    Container,
+    ContainerSummary,
+    FlowCounts,
+    FlowRates,
+    FlowReading,
+    FlowSummary,
+    FlowTable,
+    Kind,
+    Mask,
+    Snapshot,
+)
+from natop.uapi import TCP_STATES, IpProto, Ips, TcpState, proto_name
+
+TREND_LENGTH = 60
+"""How many dumps a trend remembers."""
+
+Ints = npt.NDArray[np.intp]
+
+WHOLE = "whole"
+UNOWNED = "unowned"
+"""Beside the containers' ids: the keys of the whole table's numbers and of what is unowned."""
+
+_NO_TCP_STATE = len(TCP_STATES)
+_PROTOCOLS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Which rows of a table belong to each container: one group a container, and one for what is unowned.
+
+    A flow between two containers belongs to both; one of a container with itself belongs to it once.
+    """
+
+    client: Ints
+    """Group of each row's client; the last group, of the unowned, where it has neither client nor server."""
+    server: Ints
+    """Group of each row's server where that differs from the client's."""
+    number: int
+
+    def table(self, column: npt.NDArray[np.unsignedinteger], width: int, rows: Mask | None = None) -> Ints:
+        """Rows counted by group and by the value of `column`, which is below `width`."""
+        counts = np.zeros(self.number * width, np.intp)
+        for group in (self.client, self.server):
+            member = group >= 0 if rows is None else (group >= 0) & rows
+            counts += np.bincount(group[member] * width + column[member], minlength=len(counts))
+        return counts.reshape(self.number, width)
+
+    def rows(self, selected: Mask) -> Ints:
+        """Selected rows counted by group."""
+        return self.table(np.zeros(len(selected), np.uint8), 1, selected)[:, 0]
+
+
+def _groups(attribution: Attribution, containers: int) -> _Groups:
+    client = attribution.client.astype(np.intp)
+    server = np.where(attribution.server == client, -1, attribution.server).astype(np.intp)
+    client[(client < 0) & (server < 0)] = containers
+    return _Groups(client, server, containers + 1)
+
+
+def _count_all(flows: FlowTable, attribution: Attribution) -> FlowCounts:
+    everything = _Groups(np.zeros(len(flows), np.intp), np.full(len(flows), -1, np.intp), 1)
+    return _count(flows, attribution, everything)[0]
+
+
+def _count(flows: FlowTable, attribution: Attribution, groups: _Groups) -> list[FlowCounts]:
+    """The numbers of each group."""
+    is_tcp = (flows.proto == IpProto.TCP) & (flows.state < _NO_TCP_STATE)
+    states = groups.table(np.where(is_tcp, flows.state, np.uint8(_NO_TCP_STATE)), _NO_TCP_STATE + 1)
+    kinds = groups.table(attribution.kind, len(Kind))
+    protocols = groups.table(flows.proto, _PROTOCOLS)
+    dnat = groups.rows((flows.status & Ips.DST_NAT) != 0)
+    snat = groups.rows((flows.status & Ips.SRC_NAT) != 0)
+    return [
+        FlowCounts(
+            total=int(kinds[group].sum()),
+            states=dict(zip(TCP_STATES, states[group].tolist(), strict=False)),
+            kinds={kind.name: int(kinds[group, kind]) for kind in Kind},
+            protocols={proto_name(int(proto)): int(protocols[group, proto]) for proto in protocols[group].nonzero()[0]},
+            dnat=int(dnat[group]),
+            snat=int(snat[group]),
+        )
+        for group in range(groups.number)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All numbers of one dump."""
+
+    whole: FlowSummary
+    containers: tuple[ContainerSummary, ...]
+    unowned: FlowSummary
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What came and went between two dumps, `seconds` apart."""
+
+    seconds: float
+    new: Mask
+    """Rows of the present table."""
+    gone: Mask
+    """Rows of the table before."""
+
+
+def unread(containers: Sequence[Container]) -> tuple[ContainerSummary, ...]:
+    """Containers whose flows are unknown."""
+    return tuple(ContainerSummary(container) for container in containers)
+
+
+def summarise(
+    flows: FlowTable,
+    attribution: Attribution,
+    monotonic_s: float,
+    containers: Sequence[Container],
+    previous: Snapshot | None,
+) -> Summary:
+    """The numbers of a dump taken at `monotonic_s`, and how they changed since the dump of `previous`.
+
+    Where `previous` holds the very same dump (only the containers have changed), rates and trends stay as they were.
+    """
+    before = previous.reading if previous else None
+    change = _change(flows, monotonic_s, before) if before else None
+    groups = _groups(attribution, len(containers))
+    keys = [*(container.id for container in containers), UNOWNED]
+    rates = _rates(groups, keys, flows, previous, change) if previous and change else {}
+    counts = _count(flows, attribution, groups)
+    past = _past(previous)
+
+    def summary(key: str, now: FlowCounts) -> FlowSummary:
+        earlier = past.get(key, FlowSummary(now))
+        if before and change is None:
+            return FlowSummary(now, earlier.rates, earlier.time_wait_trend)
+        return FlowSummary(now, rates.get(key), _extended(earlier.time_wait_trend, now))
+
+    inbound = _per_container(attribution.server, len(containers))
+    outbound = _per_container(attribution.client, len(containers))
+    return Summary(
+        summary(WHOLE, _count_all(flows, attribution)),
+        tuple(
+            ContainerSummary(container, summary(container.id, counts[i]), int(inbound[i]), int(outbound[i]))
+            for i, container in enumerate(containers)
+        ),
+        summary(UNOWNED, counts[-1]),
+    )
+
+
+def _past(previous: Snapshot | None) -> dict[str, FlowSummary]:
+    """The summaries of the snapshot before, by container id, UNOWNED and WHOLE."""
+    if previous is None:
+        return {}
+    past = {summary.container.id: summary.flows for summary in previous.containers}
+    past |= {WHOLE: previous.whole, UNOWNED: previous.unowned}
+    return {key: summary for key, summary in past.items() if summary}
+
+
+def _extended(trend: tuple[int, ...], counts: FlowCounts) -> tuple[int, ...]:
+    return (*trend, counts.states[TcpState.TIME_WAIT.name])[-TREND_LENGTH:]
+
+
+def _change(flows: FlowTable, monotonic_s: float, before: FlowReading) -> _Change | None:
+    """None where both are the same dump."""
+    seconds = monotonic_s - before.monotonic_s
+    if seconds <= 0:
+        return None
+    return _Change(seconds, _unseen(flows, before.flows), _unseen(before.flows, flows))
+
+
+def _unseen(flows: FlowTable, others: FlowTable) -> Mask:
+    """Rows whose entry is not in the other table, by CTA_ID."""
+    return np.isin(flows.id, others.id, invert=True)
+
+
+def _rates(
+    now: _Groups, keys: Sequence[str], flows: FlowTable, previous: Snapshot, change: _Change
+) -> dict[str, FlowRates]:
+    """By key, for those that both dumps know."""
+    before = previous.reading
+    assert before is not None
+    past_keys = [*(summary.container.id for summary in previous.containers), UNOWNED]
+    past = _groups(before.attribution, len(previous.containers))
+    new = _by_key(now, keys, change.new)
+    gone = _by_key(past, past_keys, change.gone)
+    time_wait = _by_key(now, keys, _in_time_wait(flows))
+    time_wait_before = _by_key(past, past_keys, _in_time_wait(before.flows))
+    return {
+        key: FlowRates(
+            new[key] / change.seconds,
+            gone[key] / change.seconds,
+            (time_wait[key] - time_wait_before[key]) / change.seconds,
+        )
+        for key in new.keys() & gone.keys()
+    }
+
+
+def _by_key(groups: _Groups, keys: Sequence[str], selected: Mask) -> dict[str, int]:
+    """Selected rows of each group, and of the whole table."""
+    return dict(zip(keys, groups.rows(selected).tolist(), strict=True)) | {WHOLE: int(selected.sum())}
+
+
+def _in_time_wait(flows: FlowTable) -> Mask:
+    waiting: Mask = (flows.proto == IpProto.TCP) & (flows.state == TcpState.TIME_WAIT)
+    return waiting
+
+
+def _per_container(owner: npt.NDArray[np.int32], containers: int) -> Ints:
+    return np.bincount(owner[owner >= 0], minlength=containers)
