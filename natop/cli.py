@@ -1,0 +1,313 @@
+"""The command line: arguments to the live view or to a subcommand. The only place that prints, and exits.
+
+Only click is imported here; everything else is loaded once the command is known, so that each command starts fast.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
+
+import click
+
+from natop import __version__
+
+if TYPE_CHECKING:
+    from natop.export import View
+    from natop.feed import Source
+    from natop.model import Snapshot
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Exit(IntEnum):
+    """Exit status; the numbers are an interface."""
+
+    OK = 0
+    USAGE = 2
+    UNREADABLE = 3
+    INTERRUPTED = 130
+
+
+class Refused(Exception):
+    """What was asked for cannot be done. The message is one to three lines for stderr."""
+
+    def __init__(self, status: Exit, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The options that mean the same everywhere; None is not given."""
+
+    interval: float | None = None
+    filter: str | None = None
+    sort: str | None = None
+    docker_context: str | None = None
+    docker_host: str | None = None
+    no_docker: bool | None = None
+    netns: str | None = None
+
+    def over(self, others: "Common | None") -> "Common":
+        """These options, and the others' where these are not given."""
+        mine = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(others or Common(), **{name: value for name, value in mine.items() if value is not None})
+
+    @property
+    def interval_s(self) -> float:
+        return DEFAULT_INTERVAL_S if self.interval is None else self.interval
+
+
+DEFAULT_INTERVAL_S = 2.0
+_INTERVAL = click.FloatRange(0.5, 60)
+_COMMON_OPTIONS = (
+    click.option("--interval", type=_INTERVAL, metavar="S", help="Seconds between readings, 0.5 to 60 (2)."),
+    click.option("--filter", metavar="EXPR", help="Only what matches, as 'state:time_wait dport:443'."),
+    click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN the other way round."),
+    click.option("--context", "docker_context", metavar="NAME", help="Docker context to ask."),
+    click.option("--docker-host", metavar="URL", help="Docker Engine to ask, as unix:///run/docker.sock."),
+    click.option("--no-docker", is_flag=True, default=None, help="Leave Docker out; flows by address."),
+    click.option("--netns", metavar="NAME|PATH|PID", help="Read that network namespace."),
+)
+
+
+def common_options(command: F) -> F:
+    for option in reversed(_COMMON_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", message="natop %(version)s")
+@click.option("-b", "--batch", is_flag=True, help="Batch: text tables, one after the other, as top -b.")
+@click.option("-n", "batch_count", type=click.IntRange(1), metavar="COUNT", help="Batch: end after so many.")
+@click.option("-d", "batch_every", type=_INTERVAL, metavar="S", help="Batch: seconds between them.")
+@click.option("--ascii", is_flag=True, help="Draw with plain ASCII characters.")
+@common_options
+@click.pass_context
+def program(
+    context: click.Context,
+    /,
+    batch: bool,
+    batch_count: int | None,
+    batch_every: float | None,
+    ascii: bool,
+    **common: Any,
+) -> None:
+    """What NAT and connection tracking do to the containers of a Docker host, live.
+
+    Without a command: the live view. Press ? in it for its keys.
+    """
+    context.obj = Common(**common)
+    if not batch and (batch_count or batch_every):
+        raise click.UsageError("-n and -d go with -b")
+    if context.invoked_subcommand is None:
+        if batch:
+            _write_snapshots(context.obj, "text", None, False, batch_every or context.obj.interval_s, batch_count)
+        else:
+            _live(context.obj, ascii)
+
+
+FORMATS = ("json", "csv", "md", "text")
+
+
+@program.command()
+@click.option("--format", "form", type=click.Choice(FORMATS), help="json when piped, text on a terminal.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write to FILE.")
+@click.option("--flows", is_flag=True, help="With every flow.")
+@click.option("--every", type=_INTERVAL, metavar="S", help="Repeat every S seconds; JSON is then a document a line.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Repeat N times.")
+@common_options
+@click.pass_context
+def snapshot(
+    context: click.Context,
+    /,
+    form: str | None,
+    output: Path | None,
+    flows: bool,
+    every: float | None,
+    count: int | None,
+    **common: Any,
+) -> None:
+    """One reading, to stdout or to a file."""
+    options = Common(**common).over(context.obj)
+    form = form or ("text" if output is None and sys.stdout.isatty() else "json")
+    count = 1 if every is None and count is None else count
+    _write_snapshots(options, form, output, flows, every or options.interval_s, count)
+
+
+@program.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def demo(command: tuple[str, ...]) -> None:
+    """A small NAT host in private namespaces, with traffic, and natop (or natop COMMAND…) on it.
+
+    Needs no root, no Docker and no network.
+    """
+    from natop.demo.run import run
+
+    raise click.exceptions.Exit(run(command))
+
+
+def _write_snapshots(
+    common: Common, form: str, output: Path | None, flows: bool, every_s: float, count: int | None
+) -> None:
+    from natop import feed
+
+    view = _view(common, flows)
+    try:
+        with _opened(output) as out:
+            for number, taken in enumerate(feed.readings(_source(common), every_s, count)):
+                if flows and taken.reading is None:
+                    raise Refused(Exit.UNREADABLE, _why_no_flows(taken))
+                out.writelines(_pieces(taken, view, form, number))
+                out.flush()
+    except feed.CannotRead as error:
+        raise Refused(Exit.UNREADABLE, str(error)) from error
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[TextIO]:
+    """Where snapshots go. Ctrl+C ends them; a file keeps what was read until then."""
+    from natop.files import written_whole
+
+    interrupted: KeyboardInterrupt | None = None
+    target: AbstractContextManager[TextIO] = written_whole(output) if output else nullcontext(sys.stdout)
+    with target as out:
+        try:
+            yield out
+        except KeyboardInterrupt as interrupt:
+            interrupted = interrupt
+    if interrupted:
+        raise interrupted
+
+
+def _pieces(taken: "Snapshot", view: "View", form: str, number: int) -> Iterator[str]:
+    """The number-th snapshot in one of FORMATS."""
+    from natop import export
+
+    if form == "json":
+        yield from export.as_json(taken, view)
+    elif form == "csv":
+        yield from export.as_csv(taken, view, header=number == 0)
+    else:
+        if number:
+            yield "\n"
+        yield from (export.as_markdown if form == "md" else export.as_text)(taken, view)
+
+
+def _why_no_flows(taken: "Snapshot") -> str:
+    gaps = [gap for gap in taken.gaps if gap.source == "flows"]
+    lines = [gap.reason + (f"; {gap.remedy}" if gap.remedy else "") for gap in gaps]
+    return "\n".join(lines[:3]) or "the flows could not be read"
+
+
+def _source(common: Common) -> "Source":
+    from natop.collect.engine import Target
+    from natop.feed import Source
+
+    if common.no_docker and (common.docker_host or common.docker_context):
+        raise click.UsageError("--no-docker does not go with --docker-host or --context")
+    if common.docker_host and common.docker_context:
+        raise click.UsageError("give --docker-host or --context, not both")
+    return Source(common.netns, None if common.no_docker else Target(common.docker_host, common.docker_context))
+
+
+def _view(common: Common, flows: bool) -> "View":
+    from natop import export
+
+    keys = export.sort_keys(flows)
+    if common.sort and common.sort.removeprefix("-") not in keys:
+        raise click.UsageError(f"no column {common.sort!r}; there are {' '.join(dict.fromkeys(keys))}")
+    if not common.filter:
+        return export.View(None, common.sort, flows)
+    from natop.filters import FilterError, parse
+
+    try:
+        return export.View(parse(common.filter), common.sort, flows)
+    except FilterError as error:
+        raise Refused(Exit.USAGE, f"--filter: {error.pointer()}") from error
+
+
+def _live(common: Common, ascii: bool) -> None:
+    from natop.tui import terminal
+
+    if reason := terminal.refusal():
+        raise Refused(Exit.USAGE, reason)
+    if common.filter or common.sort:
+        _view(common, flows=True)
+    from natop.tui.app import NatopApp
+
+    def open_feed() -> Any:
+        from natop.feed import LiveFeed
+
+        return LiveFeed(_source(common), common.interval_s)
+
+    app = NatopApp(
+        open_feed,
+        interval_s=common.interval_s,
+        filter_text=common.filter or "",
+        sort=common.sort,
+        save_dir=Path.cwd(),
+        ascii=ascii,
+        save=_save,
+    )
+    app.run()
+    raise click.exceptions.Exit(app.return_code or 0)
+
+
+def _save(taken: "Snapshot", directory: Path) -> tuple[Path, ...]:
+    """A ticket in Markdown and the snapshot as JSON, named for the host and the time. Raises OSError."""
+    from natop import export
+    from natop.files import unused, write_whole
+
+    stem = export.file_stem(taken)
+    markdown, document = unused(directory / f"{stem}.md"), unused(directory / f"{stem}.json")
+    write_whole(markdown, export.as_markdown(taken, export.View()))
+    write_whole(document, export.as_json(taken, export.View()))
+    return markdown, document
+
+
+def _say(message: str) -> None:
+    print(f"natop: {message}", file=sys.stderr)
+
+
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    """Unwind on SIGTERM and SIGHUP, so that nothing is left half-written."""
+    raise SystemExit(128 + number)
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        status = program.main(arguments, "natop", standalone_mode=False)
+    except Refused as refusal:
+        _say(str(refusal))
+        return refusal.status
+    except click.UsageError as error:
+        where = f" {error.ctx.info_name}" if error.ctx and error.ctx.parent else ""
+        _say(f"{error.format_message()}\ntry: natop{where} --help")
+        return Exit.USAGE
+    except click.ClickException as error:
+        _say(error.format_message())
+        return Exit.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return Exit.UNREADABLE
+    return status if isinstance(status, int) else Exit.OK
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGHUP, _terminate)
+    sys.exit(_run(arguments))

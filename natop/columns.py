@@ -1,0 +1,367 @@
+"""The columns of natop's tables, each declared once for the screen, the text table, CSV, sorting and filtering."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from natop.model import (
+    NO_STATE,
+    U64,
+    UNKNOWN32,
+    UNKNOWN64,
+    Addresses,
+    Attribution,
+    Container,
+    FlowReading,
+    FlowSummary,
+    FlowTable,
+    Kind,
+    Snapshot,
+)
+from natop.uapi import IpProto, Ips, proto_name, state_name
+
+Value = int | float | str | tuple[int, ...] | None
+"""A cell's value; None is unknown."""
+
+HOST_KEY = ""
+HOST_NAME = "(host)"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRow:
+    """A container in the table, or what belongs to the host itself and to nobody (no container)."""
+
+    key: str
+    """The container's id, or HOST_KEY."""
+    name: str
+    container: Container | None
+    flows: FlowSummary | None
+    inbound: int | None = None
+    outbound: int | None = None
+
+    def states(self, *names: str) -> int | None:
+        """Flows in any of these TCP states."""
+        return sum(self.flows.counts.states[name] for name in names) if self.flows else None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerColumn:
+    key: str
+    title: str
+    width: int
+    """Least width in cells."""
+    numeric: bool
+    value: Callable[[ContainerRow], Value]
+    help: str
+    rank: int = 1
+    """1 is always shown; the higher, the more room a screen must have."""
+
+
+def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
+    """A row for each container in the inventory's order, and last the host's."""
+    rows = [
+        ContainerRow(each.container.id, each.container.name, each.container, each.flows, each.inbound, each.outbound)
+        for each in snapshot.containers
+    ]
+    return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned))
+
+
+def sorted_rows(rows: Iterable[ContainerRow], column: ContainerColumn, descending: bool) -> list[ContainerRow]:
+    """By one column, unknown values last in either direction; equal ones by name."""
+    by_name = sorted(rows, key=lambda row: row.name)
+    known = [row for row in by_name if column.value(row) is not None]
+    unknown = [row for row in by_name if column.value(row) is None]
+    known.sort(key=lambda row: _comparable(column.value(row)), reverse=descending)
+    return known + unknown
+
+
+def _comparable(value: Value) -> float | str:
+    """Trends compare by their last value, names without regard to case."""
+    if isinstance(value, tuple):
+        return value[-1] if value else -1
+    return value.casefold() if isinstance(value, str) else value or 0
+
+
+def published_text(container: Container) -> str:
+    """As `docker port` has it, shortest form: 8080→80/tcp, each port once."""
+    ports = dict.fromkeys((p.host_port, p.container_port, p.proto) for p in container.published)
+    return " ".join(f"{host}→{inside}" + ("" if proto == "tcp" else f"/{proto}") for host, inside, proto in ports)
+
+
+def _of_container(get: Callable[[Container], str | None]) -> Callable[[ContainerRow], Value]:
+    return lambda row: get(row.container) if row.container else None
+
+
+def _rate(name: str) -> Callable[[ContainerRow], Value]:
+    return lambda row: getattr(row.flows.rates, name) if row.flows and row.flows.rates else None
+
+
+CLOSING = ("FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE")
+OPENING = ("SYN_SENT", "SYN_RECV", "SYN_SENT2")
+
+CONTAINER_COLUMNS = (
+    ContainerColumn("name", "CONTAINER", 14, False, lambda row: row.name, "container, or the host itself"),
+    ContainerColumn(
+        "flows", "FLOWS", 7, True, lambda row: row.flows.counts.total if row.flows else None, "conntrack entries"
+    ),
+    ContainerColumn("established", "ESTAB", 6, True, lambda row: row.states("ESTABLISHED"), "TCP flows in ESTABLISHED"),
+    ContainerColumn("syn", "SYN", 5, True, lambda row: row.states(*OPENING), "TCP flows still in the handshake"),
+    ContainerColumn(
+        "time_wait", "TIME_WAIT", 9, True, lambda row: row.states("TIME_WAIT"), "in conntrack's TIME_WAIT (120 s)"
+    ),
+    ContainerColumn(
+        "trend", "TREND", 8, False, lambda row: row.flows.time_wait_trend if row.flows else None, "TIME_WAIT over time"
+    ),
+    ContainerColumn(
+        "closing", "CLOSING", 7, True, lambda row: row.states(*CLOSING), "FIN_WAIT, CLOSE_WAIT, LAST_ACK, CLOSE"
+    ),
+    ContainerColumn("inbound", "IN", 6, True, lambda row: row.inbound, "flows the container serves"),
+    ContainerColumn("outbound", "OUT", 6, True, lambda row: row.outbound, "flows the container opened"),
+    ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),
+    ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 3),
+    ContainerColumn("mode", "NETMODE", 9, False, _of_container(lambda c: c.network_mode), "Docker's network mode", 2),
+    ContainerColumn("project", "PROJECT", 10, False, _of_container(lambda c: c.project), "compose project", 2),
+    ContainerColumn("published", "PUBLISHED", 16, False, _of_container(published_text), "host port→container port", 3),
+    ContainerColumn("state", "STATE", 8, False, _of_container(lambda c: c.state), "running, paused, exited …", 4),
+    ContainerColumn("image", "IMAGE", 18, False, _of_container(lambda c: c.image), "image", 4),
+)
+"""The table of containers, in the order shown."""
+
+
+def container_column(key: str) -> ContainerColumn | None:
+    return next((column for column in CONTAINER_COLUMNS if column.key == key), None)
+
+
+class Flows(NamedTuple):
+    """A flow table and the containers that its attribution names."""
+
+    table: FlowTable
+    attribution: Attribution
+    containers: Sequence[Container]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> "Flows | None":
+        reading: FlowReading | None = snapshot.reading
+        containers = snapshot.inventory.containers if snapshot.inventory else ()
+        return cls(reading.flows, reading.attribution, containers) if reading else None
+
+    def client(self, row: int) -> str | None:
+        return self._name(int(self.attribution.client[row]))
+
+    def server(self, row: int) -> str | None:
+        return self._name(int(self.attribution.server[row]))
+
+    def _name(self, index: int) -> str | None:
+        return self.containers[index].name if index >= 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowColumn:
+    key: str
+    title: str
+    width: int
+    numeric: bool
+    text: Callable[[Flows, int], str]
+    """One cell; empty where there is nothing to tell."""
+    order: Callable[[Flows], np.ndarray]
+    """A value a row, by which the column sorts."""
+    help: str
+    rank: int = 1
+
+
+def has_ports(proto: int) -> bool:
+    """Whether the port columns hold ports; for ICMP they hold id, type and code."""
+    return proto not in (IpProto.ICMP, IpProto.ICMPV6)
+
+
+def endpoint(address: str, port: int, proto: int) -> str:
+    """address:port, an IPv6 address in brackets; the address alone where the protocol has no ports."""
+    if not has_ports(proto):
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def status_names(status: int) -> tuple[str, ...]:
+    """The names of the IPS bits that are set, lowest bit first."""
+    return tuple(flag.name for flag in Ips if status & flag and flag.name)
+
+
+def flow_state(table: FlowTable, row: int) -> str:
+    """State as `conntrack -L` shows it; for protocols without, whether the flow was answered."""
+    state = int(table.state[row])
+    if state != NO_STATE:
+        return state_name(int(table.proto[row]), state) or str(state)
+    status = int(table.status[row])
+    if status & Ips.OFFLOAD:
+        return "OFFLOAD"
+    return "ASSURED" if status & Ips.ASSURED else "REPLIED" if status & Ips.SEEN_REPLY else "UNREPLIED"
+
+
+def nat_text(table: FlowTable, row: int) -> str:
+    status = int(table.status[row])
+    return "+".join(name for flag, name in ((Ips.DST_NAT, "DNAT"), (Ips.SRC_NAT, "SNAT")) if status & flag)
+
+
+def _client(flows: Flows, row: int) -> str:
+    table = flows.table
+    return endpoint(table.orig_src.text(row), int(table.orig_sport[row]), int(table.proto[row]))
+
+
+def _called(flows: Flows, row: int) -> str:
+    table = flows.table
+    return endpoint(table.orig_dst.text(row), int(table.orig_dport[row]), int(table.proto[row]))
+
+
+def _answering(flows: Flows, row: int) -> str:
+    table = flows.table
+    return endpoint(table.reply_src.text(row), int(table.reply_sport[row]), int(table.proto[row]))
+
+
+def path_text(flows: Flows, row: int) -> str:
+    """The whole way in one line: client (⇒ as NATed) → called (⇒ who answers)."""
+    table, proto = flows.table, int(flows.table.proto[row])
+    status = int(table.status[row])
+    seen_as = endpoint(table.reply_dst.text(row), int(table.reply_dport[row]), proto)
+    source = f"{_client(flows, row)} ⇒ {seen_as}" if status & Ips.SRC_NAT else _client(flows, row)
+    target = f"{_called(flows, row)} ⇒ {_answering(flows, row)}" if status & Ips.DST_NAT else _called(flows, row)
+    return f"{source} → {target}"
+
+
+def _address_order(addresses: Addresses, ports: npt.NDArray[np.uint16]) -> U64:
+    """By address, then port. IPv6 addresses, of whose 128 bits a key holds 48, come near each other at the end."""
+    v6 = addresses.hi != 0
+    key = (addresses.lo & np.uint64(0xFFFF_FFFF)) << np.uint64(16) | ports
+    if v6.any():
+        key = np.where(v6, np.uint64(1 << 63) | addresses.hi ^ addresses.lo >> np.uint64(16), key)
+    return key
+
+
+def _name_order(flows: Flows, owner: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Containers are kept in the order of their names, so their index sorts as the name does."""
+    return np.where(owner < 0, np.int32(len(flows.containers)), owner)
+
+
+def _optional(column: U64 | None, row: int) -> str:
+    value = UNKNOWN64 if column is None else int(column[row])
+    return "" if value == UNKNOWN64 else f"{value:,}"
+
+
+def _optional_order(column: U64 | None, flows: Flows) -> np.ndarray:
+    return np.zeros(len(flows.table), np.uint8) if column is None else column
+
+
+def _timeout(flows: Flows, row: int) -> str:
+    value = int(flows.table.timeout_s[row])
+    return "" if value == UNKNOWN32 else f"{value:,}"
+
+
+FLOW_COLUMNS = (
+    FlowColumn(
+        "proto", "PROTO", 6, False, lambda f, r: proto_name(int(f.table.proto[r])), lambda f: f.table.proto, "protocol"
+    ),
+    FlowColumn(
+        "state",
+        "STATE",
+        11,
+        False,
+        lambda f, r: flow_state(f.table, r),
+        lambda f: f.table.proto.astype(np.uint16) << np.uint16(8) | f.table.state,
+        "conntrack's state",
+    ),
+    FlowColumn(
+        "src",
+        "CLIENT",
+        22,
+        False,
+        _client,
+        lambda f: _address_order(f.table.orig_src, f.table.orig_sport),
+        "who called",
+    ),
+    FlowColumn(
+        "dst",
+        "CALLED",
+        22,
+        False,
+        _called,
+        lambda f: _address_order(f.table.orig_dst, f.table.orig_dport),
+        "what it called",
+    ),
+    FlowColumn(
+        "answers",
+        "ANSWERS",
+        22,
+        False,
+        _answering,
+        lambda f: _address_order(f.table.reply_src, f.table.reply_sport),
+        "who answers, after DNAT",
+        2,
+    ),
+    FlowColumn(
+        "kind",
+        "KIND",
+        11,
+        False,
+        lambda f, r: Kind(int(f.attribution.kind[r])).name,
+        lambda f: f.attribution.kind,
+        "the way through NAT",
+    ),
+    FlowColumn("timeout", "TIMEOUT", 7, True, _timeout, lambda f: f.table.timeout_s, "seconds until the entry goes", 2),
+    FlowColumn(
+        "client",
+        "FROM",
+        14,
+        False,
+        lambda f, r: f.client(r) or "",
+        lambda f: _name_order(f, f.attribution.client),
+        "client container",
+        2,
+    ),
+    FlowColumn(
+        "server",
+        "TO",
+        14,
+        False,
+        lambda f, r: f.server(r) or "",
+        lambda f: _name_order(f, f.attribution.server),
+        "server container",
+        2,
+    ),
+    FlowColumn(
+        "nat",
+        "NAT",
+        9,
+        False,
+        lambda f, r: nat_text(f.table, r),
+        lambda f: (f.table.status & np.uint32(Ips.DST_NAT | Ips.SRC_NAT)).astype(np.uint8),
+        "which addresses NAT changed",
+        3,
+    ),
+    FlowColumn(
+        "bytes",
+        "BYTES",
+        10,
+        True,
+        lambda f, r: _optional(f.table.bytes, r),
+        lambda f: _optional_order(f.table.bytes, f),
+        "both ways; needs nf_conntrack_acct",
+        3,
+    ),
+    FlowColumn(
+        "packets",
+        "PACKETS",
+        8,
+        True,
+        lambda f, r: _optional(f.table.packets, r),
+        lambda f: _optional_order(f.table.packets, f),
+        "both ways; needs nf_conntrack_acct",
+        4,
+    ),
+)
+"""The table of flows, in the order shown."""
+
+
+def flow_column(key: str) -> FlowColumn | None:
+    return next((column for column in FLOW_COLUMNS if column.key == key), None)

@@ -1,0 +1,272 @@
+"""A Snapshot as the JSON document of schema 1: every key always present, null for what is unknown, never 0."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import msgspec
+
+from natop import __version__
+from natop.columns import ContainerRow, Flows, has_ports, status_names
+from natop.model import (
+    COUNTER_NAMES,
+    U16,
+    U64,
+    UNKNOWN32,
+    UNKNOWN64,
+    Addresses,
+    Container,
+    FlowCounts,
+    FlowSummary,
+    Inventory,
+    Kind,
+    Rows,
+    Snapshot,
+    address_text,
+)
+from natop.uapi import proto_name, state_name
+
+Json = dict[str, object]
+
+SCHEMA = 1
+TCP_COUNTERS = (
+    "syn_retrans",
+    "retrans_segs",
+    "out_segs",
+    "attempt_fails",
+    "listen_overflows",
+    "listen_drops",
+    "timeouts",
+)
+FLOWS_AT_ONCE = 5_000
+"""Rows made into Python objects at a time, so that a large table costs little memory."""
+
+
+def encode(snapshot: Snapshot, rows: Sequence[ContainerRow], flows: Rows | None = None) -> Iterator[bytes]:
+    """The document on one line, in pieces: with these containers and, where given, these rows of the flow table."""
+    encoder = msgspec.json.Encoder()
+    head = encoder.encode(document(snapshot, rows))
+    table = Flows.of(snapshot)
+    if flows is None or table is None:
+        yield head
+        return
+    yield head[:-1] + b',"flows":['
+    for start in range(0, len(flows), FLOWS_AT_ONCE):
+        piece = b",".join(encoder.encode(flow) for flow in flow_objects(table, flows[start : start + FLOWS_AT_ONCE]))
+        yield b"," + piece if start else piece
+    yield b"]}"
+
+
+def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
+    """The document without `flows`."""
+    return {
+        "natop": __version__,
+        "schema": SCHEMA,
+        "taken_at": timestamp(snapshot.taken_at),
+        "interval_s": snapshot.interval_s,
+        "host": {
+            "hostname": snapshot.host.hostname,
+            "kernel": snapshot.host.kernel,
+            "netns": snapshot.host.netns,
+            "docker": _engine(snapshot.inventory),
+            "sysctls": snapshot.host.sysctls,
+        },
+        "conntrack": _conntrack(snapshot),
+        "containers": [_container(row, row.container) for row in rows if row.container],
+        "unowned": _unowned(snapshot.unowned),
+        "nat_pools": None,
+        "probes": None,
+        "findings": None,
+        "gaps": [{"source": gap.source, "reason": gap.reason, "remedy": gap.remedy} for gap in snapshot.gaps],
+    }
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _engine(inventory: Inventory | None) -> Json | None:
+    if inventory is None:
+        return None
+    engine = inventory.engine
+    return {
+        "version": engine.version,
+        "api_version": engine.api_version,
+        "rootless": engine.rootless,
+        "userland_proxy": engine.userland_proxy,
+        "firewall_backend": engine.firewall_backend,
+    }
+
+
+def _conntrack(snapshot: Snapshot) -> Json:
+    conntrack, reading, whole = snapshot.conntrack, snapshot.reading, snapshot.whole
+    rates: Mapping[str, float] = snapshot.counter_rates or {}
+    return {
+        "count": conntrack.count,
+        "max": conntrack.max,
+        "buckets": conntrack.buckets,
+        "flows": whole.counts.total if whole else None,
+        "states": whole.counts.states if whole else None,
+        "protocols": whole.counts.protocols if whole else None,
+        "counters": {name: conntrack.counters.get(name) for name in COUNTER_NAMES},
+        "rates": {name: rates.get(name) for name in COUNTER_NAMES} | _flow_rates(whole, "new", "gone"),
+        "skipped": (
+            {"messages": reading.skipped.messages, "attributes": reading.skipped.attributes} if reading else None
+        ),
+    }
+
+
+def _flow_rates(summary: FlowSummary | None, *names: str) -> Json:
+    rates = summary.rates if summary else None
+    return {name: getattr(rates, name) if rates else None for name in names}
+
+
+def _container(row: ContainerRow, container: Container) -> Json:
+    counts: FlowCounts | None = row.flows.counts if row.flows else None
+    return {
+        "id": container.id,
+        "name": container.name,
+        "image": container.image,
+        "state": container.state,
+        "project": container.project,
+        "service": container.service,
+        "network_mode": container.network_mode,
+        "pid": container.pid,
+        "networks": [
+            {
+                "name": place.network,
+                "driver": place.driver,
+                "ipv4": place.ipv4,
+                "ipv6": place.ipv6,
+                "gateway": place.gateway,
+            }
+            for place in container.networks
+        ],
+        "published": [
+            {
+                "proto": port.proto,
+                "host_ip": port.host_ip,
+                "host_port": port.host_port,
+                "container_port": port.container_port,
+            }
+            for port in container.published
+        ],
+        "flows": {"total": counts.total, "inbound": row.inbound, "outbound": row.outbound} if counts else None,
+        "states": counts.states if counts else None,
+        "kinds": counts.kinds if counts else None,
+        "nat": (
+            {"dnat": counts.dnat, "snat": counts.snat, "rewritten_ports": None, "busiest_pool": None}
+            if counts
+            else None
+        ),
+        "tcp": None,
+        "rates": _flow_rates(row.flows, "new", "gone", "time_wait") | dict.fromkeys(TCP_COUNTERS),
+        "probes": None,
+    }
+
+
+def _unowned(summary: FlowSummary | None) -> Json:
+    return {
+        "flows": summary.counts.total if summary else None,
+        "states": summary.counts.states if summary else None,
+    }
+
+
+class Icmp(msgspec.Struct, frozen=True):
+    id: int
+    type: int
+    code: int
+
+
+class End(msgspec.Struct, frozen=True):
+    """One of a flow's tuples. ICMP has an id, type and code in place of ports."""
+
+    src: str
+    sport: int | None
+    dst: str
+    dport: int | None
+    icmp: Icmp | None = None
+
+
+class FlowObject(msgspec.Struct, frozen=True):
+    """A flow as the document has it."""
+
+    proto: str
+    state: str | None
+    orig: End
+    reply: End
+    status: tuple[str, ...]
+    timeout_s: int | None
+    zone: int
+    mark: int
+    id: int
+    packets: int | None
+    bytes: int | None
+    started_at: str | None
+    client: str | None
+    server: str | None
+    kind: str
+
+
+def flow_objects(flows: Flows, rows: Rows) -> Iterator[FlowObject]:
+    """The flows of these rows of the table."""
+    table = flows.table.take(rows)
+    some = Flows(table, flows.attribution.take(rows), flows.containers)
+    protos = table.proto.tolist()
+    packets, octets, started = (_known(c, len(rows)) for c in (table.packets, table.bytes, table.started_ns))
+    columns = zip(
+        protos,
+        table.state.tolist(),
+        _ends(table.orig_src, table.orig_sport, table.orig_dst, table.orig_dport, protos),
+        _ends(table.reply_src, table.reply_sport, table.reply_dst, table.reply_dport, protos),
+        table.status.tolist(),
+        table.timeout_s.tolist(),
+        table.zone.tolist(),
+        table.mark.tolist(),
+        table.id.tolist(),
+        strict=True,
+    )
+    for row, (proto, state, orig, reply, status, timeout, zone, mark, identity) in enumerate(columns):
+        start = started[row]
+        yield FlowObject(
+            proto_name(proto),
+            state_name(proto, state),
+            orig,
+            reply,
+            _status(status),
+            None if timeout == UNKNOWN32 else timeout,
+            zone,
+            mark,
+            identity,
+            packets[row],
+            octets[row],
+            None if start is None else timestamp(start / 1e9),
+            some.client(row),
+            some.server(row),
+            Kind(int(some.attribution.kind[row])).name,
+        )
+
+
+def _ends(src: Addresses, sport: U16, dst: Addresses, dport: U16, protos: Sequence[int]) -> Iterator[End]:
+    columns = zip(_texts(src), sport.tolist(), _texts(dst), dport.tolist(), protos, strict=True)
+    for source, source_port, target, port, proto in columns:
+        if has_ports(proto):
+            yield End(source, source_port, target, port)
+        else:
+            yield End(source, None, target, None, Icmp(source_port, port >> 8, port & 0xFF))
+
+
+_address = lru_cache(1 << 16)(address_text)
+_status = lru_cache(1 << 10)(status_names)
+
+
+def _texts(addresses: Addresses) -> list[str]:
+    pairs = zip(addresses.hi.tolist(), addresses.lo.tolist(), strict=True)
+    return [_address(hi << 64 | lo) for hi, lo in pairs]
+
+
+def _known(column: U64 | None, rows: int) -> list[int | None]:
+    if column is None:
+        return [None] * rows
+    return [None if value == UNKNOWN64 else value for value in column.tolist()]

@@ -1,0 +1,223 @@
+"""A Snapshot, filtered and sorted as the user wants it, as JSON, CSV, Markdown or text. Pure: nothing is written."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from natop.columns import (
+    CONTAINER_COLUMNS,
+    FLOW_COLUMNS,
+    ContainerRow,
+    Flows,
+    Value,
+    container_column,
+    container_rows,
+    flow_column,
+    sorted_rows,
+)
+from natop.document import FLOWS_AT_ONCE, encode, flow_objects, timestamp
+from natop.formats import count, rate, share
+from natop.model import Rows, Snapshot
+
+if TYPE_CHECKING:
+    from natop.filters import Filter
+
+UNKNOWN = "-"
+"""In text and Markdown, for what could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What of a snapshot is wanted, in which order."""
+
+    filter: "Filter | None" = None
+    sort: str | None = None
+    """Key of a column, with `-` before it the other way round."""
+    flows: bool = False
+
+    def rows(self, snapshot: Snapshot) -> list[ContainerRow]:
+        """The containers that match, sorted; the host's row with them."""
+        rows = container_rows(snapshot)
+        if self.filter:
+            matching = self.filter.containers(snapshot)
+            rows = tuple(row for row, matches in zip(rows, matching, strict=True) if matches)
+        key, reverse = _direction(self.sort or "flows")
+        column = container_column(key) or CONTAINER_COLUMNS[0]
+        return sorted_rows(rows, column, descending=column.numeric != reverse)
+
+    def flow_rows(self, snapshot: Snapshot) -> Rows | None:
+        """Rows of the flow table that match, sorted; None where flows are not wanted or could not be read."""
+        flows = Flows.of(snapshot)
+        if not self.flows or flows is None:
+            return None
+        rows = np.flatnonzero(self.filter.flows(snapshot)) if self.filter else np.arange(len(flows.table))
+        key, reverse = _direction(self.sort or "")
+        column = flow_column(key)
+        if column is None:
+            return rows
+        order = np.argsort(column.order(flows)[rows], kind="stable")
+        return rows[order[::-1] if column.numeric != reverse else order]
+
+
+def _direction(sort: str) -> tuple[str, bool]:
+    return sort.removeprefix("-"), sort.startswith("-")
+
+
+def file_stem(snapshot: Snapshot) -> str:
+    """A file name for this snapshot, without ending: natop-HOST-20261122T184500Z."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "_", snapshot.host.hostname)
+    return f"natop-{host}-{datetime.fromtimestamp(snapshot.taken_at, UTC):%Y%m%dT%H%M%SZ}"
+
+
+def sort_keys(flows: bool) -> tuple[str, ...]:
+    """What `View.sort` may name."""
+    containers = tuple(column.key for column in CONTAINER_COLUMNS)
+    return containers + (tuple(column.key for column in FLOW_COLUMNS) if flows else ())
+
+
+def as_json(snapshot: Snapshot, view: View) -> Iterator[str]:
+    for piece in encode(snapshot, view.rows(snapshot), view.flow_rows(snapshot)):
+        yield piece.decode()
+    yield "\n"
+
+
+def as_csv(snapshot: Snapshot, view: View, *, header: bool) -> Iterator[str]:
+    """A line a container or, where flows are wanted, a line a flow."""
+    lines = _flow_lines(snapshot, view) if view.flows else _container_lines(snapshot, view)
+    for number, line in enumerate(lines):
+        if number or header:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerow(line)
+            yield text.getvalue()
+
+
+_CSV_COLUMNS = tuple(column for column in CONTAINER_COLUMNS if column.key != "trend")
+
+
+def _container_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object]]:
+    yield ["taken_at", "id", *(column.key for column in _CSV_COLUMNS)]
+    for row in view.rows(snapshot):
+        yield [timestamp(snapshot.taken_at), row.key, *(column.value(row) for column in _CSV_COLUMNS)]
+
+
+_FLOW_FIELDS = ("proto", "state", "timeout_s", "zone", "mark", "id", "packets", "bytes", "started_at")
+_END_FIELDS = ("src", "sport", "dst", "dport")
+
+
+def _flow_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object]]:
+    ends = [f"{side}_{field}" for side in ("orig", "reply") for field in _END_FIELDS]
+    yield ["taken_at", *_FLOW_FIELDS, *ends, "status", "client", "server", "kind"]
+    flows, rows = Flows.of(snapshot), view.flow_rows(snapshot)
+    if flows is None or rows is None:
+        return
+    taken_at = timestamp(snapshot.taken_at)
+    for start in range(0, len(rows), FLOWS_AT_ONCE):
+        for flow in flow_objects(flows, rows[start : start + FLOWS_AT_ONCE]):
+            plain = [getattr(flow, field) for field in _FLOW_FIELDS]
+            sides = [getattr(side, field) for side in (flow.orig, flow.reply) for field in _END_FIELDS]
+            yield [taken_at, *plain, *sides, " ".join(flow.status), flow.client, flow.server, flow.kind]
+
+
+def as_text(snapshot: Snapshot, view: View) -> Iterator[str]:
+    """A head of a few lines, the table of containers, the flows where they are wanted, and what is missing."""
+    for label, text in _head(snapshot):
+        yield f"{label:<12}{text}\n"
+    yield "\n"
+    columns = [column for column in CONTAINER_COLUMNS if column.rank <= TEXT_RANK and column.key != "trend"]
+    cells = [[cell_text(column.value(row)) for column in columns] for row in view.rows(snapshot)]
+    yield from _table([column.title for column in columns], [column.numeric for column in columns], cells)
+    if view.flows:
+        yield "\n"
+        yield from _flow_table(snapshot, view)
+    for gap in snapshot.gaps:
+        yield f"\nnot read: {gap.source}: {gap.reason}" + (f" ({gap.remedy})" if gap.remedy else "") + "\n"
+
+
+TEXT_RANK = 3
+"""Columns up to this rank stand in the text table."""
+
+
+def _head(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    host, conntrack, whole = snapshot.host, snapshot.conntrack, snapshot.whole
+    engine = snapshot.inventory.engine.version if snapshot.inventory else UNKNOWN
+    yield "host", f"{host.hostname}  Linux {host.kernel or UNKNOWN}  Docker {engine}  {timestamp(snapshot.taken_at)}"
+    fill = f"{count(conntrack.count)} of {count(conntrack.max)} ({share(conntrack.count, conntrack.max)})"
+    rates = whole.rates if whole else None
+    yield "conntrack", f"{fill}  new {rate(rates.new if rates else None)}  gone {rate(rates.gone if rates else None)}"
+    states = {name: number for name, number in whole.counts.states.items() if number} if whole else {}
+    listed = "  ".join(f"{name} {number:,}" for name, number in sorted(states.items(), key=lambda item: -item[1]))
+    yield "TCP", listed or ("none" if whole else UNKNOWN)
+    yield "counters", "  ".join(_counter(snapshot, name) for name in HEAD_COUNTERS)
+
+
+HEAD_COUNTERS = ("insert_failed", "drop", "early_drop", "invalid", "found")
+
+
+def _counter(snapshot: Snapshot, name: str) -> str:
+    rates = snapshot.counter_rates
+    per_second = f" ({rate(rates.get(name))})" if rates else ""
+    return f"{name} {count(snapshot.conntrack.counters.get(name))}{per_second}"
+
+
+def _flow_table(snapshot: Snapshot, view: View) -> Iterator[str]:
+    flows, rows = Flows.of(snapshot), view.flow_rows(snapshot)
+    if flows is None or rows is None:
+        return
+    cells = [[column.text(flows, int(row)) for column in FLOW_COLUMNS] for row in rows]
+    yield from _table([column.title for column in FLOW_COLUMNS], [column.numeric for column in FLOW_COLUMNS], cells)
+
+
+def _table(titles: Sequence[str], numeric: Sequence[bool], cells: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns two spaces apart, numbers flush right."""
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    for line in (titles, *cells):
+        padded = [
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        yield "  ".join(padded).rstrip() + "\n"
+
+
+def cell_text(value: Value) -> str:
+    """A value as a cell of text or Markdown."""
+    if isinstance(value, float):
+        return rate(value)
+    return count(value) if isinstance(value, int) or value is None else str(value)
+
+
+def as_markdown(snapshot: Snapshot, view: View) -> Iterator[str]:
+    """A block for a ticket: the head as a list, the containers as a table, what is missing."""
+    yield f"### natop: {_escaped(snapshot.host.hostname)}\n\n"
+    for label, text in _head(snapshot):
+        yield f"- **{label}** {_escaped(text)}\n"
+    for gap in snapshot.gaps:
+        yield f"- **not read** {_escaped(gap.source)}: {_escaped(gap.reason)}\n"
+    columns = [column for column in CONTAINER_COLUMNS if column.rank <= TEXT_RANK and column.key != "trend"]
+    yield "\n" + _pipes([column.title for column in columns])
+    yield _pipes(["--:" if column.numeric else ":--" for column in columns])
+    for row in view.rows(snapshot):
+        yield _pipes([_escaped(cell_text(column.value(row))) for column in columns])
+    flows, rows = Flows.of(snapshot), view.flow_rows(snapshot)
+    if flows is not None and rows is not None:
+        yield "\n" + _pipes([column.title for column in FLOW_COLUMNS])
+        yield _pipes(["--:" if column.numeric else ":--" for column in FLOW_COLUMNS])
+        for row in rows:
+            yield _pipes([_escaped(column.text(flows, int(row))) for column in FLOW_COLUMNS])
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |\n"
+
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!])")
+
+
+def _escaped(text: str) -> str:
+    """Text from outside as Markdown that shows it letter by letter."""
+    return _MARKDOWN.sub(r"\\\1", text)

@@ -1,0 +1,46 @@
+"""Files written whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[TextIO]:
+    """A file beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    A device or pipe is written to as it is. Raises OSError.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8") as device:
+            yield device
+        return
+    temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.part")
+    with temporary.open("x", encoding="utf-8") as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def write_whole(path: Path, pieces: Iterable[str]) -> None:
+    """Raises OSError."""
+    with written_whole(path) as file:
+        file.writelines(pieces)
+
+
+def unused(path: Path) -> Path:
+    """`path`, or the first of `path-2`, `path-3` … that does not exist yet."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free

@@ -1,0 +1,347 @@
+"""Filter expressions: `container:web* state:time_wait,close dport:443 !proto:udp src:10.0.0.0/8`.
+
+Terms are joined by *and*, a comma is *or*, `!` or `-` before a term negates it. A term is tried on whole columns at
+once: each value becomes a mask over the rows of the flow table.
+"""
+
+import fnmatch
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from lark import Lark, Token, Tree
+from lark.exceptions import UnexpectedInput
+
+from natop.columns import Flows, container_rows
+from natop.model import (
+    UNKNOWN32,
+    UNKNOWN64,
+    V4_MAPPED,
+    Addresses,
+    Container,
+    FlowTable,
+    Kind,
+    Mask,
+    Snapshot,
+    address_value,
+)
+from natop.uapi import STATEFUL, Ips, proto_name
+
+CONTAINER_FIELDS = ("container", "client", "server", "project", "service", "image", "network")
+WORD_FIELDS = ("state", "status", "kind", "proto")
+ADDRESS_FIELDS = ("src", "dst", "nat", "addr")
+NUMBER_FIELDS = ("sport", "dport", "port", "zone", "mark", "timeout", "packets", "bytes")
+FIELDS = (*CONTAINER_FIELDS, *WORD_FIELDS, *ADDRESS_FIELDS, *NUMBER_FIELDS)
+
+_GRAMMAR = rf"""
+start: term*
+term: NEGATION? FIELD? value ("," value)*
+value: REGEX | NUMBERS | QUOTED | WORD
+NEGATION: /[!-]/
+FIELD.2: /({"|".join(FIELDS)}):/
+REGEX: /\/(\\.|[^\/\\])*\//
+NUMBERS: /[<>]=?\d+/
+QUOTED: /"[^"]*"/
+WORD: /[^\s,!"<>\/-][^\s,"]*/
+%ignore /\s+/
+"""
+
+_OTHER_FIELD = re.compile(r"([A-Za-z_]+):(?!:)")
+_SOME_OCTETS = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}\.|\d{1,3}(\.\d{1,3}){1,2}")
+
+
+class FilterError(ValueError):
+    """An expression that does not parse. `column` counts from 0."""
+
+    def __init__(self, message: str, expression: str, column: int) -> None:
+        super().__init__(message)
+        self.expression = expression
+        self.column = min(column, len(expression))
+
+    def pointer(self) -> str:
+        """Two lines: the expression, and a caret under the mistake with what is wrong."""
+        return f"{self.expression}\n{' ' * self.column}^ {self}"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One alternative of a term: a pattern for text, and where it reads as such a range or a network."""
+
+    text: str
+    matches: Callable[[str], bool]
+    numbers: tuple[int, int] | None = None
+    """Inclusive bounds."""
+    network: tuple[int, int] | None = None
+    """First and last 128-bit address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    negated: bool
+    field: str | None
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A parsed expression; the empty one matches everything."""
+
+    text: str
+    terms: tuple[Term, ...]
+
+    def flows(self, snapshot: Snapshot) -> Mask:
+        """Which rows of the snapshot's flow table match."""
+        flows = Flows.of(snapshot)
+        if flows is None:
+            return np.zeros(0, np.bool_)
+        found = np.ones(len(flows.table), np.bool_)
+        for term in self.terms:
+            found &= _on_flows(term, flows)
+        return found
+
+    def containers(self, snapshot: Snapshot) -> tuple[bool, ...]:
+        """Which of `container_rows` match: by their own words or, where flows are asked for, by having such flows."""
+        rows = container_rows(snapshot)
+        if all(term.field in (None, *CONTAINER_FIELDS) for term in self.terms):
+            return tuple(all(_on_container(term, row.container, row.name) for term in self.terms) for row in rows)
+        flows = Flows.of(snapshot)
+        if flows is None:
+            return (False,) * len(rows)
+        found = self.flows(snapshot)
+        client, server = flows.attribution.client, flows.attribution.server
+        owners = {*np.unique(client[found]).tolist(), *np.unique(server[found]).tolist()}
+        host = bool((found & (client < 0) & (server < 0)).any())
+        return (*(index in owners for index in range(len(rows) - 1)), host)
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Lark:
+    return Lark(_GRAMMAR, parser="lalr", propagate_positions=True)
+
+
+def parse(text: str) -> Filter:
+    """Raises FilterError."""
+    try:
+        tree = _parser().parse(text)
+    except UnexpectedInput as error:
+        column = error.column - 1 if error.column and error.column > 0 else len(text)
+        what = "a value is missing" if column >= len(text) else f"{text[column]!r} cannot stand here"
+        raise FilterError(what, text, column) from None
+    return Filter(text, tuple(_term(term, text) for term in tree.children if isinstance(term, Tree)))
+
+
+def _term(tree: "Tree[Token]", text: str) -> Term:
+    negated, field, values = False, None, []
+    for child in tree.children:
+        if isinstance(child, Tree):
+            token = child.children[0]
+            assert isinstance(token, Token)
+            values.append(_value(token, field, text))
+        elif child.type == "NEGATION":
+            negated = True
+        else:
+            field = str(child)[:-1]
+    return Term(negated, field, tuple(values))
+
+
+def _value(token: Token, field: str | None, expression: str) -> Value:
+    text, column = str(token), (token.column or 1) - 1
+    if token.type == "REGEX":
+        return Value(text, _regex(text[1:-1], expression, column))
+    if token.type == "QUOTED":
+        text = text[1:-1]
+    network = _network(text)
+    other = _OTHER_FIELD.match(text)
+    if token.type == "WORD" and field is None and network is None and other:
+        raise FilterError(f"no field {other[1]!r}; there are {' '.join(FIELDS)}", expression, column)
+    value = Value(text, _glob(text, whole=field is not None), _numbers(text), network)
+    if field in NUMBER_FIELDS and value.numbers is None:
+        raise FilterError(f"{field} takes a number, >N or <N", expression, column)
+    if field in ("src", "dst", "addr") and network is None:
+        raise FilterError(f"{field} takes an address or a CIDR", expression, column)
+    return value
+
+
+def _regex(pattern: str, expression: str, column: int) -> Callable[[str], bool]:
+    try:
+        compiled = re.compile(pattern.replace("\\/", "/"), re.IGNORECASE)
+    except re.error as error:
+        raise FilterError(f"regular expression: {error.msg}", expression, column + 1 + (error.pos or 0)) from None
+    return lambda candidate: compiled.search(candidate) is not None
+
+
+def _glob(text: str, whole: bool) -> Callable[[str], bool]:
+    """Without regard to case; a bare word may stand anywhere, a field's value is the whole unless it has a `*`."""
+    pattern = text.casefold()
+    if not whole and "*" not in pattern:
+        return lambda candidate: pattern in candidate.casefold()
+    return lambda candidate: fnmatch.fnmatchcase(candidate.casefold(), pattern)
+
+
+def _numbers(text: str) -> tuple[int, int] | None:
+    if match := re.fullmatch(r"([<>])(=?)(\d+)", text):
+        number, off = int(match[3]), 0 if match[2] else 1
+        return (number + off, UNKNOWN64) if match[1] == ">" else (0, number - off)
+    if match := re.fullmatch(r"(\d+)(?:-(\d+))?|0x([0-9a-fA-F]+)", text):
+        first = int(match[3], 16) if match[3] else int(match[1])
+        return first, int(match[2] or first)
+    return None
+
+
+def _network(text: str) -> tuple[int, int] | None:
+    """First and last address of an address, a CIDR, or the first octets of an IPv4 address."""
+    if _SOME_OCTETS.fullmatch(text):
+        octets = text.rstrip(".").split(".")
+        text = ".".join([*octets, *["0"] * (4 - len(octets))]) + f"/{8 * len(octets)}"
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+    offset = V4_MAPPED if network.version == 4 else 0
+    return int(network.network_address) + offset, int(network.broadcast_address) + offset
+
+
+def _on_container(term: Term, container: Container | None, name: str) -> bool:
+    words = _words(container, term.field) if container else [name] if term.field in (None, "container") else []
+    found = any(value.matches(word) for value in term.values for word in words)
+    if not found and container and term.field is None:
+        found = any(_holds(value.network, container) for value in term.values)
+    return found != term.negated
+
+
+def _words(container: Container, field: str | None) -> list[str]:
+    """The container's texts that a field means; all of them for a bare word."""
+    texts: Mapping[str, Iterable[str | None]] = {
+        "container": (container.name, container.id[:12], container.id),
+        "project": (container.project,),
+        "service": (container.service,),
+        "image": (container.image,),
+        "network": (place.network for place in container.networks),
+    }
+    fields = texts.keys() if field is None else ("container",) if field in ("client", "server") else (field,)
+    return [word for name in fields for word in texts[name] if word]
+
+
+def _holds(network: tuple[int, int] | None, container: Container) -> bool:
+    if network is None:
+        return False
+    first, last = network
+    addresses = [text for place in container.networks for text in (place.ipv4, place.ipv6) if text]
+    return any(first <= address_value(text) <= last for text in addresses)
+
+
+def _on_flows(term: Term, flows: Flows) -> Mask:
+    found = np.zeros(len(flows.table), np.bool_)
+    for value in term.values:
+        found |= _value_on_flows(value, term.field, flows)
+    return ~found if term.negated else found
+
+
+def _value_on_flows(value: Value, field: str | None, flows: Flows) -> Mask:
+    table = flows.table
+    if field is None:
+        return _bare(value, flows)
+    if field in CONTAINER_FIELDS:
+        return _owned(value, field, flows)
+    if field in WORD_FIELDS:
+        return _named(value, field, flows)
+    if field == "nat":
+        return _nat(value, table)
+    if field in ADDRESS_FIELDS:
+        return _in_network(value.network, _ADDRESSES[field](table))
+    return _in_range(value.numbers, _NUMBERS[field](table), len(table))
+
+
+def _bare(value: Value, flows: Flows) -> Mask:
+    found = _owned(value, None, flows)
+    for field in ("state", "kind", "proto"):
+        found |= _named(value, field, flows)
+    return found | _in_network(value.network, _ADDRESSES["addr"](flows.table))
+
+
+def _owned(value: Value, field: str | None, flows: Flows) -> Mask:
+    """Flows whose client or server (or the one that the field names) is a container with such a word."""
+    matching = [any(value.matches(word) for word in _words(container, field)) for container in flows.containers]
+    owned = np.array([*matching, False], np.bool_)
+    client, server = owned[flows.attribution.client], owned[flows.attribution.server]
+    return client if field == "client" else server if field == "server" else client | server
+
+
+def _named(value: Value, field: str, flows: Flows) -> Mask:
+    table = flows.table
+    if field == "kind":
+        return np.isin(flows.attribution.kind, [kind for kind in Kind if value.matches(kind.name)])
+    if field == "proto":
+        occurring = np.unique(table.proto).tolist()
+        return np.isin(table.proto, [proto for proto in occurring if value.matches(proto_name(proto))])
+    if field == "status":
+        bits = sum(flag for flag in Ips if flag.name and value.matches(flag.name))
+        with_bits: Mask = (table.status & np.uint32(bits)) != 0
+        return with_bits | ((table.status & Ips.SEEN_REPLY) == 0) if value.matches("UNREPLIED") else with_bits
+    found = np.zeros(len(table), np.bool_)
+    for proto, names in STATEFUL.items():
+        states = [number for number, name in enumerate(names) if value.matches(name)]
+        if states:
+            found |= (table.proto == proto) & np.isin(table.state, states)
+    return found
+
+
+def _nat(value: Value, table: FlowTable) -> Mask:
+    """dnat, snat or none; or the address that SNAT gave the flow."""
+    found = np.zeros(len(table), np.bool_)
+    if value.network:
+        found |= _in_network(value.network, [table.reply_dst]) & ((table.status & Ips.SRC_NAT) != 0)
+    for name, bit in (("dnat", Ips.DST_NAT), ("snat", Ips.SRC_NAT)):
+        if value.matches(name):
+            found |= (table.status & bit) != 0
+    if value.matches("none"):
+        found |= (table.status & (Ips.SRC_NAT | Ips.DST_NAT)) == 0
+    return found
+
+
+def _in_network(network: tuple[int, int] | None, columns: Sequence[Addresses]) -> Mask:
+    if network is None:
+        return np.zeros(len(columns[0]), np.bool_)
+    (first_hi, first_lo), (last_hi, last_lo) = (divmod(value, 1 << 64) for value in network)
+    found = np.zeros(len(columns[0]), np.bool_)
+    for column in columns:
+        if first_hi == last_hi:
+            found |= (column.hi == first_hi) & (column.lo >= first_lo) & (column.lo <= last_lo)
+        else:
+            found |= (column.hi >= first_hi) & (column.hi <= last_hi)
+    return found
+
+
+def _in_range(bounds: tuple[int, int] | None, columns: Sequence[np.ndarray | None], rows: int) -> Mask:
+    """Rows in which one of the columns lies within the bounds; an unknown number lies within none."""
+    first, last = bounds or (1, 0)
+    found = np.zeros(rows, np.bool_)
+    for column in columns:
+        if column is not None and first <= (largest := _largest_known(column)):
+            found |= (column >= first) & (column <= min(last, largest))
+    return found
+
+
+def _largest_known(column: np.ndarray) -> int:
+    """The largest number that a column can tell; 32 and 64 bits wide, its largest stands for unknown."""
+    return {2: 0xFFFF, 4: UNKNOWN32 - 1, 8: UNKNOWN64 - 1}[column.dtype.itemsize]
+
+
+_ADDRESSES: Mapping[str, Callable[[FlowTable], Sequence[Addresses]]] = {
+    "src": lambda table: [table.orig_src],
+    "dst": lambda table: [table.orig_dst, table.reply_src],
+    "addr": lambda table: [table.orig_src, table.orig_dst, table.reply_src, table.reply_dst],
+}
+_NUMBERS: Mapping[str, Callable[[FlowTable], Sequence[np.ndarray | None]]] = {
+    "sport": lambda table: [table.orig_sport],
+    "dport": lambda table: [table.orig_dport, table.reply_sport],
+    "port": lambda table: [table.orig_sport, table.orig_dport, table.reply_sport, table.reply_dport],
+    "zone": lambda table: [table.zone],
+    "mark": lambda table: [table.mark],
+    "timeout": lambda table: [table.timeout_s],
+    "packets": lambda table: [table.packets],
+    "bytes": lambda table: [table.bytes],
+}
