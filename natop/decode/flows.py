@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from natop import uapi
-from natop.decode.columns import Part, assemble, part
+from natop.decode.columns import Columns
 from natop.decode.layout import Layout, learn
 from natop.model import U8, U32, FlowDump, FlowTable, Mask, Rows, Skipped
 from natop.uapi import CtMessage
@@ -30,7 +30,7 @@ def decode_dump(blocks: Iterable[Block]) -> FlowDump:
     for block in blocks:
         decoder.take(block)
     return FlowDump(
-        _once(assemble(decoder.parts)),
+        _once(decoder.columns.table()),
         Skipped(decoder.messages_skipped, decoder.attributes_skipped),
         complete=decoder.done,
         errno=decoder.errno,
@@ -38,10 +38,10 @@ def decode_dump(blocks: Iterable[Block]) -> FlowDump:
 
 
 class _Decoder:
-    """What is carried from block to block: the layouts learnt, the parts decoded, the counts."""
+    """What is carried from block to block: the layouts learnt, the columns filled, the counts."""
 
     def __init__(self) -> None:
-        self.parts: list[Part] = []
+        self.columns = Columns()
         self.messages_skipped = 0
         self.attributes_skipped = 0
         self.done = False
@@ -100,7 +100,7 @@ class _Decoder:
         if layout.family is None:
             self.messages_skipped += len(matrix)
         else:
-            self.parts.append(part(matrix, layout))
+            self.columns.append(matrix, layout)
 
 
 _EXPECTED = (CtMessage.NEW.nlmsg_type, uapi.NLMSG_DONE, uapi.NLMSG_ERROR)
