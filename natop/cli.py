@@ -4,6 +4,7 @@ Only click is imported here; everything else is loaded once the command is known
 """
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -166,7 +167,8 @@ def _write_snapshots(
             for number, taken in enumerate(feed.readings(_source(common), every_s, count)):
                 if flows and taken.reading is None:
                     raise Refused(Exit.UNREADABLE, _why_no_flows(taken))
-                out.writelines(_pieces(taken, view, form, number))
+                width = shutil.get_terminal_size().columns if out.isatty() else None
+                out.writelines(_pieces(taken, view, form, number, width))
                 out.flush()
     except feed.CannotRead as error:
         raise Refused(Exit.UNREADABLE, str(error)) from error
@@ -188,8 +190,8 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
         raise interrupted
 
 
-def _pieces(taken: "Snapshot", view: "View", form: str, number: int) -> Iterator[str]:
-    """The number-th snapshot in one of FORMATS."""
+def _pieces(taken: "Snapshot", view: "View", form: str, number: int, width: int | None) -> Iterator[str]:
+    """The number-th snapshot in one of FORMATS, tables of text at most `width` cells wide."""
     from natop import export
 
     if form == "json":
@@ -199,7 +201,7 @@ def _pieces(taken: "Snapshot", view: "View", form: str, number: int) -> Iterator
     else:
         if number:
             yield "\n"
-        yield from (export.as_markdown if form == "md" else export.as_text)(taken, view)
+        yield from export.as_markdown(taken, view) if form == "md" else export.as_text(taken, view, width)
 
 
 def _why_no_flows(taken: "Snapshot") -> str:

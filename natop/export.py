@@ -13,7 +13,9 @@ import numpy as np
 from natop.columns import (
     CONTAINER_COLUMNS,
     FLOW_COLUMNS,
+    ContainerColumn,
     ContainerRow,
+    FlowColumn,
     Flows,
     Value,
     container_column,
@@ -124,23 +126,31 @@ def _flow_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object]]:
             yield [taken_at, *plain, *sides, " ".join(flow.status), flow.client, flow.server, flow.kind]
 
 
-def as_text(snapshot: Snapshot, view: View) -> Iterator[str]:
-    """A head of a few lines, the table of containers, the flows where they are wanted, and what is missing."""
+def as_text(snapshot: Snapshot, view: View, width: int | None = None) -> Iterator[str]:
+    """A head of a few lines, the table of containers, the flows where they are wanted, and what is missing.
+
+    Where a `width` in cells is given, tables leave out the columns that matter least until they fit.
+    """
     for label, text in _head(snapshot):
         yield f"{label:<12}{text}\n"
     yield "\n"
-    columns = [column for column in CONTAINER_COLUMNS if column.rank <= TEXT_RANK and column.key != "trend"]
-    cells = [[cell_text(column.value(row)) for column in columns] for row in view.rows(snapshot)]
-    yield from _table([column.title for column in columns], [column.numeric for column in columns], cells)
+    columns = _text_columns()
+    yield from _table(
+        columns, [[cell_text(column.value(row)) for column in columns] for row in view.rows(snapshot)], width
+    )
     if view.flows:
         yield "\n"
-        yield from _flow_table(snapshot, view)
+        yield from _flow_table(snapshot, view, width)
     for gap in snapshot.gaps:
         yield f"\nnot read: {gap.source}: {gap.reason}" + (f" ({gap.remedy})" if gap.remedy else "") + "\n"
 
 
 TEXT_RANK = 3
-"""Columns up to this rank stand in the text table."""
+"""Columns up to this rank stand in tables of text and Markdown."""
+
+
+def _text_columns() -> list[ContainerColumn]:
+    return [column for column in CONTAINER_COLUMNS if column.rank <= TEXT_RANK and column.key != "trend"]
 
 
 def _head(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
@@ -165,23 +175,35 @@ def _counter(snapshot: Snapshot, name: str) -> str:
     return f"{name} {count(snapshot.conntrack.counters.get(name))}{per_second}"
 
 
-def _flow_table(snapshot: Snapshot, view: View) -> Iterator[str]:
+def _flow_table(snapshot: Snapshot, view: View, width: int | None) -> Iterator[str]:
     flows, rows = Flows.of(snapshot), view.flow_rows(snapshot)
     if flows is None or rows is None:
         return
     cells = [[column.text(flows, int(row)) for column in FLOW_COLUMNS] for row in rows]
-    yield from _table([column.title for column in FLOW_COLUMNS], [column.numeric for column in FLOW_COLUMNS], cells)
+    yield from _table(FLOW_COLUMNS, cells, width)
 
 
-def _table(titles: Sequence[str], numeric: Sequence[bool], cells: Sequence[Sequence[str]]) -> Iterator[str]:
+def _table(
+    columns: Sequence[ContainerColumn | FlowColumn], cells: Sequence[Sequence[str]], width: int | None
+) -> Iterator[str]:
     """Columns two spaces apart, numbers flush right."""
-    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    titles = [column.title for column in columns]
+    widths = [max(map(len, texts)) for texts in zip(titles, *cells, strict=True)]
+    shown = _fitting([column.rank for column in columns], widths, width)
     for line in (titles, *cells):
         padded = [
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(line, widths, numeric, strict=True)
+            line[index].rjust(widths[index]) if columns[index].numeric else line[index].ljust(widths[index])
+            for index in shown
         ]
         yield "  ".join(padded).rstrip() + "\n"
+
+
+def _fitting(ranks: Sequence[int], widths: Sequence[int], width: int | None) -> list[int]:
+    """The columns that fit, those of the highest rank left out first, of equal rank the rightmost."""
+    shown = list(range(len(widths)))
+    while width is not None and len(shown) > 1 and sum(widths[index] + 2 for index in shown) - 2 > width:
+        shown.remove(max(shown, key=lambda index: (ranks[index], index)))
+    return shown
 
 
 def cell_text(value: Value) -> str:
@@ -198,7 +220,7 @@ def as_markdown(snapshot: Snapshot, view: View) -> Iterator[str]:
         yield f"- **{label}** {_escaped(text)}\n"
     for gap in snapshot.gaps:
         yield f"- **not read** {_escaped(gap.source)}: {_escaped(gap.reason)}\n"
-    columns = [column for column in CONTAINER_COLUMNS if column.rank <= TEXT_RANK and column.key != "trend"]
+    columns = _text_columns()
     yield "\n" + _pipes([column.title for column in columns])
     yield _pipes(["--:" if column.numeric else ":--" for column in columns])
     for row in view.rows(snapshot):

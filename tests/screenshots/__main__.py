@@ -1,0 +1,19 @@
+"""`python -m tests.screenshots`: the lab with traffic, aged a little, and its pictures taken. Needs root; 5 minutes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[2] / "screenshots"
+WARM_S = 100
+"""Traffic before the first picture: TIME_WAIT needs 120 s to level off."""
+
+
+def main() -> int:
+    FOLDER.mkdir(exist_ok=True)
+    lab = [sys.executable, "-m", "tests.lab", "--rate", "60", "--warm", str(WARM_S), "--for", "400"]
+    return subprocess.call([*lab, "--", sys.executable, "-m", "tests.screenshots.take", str(FOLDER)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

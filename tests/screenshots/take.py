@@ -1,0 +1,68 @@
+"""`python -m tests.screenshots.take FOLDER`: the live view on the host around this process, as SVG pictures."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from natop.collect.engine import Target
+from natop.feed import LiveFeed, Source
+from natop.model import Snapshot
+from natop.tui.app import NatopApp
+
+INTERVAL_S = 1.0
+AGE_S = 40
+"""How long the live view reads before its pictures, so that trends and rates have something to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    name: str
+    size: tuple[int, int]
+    keys: Sequence[str]
+
+
+PICTURES = (
+    Picture("containers", (160, 50), ()),
+    Picture("containers-80x24", (80, 24), ()),
+    Picture("flows", (160, 50), ("2",)),
+    Picture("container-flows", (120, 36), ("enter",)),
+    Picture("flow", (120, 36), ("enter", "enter")),
+    Picture("help", (120, 36), ("question_mark",)),
+)
+
+
+def save_nothing(_snapshot: Snapshot, _folder: Path) -> tuple[Path, ...]:
+    return ()
+
+
+async def take(folder: Path, pictures: Sequence[Picture]) -> None:
+    """All pictures of one size from one run of the live view."""
+    app = NatopApp(
+        lambda: LiveFeed(Source(None, Target()), INTERVAL_S),
+        interval_s=INTERVAL_S,
+        save_dir=folder,
+        save=save_nothing,
+    )
+    async with app.run_test(size=pictures[0].size) as pilot:
+        await pilot.pause(AGE_S)
+        for picture in pictures:
+            for key in picture.keys:
+                await pilot.press(key)
+                await pilot.pause(1.5)
+            svg = app.export_screenshot(title="natop")
+            (folder / f"{picture.name}.svg").write_text(svg.replace("<svg ", '<svg xml:space="preserve" ', 1))
+            for _ in picture.keys:
+                await pilot.press("1" if picture.keys[0] == "2" else "escape")
+                await pilot.pause(0.5)
+
+
+async def main() -> None:
+    folder = Path(sys.argv[1])
+    for size in dict.fromkeys(picture.size for picture in PICTURES):
+        await take(folder, [picture for picture in PICTURES if picture.size == size])
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
