@@ -11,7 +11,7 @@ from natop.uapi import AF_INET
 ROOM = 1 << 16
 """Rows there is room for at first; memory that no row has touched costs nothing."""
 
-_U8, _BE16, _BE32, _BE64, _OPAQUE32 = ("u1", ">u2", ">u4", ">u8", "=u4")
+_U8, _BE16, _BE32, _BE64 = ("u1", ">u2", ">u4", ">u8")
 
 _ADDRESSES = ("orig_src", "orig_dst", "reply_src", "reply_dst")
 _ALWAYS: Mapping[str, str] = {
@@ -91,7 +91,7 @@ def _values(messages: U8, layout: Layout) -> Iterator[tuple[str, np.ndarray | in
     yield "status", field("status", _BE32)
     yield "timeout_s", field_or(UNKNOWN32, "timeout", _BE32)
     yield "mark", field_or(0, "mark", _BE32)
-    yield "id", field_or(UNKNOWN32, "id", _OPAQUE32)
+    yield "id", field_or(UNKNOWN32, "id", _BE32)
     yield "zone", field_or(0, "zone", _BE16)
     for side in ("orig", "reply"):
         for end in ("src", "dst"):

@@ -1,9 +1,9 @@
 """Kernel statistics and /proc text to counters, by name, never by position."""
 
-import struct
 from collections.abc import Iterator, Mapping
 
 from natop import uapi
+from natop.decode.netlink import attributes, messages
 from natop.model import COUNTER_NAMES, Conntrack
 from natop.uapi import CtaStatsCpu, CtaStatsGlobal, CtMessage
 
@@ -38,8 +38,6 @@ _PROC_COLUMNS = {"clashres": "clash_resolve", "chainlength": "chaintoolong", "ic
 """Columns of /proc/net/stat/nf_conntrack that are spelt otherwise than by `conntrack -S`
 (net/netfilter/nf_conntrack_standalone.c, ct_cpu_seq_show)."""
 _CPU_NAMES = {attribute: attribute.name.lower().replace("chain_too", "chaintoo") for attribute in CtaStatsCpu}
-
-Attribute = tuple[int, bytes]
 
 
 def conntrack(stats: bytes, proc: Mapping[str, str]) -> Conntrack:
@@ -81,15 +79,15 @@ def _summed(cpus: list[dict[str, int]]) -> dict[str, int]:
 
 
 def _global(stats: bytes) -> Iterator[tuple[int, int]]:
-    for kind, attributes in _messages(stats):
+    for kind, _, body in messages(stats, uapi.NFGENMSG_LEN):
         if kind == CtMessage.GET_STATS.nlmsg_type:
-            yield from _be32(attributes)
+            yield from _be32(body)
 
 
 def _cpu_counters(stats: bytes) -> list[dict[str, int]]:
     return [
-        {_CPU_NAMES[CtaStatsCpu(a)]: value for a, value in _be32(attributes) if a in _CPU_NAMES}
-        for kind, attributes in _messages(stats)
+        {_CPU_NAMES[CtaStatsCpu(a)]: value for a, value in _be32(body) if a in _CPU_NAMES}
+        for kind, _, body in messages(stats, uapi.NFGENMSG_LEN)
         if kind == CtMessage.GET_STATS_CPU.nlmsg_type
     ]
 
@@ -105,28 +103,7 @@ def _proc_counters(text: str) -> list[dict[str, int]]:
     return [{n: v for n, v in zip(columns, row, strict=False) if n in COUNTER_NAMES} for row in rows]
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, list[Attribute]]]:
-    """Type and attributes of each netlink message; ends where one does not fit."""
-    at = 0
-    while len(data) - at >= uapi.NLMSG_HDRLEN:
-        length, kind = struct.unpack_from("=IH", data, at)
-        if length < uapi.NLMSG_HDRLEN or length > len(data) - at:
-            return
-        yield kind, list(_attributes(data[at + uapi.NLMSG_HDRLEN + uapi.NFGENMSG_LEN : at + length]))
-        at += (length + 3) & ~3
-
-
-def _attributes(data: bytes) -> Iterator[Attribute]:
-    at = 0
-    while len(data) - at >= uapi.NLA_HDRLEN:
-        length, kind = struct.unpack_from("=HH", data, at)
-        if length < uapi.NLA_HDRLEN or length > len(data) - at:
-            return
-        yield kind & uapi.NLA_TYPE_MASK, data[at + uapi.NLA_HDRLEN : at + length]
-        at += (length + 3) & ~3
-
-
-def _be32(attributes: list[Attribute]) -> Iterator[tuple[int, int]]:
-    for kind, value in attributes:
+def _be32(data: bytes) -> Iterator[tuple[int, int]]:
+    for kind, value in attributes(data):
         if len(value) == 4:
             yield kind, int.from_bytes(value, "big")

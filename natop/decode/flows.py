@@ -6,25 +6,23 @@ matches none teaches the next layout. Nothing in the bytes is trusted, and nothi
 not fit is skipped and counted.
 """
 
-import struct
 from collections.abc import Iterable
 
 import numpy as np
 
 from natop import uapi
+from natop.decode import netlink
 from natop.decode.columns import Columns
 from natop.decode.layout import Layout, learn
 from natop.model import U8, U32, FlowDump, FlowTable, Mask, Rows, Skipped
 from natop.uapi import CtMessage
-
-Block = bytes | bytearray | memoryview
 
 LAYOUTS_PER_LENGTH = 64
 """Layouts remembered for one message length. A kernel's table shows a handful; the bound keeps bytes made
 to differ in every message from costing more than linear time."""
 
 
-def decode_dump(blocks: Iterable[Block]) -> FlowDump:
+def decode_dump(blocks: Iterable[netlink.Block]) -> FlowDump:
     """The flows in blocks of whole netlink messages, as the kernel answers CT_GET with NLM_F_DUMP."""
     decoder = _Decoder()
     for block in blocks:
@@ -48,19 +46,19 @@ class _Decoder:
         self.errno = 0
         self._layouts: dict[int, list[Layout]] = {}
 
-    def take(self, block: Block) -> None:
-        words = _words(block)
-        starts, cut = _message_starts(words)
+    def take(self, block: netlink.Block) -> None:
+        words = netlink.as_words(block)
+        starts, cut = netlink.message_starts(words)
         self.messages_skipped += cut
         if len(starts) == 0:
             return
-        types = words[starts + 1].view(np.uint16).reshape(-1, 2)[:, _TYPE_HALF]
+        types = netlink.message_types(words, starts)
         self._control(words, starts, types)
         flows = starts[types == CtMessage.NEW.nlmsg_type]
         self.messages_skipped += int(np.count_nonzero(~np.isin(types, _EXPECTED)))
         lengths = words[flows]
         for length in np.unique(lengths):
-            self._take_length(_matrix(words, flows[lengths == length], int(length)), int(length))
+            self._take_length(netlink.matrix(words, flows[lengths == length], int(length)), int(length))
 
     def _control(self, words: U32, starts: Rows, types: np.ndarray) -> None:
         self.done = self.done or bool((types == uapi.NLMSG_DONE).any())
@@ -104,35 +102,6 @@ class _Decoder:
 
 
 _EXPECTED = (CtMessage.NEW.nlmsg_type, uapi.NLMSG_DONE, uapi.NLMSG_ERROR)
-_TYPE_HALF = 0 if struct.pack("=H", 1) == b"\x01\x00" else 1
-"""Where nlmsg_type stands in the word that it shares with nlmsg_flags, by the machine's byte order."""
-
-
-def _words(block: Block) -> U32:
-    """The block as 32-bit words; a ragged end, which no kernel sends, is cut off."""
-    return np.frombuffer(block, np.uint32, len(memoryview(block)) // 4)
-
-
-def _message_starts(words: U32) -> tuple[Rows, int]:
-    """The index of each message's first word, and how many messages are cut short (0 or 1)."""
-    starts: list[int] = []
-    lengths = words.data
-    at, end = 0, len(lengths)
-    while at < end:
-        length: int = lengths[at]
-        step = (length + 3) >> 2
-        if length < uapi.NLMSG_HDRLEN or step > end - at:
-            break
-        starts.append(at)
-        at += step
-    return np.array(starts, np.intp), int(at < end)
-
-
-def _matrix(words: U32, starts: Rows, length: int) -> U8:
-    """The messages that begin at `starts`, one a row, each padded to whole words."""
-    wide = (length + 3) >> 2
-    rows = np.ndarray((len(words) - wide + 1,), f"V{wide * 4}", words, strides=(4,))
-    return rows[starts].view(np.uint8).reshape(len(starts), wide * 4)
 
 
 def _matches(matrix: U8, layout: Layout) -> Mask:

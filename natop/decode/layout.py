@@ -119,9 +119,9 @@ def _walk(message: bytes, start: int, end: int, above: Path, layout: Layout) -> 
     at = start
     while end - at >= uapi.NLA_HDRLEN:
         length, kind = _NLATTR.unpack_from(message, at)
+        layout.mask[at : at + uapi.NLA_HDRLEN] = 0xFF
         if length < uapi.NLA_HDRLEN or length > end - at:
             return False
-        layout.mask[at : at + uapi.NLA_HDRLEN] = 0xFF
         path = (*above, kind & uapi.NLA_TYPE_MASK)
         value = at + uapi.NLA_HDRLEN
         if path in _NESTS:

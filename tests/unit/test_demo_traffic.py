@@ -1,0 +1,76 @@
+"""The demo's traffic, played on the loopback device."""
+
+import asyncio
+import socket
+
+import pytest
+
+from natop.demo.traffic import Habit, Role, call_once, perform, query_once
+
+HERE = "127.0.0.1"
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind((HERE, 0))
+        return int(probe.getsockname()[1])
+
+
+class Machine:
+    """A role being performed, and our end of its control socket."""
+
+    def __init__(self, role: Role) -> None:
+        self.control, theirs = socket.socketpair()
+        self.theirs = theirs
+        for each in (self.control, theirs):
+            each.setblocking(False)
+        self.task = asyncio.create_task(perform(role, theirs))
+
+    async def listens(self) -> None:
+        assert await asyncio.get_running_loop().sock_recv(self.control, 1) == b"l"
+
+    async def end(self) -> None:
+        self.control.close()
+        await asyncio.wait_for(self.task, 5)
+        self.theirs.close()
+
+
+async def test_a_machine_serves_and_answers_queries_until_its_control_closes() -> None:
+    tcp, udp = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
+    machine = Machine(Role(serves=(tcp,), answers_queries=udp))
+    await machine.listens()
+    await asyncio.wait_for(call_once(HERE, tcp), 5)
+    await asyncio.wait_for(query_once(HERE, udp), 5)
+    await machine.end()
+
+
+async def test_habits_begin_when_told_and_stay_within_their_rate() -> None:
+    came: list[bytes] = []
+
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(await reader.readline())
+        writer.close()
+
+    port = free_port(socket.SOCK_STREAM)
+    server = await asyncio.start_server(count, HERE, port)
+    machine = Machine(Role(habits=(Habit("short", HERE, port, per_s=10, at_once=3),)))
+    await machine.listens()
+    await asyncio.sleep(0.2)
+    assert came == []
+    await asyncio.get_running_loop().sock_sendall(machine.control, b"g")
+    await asyncio.sleep(1)
+    await machine.end()
+    server.close()
+    assert 3 + 3 <= len(came) <= 3 + 17
+
+
+async def test_a_call_to_nobody_fails_and_does_not_stop_the_habit() -> None:
+    port = free_port(socket.SOCK_STREAM)
+    with pytest.raises(OSError, match=str(port)):
+        await call_once(HERE, port)
+    machine = Machine(Role(habits=(Habit("short", HERE, port, 50), Habit("kept", HERE, port, 1, at_once=1))))
+    await machine.listens()
+    await asyncio.get_running_loop().sock_sendall(machine.control, b"g")
+    await asyncio.sleep(0.2)
+    assert not machine.task.done()
+    await machine.end()
