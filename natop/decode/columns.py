@@ -1,12 +1,71 @@
-"""The columns of a flow table while a dump is being decoded: filled one layout at a time, in place."""
+"""What a flow's message holds, and the columns of a flow table while they are filled, one layout at a time."""
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from natop.decode.layout import Layout
+from natop import uapi
+from natop.decode.layout import Grammar, Layout, Path
 from natop.model import NO_STATE, U8, UNKNOWN32, UNKNOWN64, V4_MAPPED, Addresses, FlowTable
-from natop.uapi import AF_INET
+from natop.uapi import AF_INET, Cta, CtaCounters, CtaIp, CtaProto, CtaProtoinfo, CtaTimestamp, CtaTuple
+
+
+def _tuple_values(tuple_type: Cta, side: str) -> Iterator[tuple[Path, tuple[str, int]]]:
+    for group, attribute, name, size in (
+        (CtaTuple.IP, CtaIp.V4_SRC, "src4", 4),
+        (CtaTuple.IP, CtaIp.V4_DST, "dst4", 4),
+        (CtaTuple.IP, CtaIp.V6_SRC, "src6", 16),
+        (CtaTuple.IP, CtaIp.V6_DST, "dst6", 16),
+        (CtaTuple.PROTO, CtaProto.NUM, "proto", 1),
+        (CtaTuple.PROTO, CtaProto.SRC_PORT, "sport", 2),
+        (CtaTuple.PROTO, CtaProto.DST_PORT, "dport", 2),
+        (CtaTuple.PROTO, CtaProto.ICMP_ID, "icmp_id", 2),
+        (CtaTuple.PROTO, CtaProto.ICMP_TYPE, "icmp_type", 1),
+        (CtaTuple.PROTO, CtaProto.ICMP_CODE, "icmp_code", 1),
+        (CtaTuple.PROTO, CtaProto.ICMPV6_ID, "icmp_id", 2),
+        (CtaTuple.PROTO, CtaProto.ICMPV6_TYPE, "icmp_type", 1),
+        (CtaTuple.PROTO, CtaProto.ICMPV6_CODE, "icmp_code", 1),
+    ):
+        yield (tuple_type, group, attribute), (f"{side}_{name}", size)
+
+
+_VALUES: Mapping[Path, tuple[str, int]] = {
+    **dict(_tuple_values(Cta.TUPLE_ORIG, "orig")),
+    **dict(_tuple_values(Cta.TUPLE_REPLY, "reply")),
+    (Cta.STATUS,): ("status", 4),
+    (Cta.TIMEOUT,): ("timeout", 4),
+    (Cta.MARK,): ("mark", 4),
+    (Cta.ID,): ("id", 4),
+    (Cta.ZONE,): ("zone", 2),
+    (Cta.TUPLE_ORIG, CtaTuple.ZONE): ("zone", 2),
+    (Cta.PROTOINFO, CtaProtoinfo.TCP, uapi.CTA_PROTOINFO_STATE): ("state", 1),
+    (Cta.PROTOINFO, CtaProtoinfo.SCTP, uapi.CTA_PROTOINFO_STATE): ("state", 1),
+    (Cta.PROTOINFO, CtaProtoinfo.DCCP, uapi.CTA_PROTOINFO_STATE): ("state", 1),
+    (Cta.COUNTERS_ORIG, CtaCounters.PACKETS): ("orig_packets", 8),
+    (Cta.COUNTERS_ORIG, CtaCounters.BYTES): ("orig_bytes", 8),
+    (Cta.COUNTERS_REPLY, CtaCounters.PACKETS): ("reply_packets", 8),
+    (Cta.COUNTERS_REPLY, CtaCounters.BYTES): ("reply_bytes", 8),
+    (Cta.TIMESTAMP, CtaTimestamp.START): ("started_ns", 8),
+}
+
+GRAMMAR = Grammar(
+    uapi.NLMSG_HDRLEN + uapi.NFGENMSG_LEN,
+    _VALUES,
+    {
+        *((attribute,) for attribute in Cta),
+        *((Cta.PROTOINFO, proto, number) for proto in CtaProtoinfo for number in range(2, 6)),
+        (Cta.TUPLE_REPLY, CtaTuple.ZONE),
+        (Cta.TIMESTAMP, CtaTimestamp.STOP),
+    },
+)
+"""Messages of type IPCTNL_MSG_CT_NEW."""
+
+_NEEDED = {"orig_proto", "reply_proto", "status"}
+_ENDS = {
+    family: {f"{side}_{end}" for side in ("orig", "reply") for end in ends}
+    for family, ends in ((uapi.AF_INET, ("src4", "dst4")), (uapi.AF_INET6, ("src6", "dst6")))
+}
+
 
 ROOM = 1 << 16
 """Rows there is room for at first; memory that no row has touched costs nothing."""
@@ -27,6 +86,16 @@ _SOMETIMES: Mapping[str, int] = {
 """Columns of 64 bits that exist once a flow has them, and what stands in the rows of flows without."""
 
 
+def flow_family(layout: Layout) -> int | None:
+    """AF_INET or AF_INET6 where the messages are flows: status and both tuples whole; else None."""
+    names = layout.offsets.keys()
+    if names >= _NEEDED:
+        for family, ends in _ENDS.items():
+            if names >= ends:
+                return family
+    return None
+
+
 class Columns:
     """Columns with room for more rows."""
 
@@ -34,13 +103,13 @@ class Columns:
         self._rows, self._room = 0, ROOM
         self._arrays: dict[str, np.ndarray] = {name: np.empty(ROOM, dtype) for name, dtype in _ALWAYS.items()}
 
-    def append(self, messages: U8, layout: Layout) -> None:
-        """Take the values of messages (one a row, whole words wide) that all have `layout`, which is a flow's."""
+    def append(self, messages: U8, layout: Layout, family: int) -> None:
+        """Take the values of messages (one a row, whole words wide) that all have `layout`, a flow's of `family`."""
         rows = slice(self._rows, self._rows + len(messages))
         while rows.stop > self._room:
             self._grow()
         written = set()
-        for name, values in _values(messages, layout):
+        for name, values in _values(messages, layout, family):
             column = self._column(name)[rows]
             if name in written:  # the second half of a sum
                 column += values
@@ -49,7 +118,7 @@ class Columns:
             written.add(name)
         for name in self._arrays.keys() - written:
             self._arrays[name][rows] = _SOMETIMES[name]
-        if layout.family == AF_INET:
+        if family == AF_INET:
             for name in _ADDRESSES:
                 self._arrays[name][rows] |= np.uint64(V4_MAPPED)
         self._rows = rows.stop
@@ -75,7 +144,7 @@ class Columns:
         return FlowTable(**part, **addresses)  # type: ignore[arg-type]  # the names are FlowTable's own
 
 
-def _values(messages: U8, layout: Layout) -> Iterator[tuple[str, np.ndarray | int]]:
+def _values(messages: U8, layout: Layout, family: int) -> Iterator[tuple[str, np.ndarray | int]]:
     """Each column's values: views of the messages, or one number for all. A name that comes twice is a sum."""
 
     def field(name: str, dtype: str, skip: int = 0) -> np.ndarray:
@@ -85,7 +154,7 @@ def _values(messages: U8, layout: Layout) -> Iterator[tuple[str, np.ndarray | in
     def field_or(absent: int, name: str, dtype: str) -> np.ndarray | int:
         return field(name, dtype) if name in layout.offsets else absent
 
-    yield "family", layout.family or 0
+    yield "family", family
     yield "proto", field("orig_proto", _U8)
     yield "state", field_or(NO_STATE, "state", _U8)
     yield "status", field("status", _BE32)
@@ -95,7 +164,7 @@ def _values(messages: U8, layout: Layout) -> Iterator[tuple[str, np.ndarray | in
     yield "zone", field_or(0, "zone", _BE16)
     for side in ("orig", "reply"):
         for end in ("src", "dst"):
-            if layout.family == AF_INET:
+            if family == AF_INET:
                 yield f"{side}_{end}", field(f"{side}_{end}4", _BE32)
             else:
                 yield f"{side}_{end}_hi", field(f"{side}_{end}6", _BE64)

@@ -12,14 +12,10 @@ import numpy as np
 
 from natop import uapi
 from natop.decode import netlink
-from natop.decode.columns import Columns
-from natop.decode.layout import Layout, learn
-from natop.model import U8, U32, FlowDump, FlowTable, Mask, Rows, Skipped
+from natop.decode.columns import GRAMMAR, Columns, flow_family
+from natop.decode.layout import Layout, Layouts
+from natop.model import U8, U32, FlowDump, FlowTable, Rows, Skipped
 from natop.uapi import CtMessage
-
-LAYOUTS_PER_LENGTH = 64
-"""Layouts remembered for one message length. A kernel's table shows a handful; the bound keeps bytes made
-to differ in every message from costing more than linear time."""
 
 
 def decode_dump(blocks: Iterable[netlink.Block]) -> FlowDump:
@@ -44,7 +40,7 @@ class _Decoder:
         self.attributes_skipped = 0
         self.done = False
         self.errno = 0
-        self._layouts: dict[int, list[Layout]] = {}
+        self._layouts = Layouts(GRAMMAR)
 
     def take(self, block: netlink.Block) -> None:
         words = netlink.as_words(block)
@@ -58,7 +54,9 @@ class _Decoder:
         self.messages_skipped += int(np.count_nonzero(~np.isin(types, _EXPECTED)))
         lengths = words[flows]
         for length in np.unique(lengths):
-            self._take_length(netlink.matrix(words, flows[lengths == length], int(length)), int(length))
+            messages = netlink.matrix(words, flows[lengths == length], int(length))
+            for part, layout in self._layouts.split(messages, int(length)):
+                self._add(part, layout)
 
     def _control(self, words: U32, starts: Rows, types: np.ndarray) -> None:
         self.done = self.done or bool((types == uapi.NLMSG_DONE).any())
@@ -66,48 +64,16 @@ class _Decoder:
             if words[start] >= uapi.NLMSG_HDRLEN + 4:
                 self.errno = -int(words[start + uapi.NLMSG_HDRLEN // 4].view(np.int32))
 
-    def _take_length(self, matrix: U8, length: int) -> None:
-        """Decode messages of one length, layout by layout."""
-        known = self._layouts.setdefault(length, [])
-        for layout in known:
-            if len(matrix) == 0:
-                return
-            matrix = self._take_layout(matrix, layout)
-        while len(matrix):
-            layout = learn(matrix[0, :length].tobytes())
-            if len(known) < LAYOUTS_PER_LENGTH:
-                known.append(layout)
-                matrix = self._take_layout(matrix, layout)
-            else:
-                self._add(matrix[:1], layout)
-                matrix = matrix[1:]
-
-    def _take_layout(self, matrix: U8, layout: Layout) -> U8:
-        """Decode the messages of this layout; return the others."""
-        same = _matches(matrix, layout)
-        if same.all():
-            self._add(matrix, layout)
-            return matrix[:0]
-        if same.any():
-            self._add(matrix[same], layout)
-            return matrix[~same]
-        return matrix
-
     def _add(self, matrix: U8, layout: Layout) -> None:
         self.attributes_skipped += layout.unknown * len(matrix)
-        if layout.family is None:
+        family = flow_family(layout)
+        if family is None:
             self.messages_skipped += len(matrix)
         else:
-            self.columns.append(matrix, layout)
+            self.columns.append(matrix, layout, family)
 
 
 _EXPECTED = (CtMessage.NEW.nlmsg_type, uapi.NLMSG_DONE, uapi.NLMSG_ERROR)
-
-
-def _matches(matrix: U8, layout: Layout) -> Mask:
-    same = matrix.view(np.uint32) & layout.mask.view(np.uint32)
-    matching: Mask = np.equal(same, layout.headers.view(np.uint32)).all(axis=1)
-    return matching
 
 
 def _once(flows: FlowTable) -> FlowTable:

@@ -1,78 +1,43 @@
-"""The layout of one ctnetlink message: where its attributes' headers stand, and where each value does.
+"""The layout of netlink messages: where their attributes' headers stand, and where each value does.
 
 The kernel builds the messages of a dump from a few layouts. A layout is learnt from one message by walking
 its attributes; a message of the same length whose header bytes are equal has its values in the same places.
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from natop import uapi
-from natop.model import U8
-from natop.uapi import Cta, CtaCounters, CtaIp, CtaProto, CtaProtoinfo, CtaTimestamp, CtaTuple
+from natop.model import U8, Mask
 
 Path = tuple[int, ...]
+"""The types of the attributes on the way to one."""
 
-HEADERS_LEN = uapi.NLMSG_HDRLEN + uapi.NFGENMSG_LEN
+LAYOUTS_PER_LENGTH = 64
+"""Layouts remembered for one message length. A kernel's table shows a handful; the bound keeps bytes made
+to differ in every message from costing more than linear time."""
+
 _NLATTR = struct.Struct("=HH")
 
 
-def _tuple_values(tuple_type: Cta, side: str) -> Iterator[tuple[Path, tuple[str, int]]]:
-    for group, attribute, name, size in (
-        (CtaTuple.IP, CtaIp.V4_SRC, "src4", 4),
-        (CtaTuple.IP, CtaIp.V4_DST, "dst4", 4),
-        (CtaTuple.IP, CtaIp.V6_SRC, "src6", 16),
-        (CtaTuple.IP, CtaIp.V6_DST, "dst6", 16),
-        (CtaTuple.PROTO, CtaProto.NUM, "proto", 1),
-        (CtaTuple.PROTO, CtaProto.SRC_PORT, "sport", 2),
-        (CtaTuple.PROTO, CtaProto.DST_PORT, "dport", 2),
-        (CtaTuple.PROTO, CtaProto.ICMP_ID, "icmp_id", 2),
-        (CtaTuple.PROTO, CtaProto.ICMP_TYPE, "icmp_type", 1),
-        (CtaTuple.PROTO, CtaProto.ICMP_CODE, "icmp_code", 1),
-        (CtaTuple.PROTO, CtaProto.ICMPV6_ID, "icmp_id", 2),
-        (CtaTuple.PROTO, CtaProto.ICMPV6_TYPE, "icmp_type", 1),
-        (CtaTuple.PROTO, CtaProto.ICMPV6_CODE, "icmp_code", 1),
-    ):
-        yield (tuple_type, group, attribute), (f"{side}_{name}", size)
+@dataclass(frozen=True)
+class Grammar:
+    """What natop knows of one kind of message."""
 
+    headers_len: int
+    """Bytes before the first attribute: nlmsghdr and the family's header."""
+    values: Mapping[Path, tuple[str, int]]
+    """The attributes that natop keeps: their path, the value's name, and its size in bytes."""
+    passed_over: Set[Path]
+    """Attributes that natop knows and does not need; any other is counted as unknown."""
+    nests: Set[Path] = field(init=False)
 
-VALUES: Mapping[Path, tuple[str, int]] = {
-    **dict(_tuple_values(Cta.TUPLE_ORIG, "orig")),
-    **dict(_tuple_values(Cta.TUPLE_REPLY, "reply")),
-    (Cta.STATUS,): ("status", 4),
-    (Cta.TIMEOUT,): ("timeout", 4),
-    (Cta.MARK,): ("mark", 4),
-    (Cta.ID,): ("id", 4),
-    (Cta.ZONE,): ("zone", 2),
-    (Cta.TUPLE_ORIG, CtaTuple.ZONE): ("zone", 2),
-    (Cta.PROTOINFO, CtaProtoinfo.TCP, uapi.CTA_PROTOINFO_STATE): ("state", 1),
-    (Cta.PROTOINFO, CtaProtoinfo.SCTP, uapi.CTA_PROTOINFO_STATE): ("state", 1),
-    (Cta.PROTOINFO, CtaProtoinfo.DCCP, uapi.CTA_PROTOINFO_STATE): ("state", 1),
-    (Cta.COUNTERS_ORIG, CtaCounters.PACKETS): ("orig_packets", 8),
-    (Cta.COUNTERS_ORIG, CtaCounters.BYTES): ("orig_bytes", 8),
-    (Cta.COUNTERS_REPLY, CtaCounters.PACKETS): ("reply_packets", 8),
-    (Cta.COUNTERS_REPLY, CtaCounters.BYTES): ("reply_bytes", 8),
-    (Cta.TIMESTAMP, CtaTimestamp.START): ("started_ns", 8),
-}
-"""The attributes that natop keeps: their path of types, the value's name, and its size in bytes."""
-
-_NESTS = {path[:depth] for path in VALUES for depth in range(1, len(path))}
-_PASSED_OVER = {
-    *((attribute,) for attribute in Cta),
-    *((Cta.PROTOINFO, CtaProtoinfo(proto), number) for proto in CtaProtoinfo for number in range(2, 6)),
-    (Cta.TUPLE_REPLY, CtaTuple.ZONE),
-    (Cta.TIMESTAMP, CtaTimestamp.STOP),
-}
-"""Attributes that natop knows and does not need; any other is counted as unknown."""
-
-_NEEDED = {"orig_proto", "reply_proto", "status"}
-_ENDS = {
-    family: {f"{side}_{end}" for side in ("orig", "reply") for end in ends}
-    for family, ends in ((uapi.AF_INET, ("src4", "dst4")), (uapi.AF_INET6, ("src6", "dst6")))
-}
+    def __post_init__(self) -> None:
+        nests = {path[:depth] for path in self.values for depth in range(1, len(path))}
+        object.__setattr__(self, "nests", nests)
 
 
 @dataclass(slots=True)
@@ -81,40 +46,29 @@ class Layout:
 
     `mask` and `headers` are as long as a message, padded to whole words: a message is of this layout where
     `message & mask` equals `headers`. `offsets` gives the byte offset of each value by name; `unknown` counts the
-    attributes that natop does not know.
+    attributes that the grammar does not know. Where an attribute does not fit, `broken` is true and no value stands.
     """
 
     mask: U8
     headers: U8
     offsets: dict[str, int] = field(default_factory=dict)
     unknown: int = 0
-
-    @property
-    def family(self) -> int | None:
-        """AF_INET or AF_INET6 where the message is a flow: status and both tuples whole; else None."""
-        names = self.offsets.keys()
-        if names >= _NEEDED:
-            for family, ends in _ENDS.items():
-                if names >= ends:
-                    return family
-        return None
+    broken: bool = False
 
 
-def learn(message: bytes) -> Layout:
-    """The layout of one whole message of type IPCTNL_MSG_CT_NEW. Never raises.
-
-    An attribute whose length does not fit makes the layout one of no flow, as does a message too short.
-    """
+def learn(message: bytes, grammar: Grammar) -> Layout:
+    """The layout of one whole message. Never raises."""
     padded = (len(message) + 3) & ~3
     layout = Layout(np.zeros(padded, np.uint8), np.zeros(padded, np.uint8))
     layout.mask[4:6] = 0xFF  # nlmsg_type; length is equal by grouping; flags, sequence and port differ
-    if not _walk(message, HEADERS_LEN, len(message), (), layout):
+    if len(message) < grammar.headers_len or not _walk(message, grammar.headers_len, len(message), (), layout, grammar):
         layout.offsets.clear()
+        layout.broken = True
     layout.headers[: len(message)] = np.frombuffer(message, np.uint8) & layout.mask[: len(message)]
     return layout
 
 
-def _walk(message: bytes, start: int, end: int, above: Path, layout: Layout) -> bool:
+def _walk(message: bytes, start: int, end: int, above: Path, layout: Layout, grammar: Grammar) -> bool:
     """Take the attributes between two offsets into `layout`; False where one does not fit."""
     at = start
     while end - at >= uapi.NLA_HDRLEN:
@@ -124,18 +78,47 @@ def _walk(message: bytes, start: int, end: int, above: Path, layout: Layout) -> 
             return False
         path = (*above, kind & uapi.NLA_TYPE_MASK)
         value = at + uapi.NLA_HDRLEN
-        if path in _NESTS:
-            if not _walk(message, value, at + length, path, layout):
+        if path in grammar.nests:
+            if not _walk(message, value, at + length, path, layout, grammar):
                 return False
         else:
-            _take(path, value, length - uapi.NLA_HDRLEN, layout)
+            name, wanted = grammar.values.get(path, ("", 0))
+            if name and length - uapi.NLA_HDRLEN == wanted:
+                layout.offsets[name] = value
+            elif name or path not in grammar.passed_over:
+                layout.unknown += 1
         at += (length + 3) & ~3
     return True
 
 
-def _take(path: Path, value: int, size: int, layout: Layout) -> None:
-    name, wanted = VALUES.get(path, ("", size))
-    if name and size == wanted:
-        layout.offsets[name] = value
-    elif name or path not in _PASSED_OVER:
-        layout.unknown += 1
+class Layouts:
+    """The layouts of one grammar learnt so far."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self._grammar = grammar
+        self._by_length: dict[int, list[Layout]] = {}
+
+    def split(self, matrix: U8, length: int) -> Iterator[tuple[U8, Layout]]:
+        """Messages of `length` bytes, one a row, in parts of one layout each."""
+        known = self._by_length.setdefault(length, [])
+        for layout in known:
+            matrix, same = _split(matrix, layout)
+            if len(same):
+                yield same, layout
+        while len(matrix):
+            layout = learn(matrix[0, :length].tobytes(), self._grammar)
+            if len(known) < LAYOUTS_PER_LENGTH:
+                known.append(layout)
+                matrix, same = _split(matrix, layout)
+            else:
+                matrix, same = matrix[1:], matrix[:1]
+            yield same, layout
+
+
+def _split(matrix: U8, layout: Layout) -> tuple[U8, U8]:
+    """The messages of other layouts, and those of this one."""
+    headers = matrix.view(np.uint32) & layout.mask.view(np.uint32)
+    same: Mask = np.equal(headers, layout.headers.view(np.uint32)).all(axis=1)
+    if same.all():
+        return matrix[:0], matrix
+    return (matrix[~same], matrix[same]) if same.any() else (matrix, matrix[:0])
