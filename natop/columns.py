@@ -21,7 +21,7 @@ from natop.model import (
     Kind,
     Snapshot,
 )
-from natop.uapi import IpProto, Ips, proto_name, state_name
+from natop.uapi import PORTED, IpProto, Ips, proto_name, state_name
 
 Value = int | float | str | tuple[int, ...] | None
 """A cell's value; None is unknown."""
@@ -154,8 +154,30 @@ class Flows(NamedTuple):
     def server(self, row: int) -> str | None:
         return self._name(int(self.attribution.server[row]))
 
-    def _name(self, index: int) -> str | None:
-        return self.containers[index].name if index >= 0 else None
+    def _name(self, code: int) -> str | None:
+        return self.container(code) or self.other(code)
+
+    def container(self, code: int) -> str | None:
+        """The name of the container that a code of the attribution stands for."""
+        return self.containers[code].name if code >= 0 else None
+
+    def other(self, code: int) -> str | None:
+        """The name of whom a code stands for who is no container."""
+        return self.attribution.others[-2 - code] if code < -1 else None
+
+    def network(self, row: int) -> str | None:
+        """The network of the client container that the flow left by, else of the server's that it came in by."""
+        ends = (
+            (int(self.attribution.client[row]), self.table.orig_src),
+            (int(self.attribution.server[row]), self.table.reply_src),
+        )
+        for code, addresses in ends:
+            if code >= 0:
+                address = addresses.text(row)
+                for place in self.containers[code].networks:
+                    if address in (place.ipv4, place.ipv6):
+                        return place.network
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +195,13 @@ class FlowColumn:
 
 
 def has_ports(proto: int) -> bool:
-    """Whether the port columns hold ports; for ICMP they hold id, type and code."""
+    """False for ICMP, whose port columns hold id, type and code; those of an unknown protocol hold 0."""
     return proto not in (IpProto.ICMP, IpProto.ICMPV6)
 
 
 def endpoint(address: str, port: int, proto: int) -> str:
     """address:port, an IPv6 address in brackets; the address alone where the protocol has no ports."""
-    if not has_ports(proto):
+    if proto not in PORTED:
         return address
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 

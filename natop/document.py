@@ -24,7 +24,7 @@ from natop.model import (
     Snapshot,
     address_text,
 )
-from natop.uapi import proto_name, state_name
+from natop.uapi import PORTED, proto_name, state_name
 
 Json = dict[str, object]
 
@@ -180,7 +180,7 @@ class Icmp(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """One of a flow's tuples. ICMP has an id, type and code in place of ports."""
+    """One of a flow's tuples. ICMP has an id, type and code in place of ports; an unknown protocol has none."""
 
     src: str
     sport: int | None
@@ -206,6 +206,11 @@ class FlowObject(msgspec.Struct, frozen=True):
     started_at: str | None
     client: str | None
     server: str | None
+    client_other: str | None
+    """Who the client is where it is no container: a process of the host, a container that is gone."""
+    server_other: str | None
+    network: str | None
+    """The client container's network that the flow left by, else the server's that it came in by."""
     kind: str
 
 
@@ -214,6 +219,7 @@ def flow_objects(flows: Flows, rows: Rows) -> Iterator[FlowObject]:
     table = flows.table.take(rows)
     some = Flows(table, flows.attribution.take(rows), flows.containers)
     protos = table.proto.tolist()
+    clients, servers = some.attribution.client.tolist(), some.attribution.server.tolist()
     packets, octets, started = (_known(c, len(rows)) for c in (table.packets, table.bytes, table.started_ns))
     columns = zip(
         protos,
@@ -242,8 +248,11 @@ def flow_objects(flows: Flows, rows: Rows) -> Iterator[FlowObject]:
             packets[row],
             octets[row],
             None if start is None else timestamp(start / 1e9),
-            some.client(row),
-            some.server(row),
+            some.container(clients[row]),
+            some.container(servers[row]),
+            some.other(clients[row]),
+            some.other(servers[row]),
+            some.network(row),
             Kind(int(some.attribution.kind[row])).name,
         )
 
@@ -251,8 +260,10 @@ def flow_objects(flows: Flows, rows: Rows) -> Iterator[FlowObject]:
 def _ends(src: Addresses, sport: U16, dst: Addresses, dport: U16, protos: Sequence[int]) -> Iterator[End]:
     columns = zip(_texts(src), sport.tolist(), _texts(dst), dport.tolist(), protos, strict=True)
     for source, source_port, target, port, proto in columns:
-        if has_ports(proto):
+        if proto in PORTED:
             yield End(source, source_port, target, port)
+        elif has_ports(proto):
+            yield End(source, None, target, None)
         else:
             yield End(source, None, target, None, Icmp(source_port, port >> 8, port & 0xFF))
 

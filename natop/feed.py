@@ -22,6 +22,8 @@ SLOW_DUMP_S = 0.1
 """From this cost on a tick shows counters and inventory before it reads the flows."""
 TICK_SLACK_S = 0.05
 """A dump that is due within so little is taken with this tick."""
+ONCE_BUDGET_S, LIVE_BUDGET_S = 0.25, 0.02
+"""How long a reading looks for the processes that hold sockets: by itself, and beside a screen that looks again."""
 ENGINE_PATIENCE_S = 4.0
 """How long a reading without a screen waits for the engine's first answer."""
 
@@ -38,7 +40,7 @@ class Source:
     docker: Target | None = None
     """None leaves Docker out."""
 
-    def open(self, *, follow: bool) -> HostReader:
+    def open(self, *, follow: bool, process_budget_s: float) -> HostReader:
         """A reader of this host; with `follow`, one that keeps the inventory up to date. Raises CannotRead."""
         namespace: Path | None = None
         if self.netns is not None:
@@ -49,12 +51,12 @@ class Source:
             except netns.NoSuchNetns as error:
                 raise CannotRead(f"{error}\ngive --netns a name of `ip netns`, a path or a pid") from error
         engine = EngineWatcher(self.docker, follow=follow) if self.docker else None
-        return HostReader(PROC_FILES, namespace, engine)
+        return HostReader(PROC_FILES, namespace, engine, process_budget_s)
 
 
 def readings(source: Source, every_s: float, count: int | None) -> Iterator[Snapshot]:
     """`count` snapshots (None: without end), each with a dump, `every_s` apart. Raises CannotRead."""
-    with closing(source.open(follow=count != 1)) as reader:
+    with closing(source.open(follow=count != 1, process_budget_s=ONCE_BUDGET_S)) as reader:
         reader.wait_for_engine(ENGINE_PATIENCE_S)
         snapshot: Snapshot | None = None
         due = time.monotonic()
@@ -83,7 +85,7 @@ class LiveFeed:
     def __init__(self, source: Source, interval_s: float) -> None:
         """Raises CannotRead."""
         self.interval_s = interval_s
-        self._reader = source.open(follow=True)
+        self._reader = source.open(follow=True, process_budget_s=LIVE_BUDGET_S)
         self._wanted = threading.Event()
         self._closed = False
         self._dump_cost_s: float | None = None

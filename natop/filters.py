@@ -34,6 +34,8 @@ CONTAINER_FIELDS = ("container", "client", "server", "project", "service", "imag
 WORD_FIELDS = ("state", "status", "kind", "proto")
 ADDRESS_FIELDS = ("src", "dst", "nat", "addr")
 NUMBER_FIELDS = ("sport", "dport", "port", "zone", "mark", "timeout", "packets", "bytes")
+OTHERS_FIELDS = (None, "container", "client", "server")
+"""Fields that may also name who is no container: a process of the host, a container that is gone."""
 FIELDS = (*CONTAINER_FIELDS, *WORD_FIELDS, *ADDRESS_FIELDS, *NUMBER_FIELDS)
 
 _GRAMMAR = rf"""
@@ -265,7 +267,8 @@ def _bare(value: Value, flows: Flows) -> Mask:
 def _owned(value: Value, field: str | None, flows: Flows) -> Mask:
     """Flows whose client or server (or the one that the field names) is a container with such a word."""
     matching = [any(value.matches(word) for word in _words(container, field)) for container in flows.containers]
-    owned = np.array([*matching, False], np.bool_)
+    others = [value.matches(name) for name in flows.attribution.others] if field in OTHERS_FIELDS else []
+    owned = np.array([*matching, *reversed(others or [False] * len(flows.attribution.others)), False], np.bool_)
     client, server = owned[flows.attribution.client], owned[flows.attribution.server]
     return client if field == "client" else server if field == "server" else client | server
 

@@ -1,51 +1,329 @@
-"""Flows × inventory: the client and the server container of each flow, and the way it takes.
+"""Flows × inventory: who is at each end of a flow, and the way it takes.
 
 The client is who owns the source of the original tuple, the server who owns the source of the reply tuple: the
-reply's source is the address that answers, whatever DNAT made of the address that was called.
+reply's source is the address that answers, whatever DNAT made of the address that was called. An end at the host's
+own address belongs to whoever holds, or held, the socket there (`local`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
-from natop.model import U64, Addresses, Attribution, Container, FlowTable, Kind, Mask, address_value
-from natop.uapi import Ips
+from natop.decode.sockets import decode_sockets
+from natop.local import (
+    NOBODY,
+    Codes,
+    Parties,
+    Proxy,
+    SocketIndex,
+    client_ends,
+    holders,
+    process_name,
+    proxies,
+    server_ends,
+    tied,
+)
+from natop.model import (
+    U8,
+    U64,
+    UNKNOWN64,
+    Addresses,
+    Attribution,
+    Container,
+    FlowTable,
+    Kind,
+    Mask,
+    Rows,
+    Sockets,
+    address_value,
+)
+from natop.uapi import IpProto, Ips
 
-Owners = npt.NDArray[np.int32]
+THE_HOST = -(2**31)
+"""While addresses are looked up: one of the host's own."""
+START_SLACK_NS = 2_000_000_000
+"""Docker notes a container's start a moment after its process may have opened connections."""
+GONE = "gone: "
+_LOW = 2**64 - 1
 
-NOBODY = -1
-THE_HOST = -2
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is known of a host beside its flows."""
+
+    containers: Sequence[Container] = ()
+    host_addresses: Sequence[str] = ()
+    former: Mapping[str, str] = field(default_factory=dict)
+    """Names of containers that are gone, by the address each had."""
+    sockets: Sockets | None = None
+    """Those of the host; None where they were not read."""
+    shared: Mapping[str, Sockets] = field(default_factory=dict)
+    """Those of the namespaces that several containers share, by the id of the one whose addresses they use."""
 
 
-def attribute(flows: FlowTable, containers: Sequence[Container], host_addresses: Iterable[str]) -> Attribution:
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The dump before, and whose its flows were."""
+
+    flows: FlowTable
+    attribution: Attribution
+    containers: Sequence[Container]
+
+
+def attribute(flows: FlowTable, place: Place, memory: Memory | None = None) -> Attribution:
     """Whose each flow is. A container's address wins over the host's where both claim one."""
-    owners = _Owners(containers, host_addresses)
-    source = owners.of(flows.orig_src)
-    answering = owners.of(flows.reply_src)
-    called = owners.of(flows.orig_dst)
-    client = np.where(source >= 0, source, np.int32(NOBODY))
-    server = np.where(answering >= 0, answering, np.int32(NOBODY))
-    touches_host = (source == THE_HOST) | (answering == THE_HOST) | (called == THE_HOST)
-    return Attribution(client, server, _kinds(flows, client, server, touches_host))
+    return _Join(flows, place, memory).attribution()
+
+
+class _Join:
+    """The columns of one attribution while they are worked out, step by step."""
+
+    def __init__(self, flows: FlowTable, place: Place, memory: Memory | None) -> None:
+        self.flows, self.place = flows, place
+        self.parties = Parties()
+        self.last = _Last(memory, place.containers, self.parties) if memory else None
+        self.owners = _Owners(place, self.parties)
+        self.client, self.server = self.owners.of(flows.orig_src), self.owners.of(flows.reply_src)
+        self.from_host, self.to_host = self.client == THE_HOST, self.server == THE_HOST
+        self.calls_host = self.owners.of(flows.orig_dst) == THE_HOST
+        self.client[self.from_host] = NOBODY
+        self.server[self.to_host] = NOBODY
+        self.stale: Mask = (self.client < NOBODY) | (self.server < NOBODY)
+        self.proxied: Mask = np.zeros(len(flows), np.bool_)
+
+    def attribution(self) -> Attribution:
+        self._find_stale()
+        kinds = self._kinds()
+        for owner, sockets in self._sharers().items():
+            self._split(owner, sockets)
+        if self.place.sockets:
+            self._find_holders(self.place.sockets)
+        elif self.last:
+            self._keep_holders()
+        kinds[self.proxied] = Kind.PROXIED
+        kinds[self.stale] = Kind.STALE
+        return Attribution(self.client, self.server, kinds, tuple(self.parties.names))
+
+    def _kinds(self) -> U8:
+        """By the owners of the addresses, before anything is known of the host's own sockets."""
+        snat = (self.flows.status & Ips.SRC_NAT) != 0
+        dnat = (self.flows.status & Ips.DST_NAT) != 0
+        from_container, to_container = self.client != NOBODY, self.server != NOBODY
+        cases = (
+            (Kind.HAIRPIN, to_container & dnat & snat),
+            (Kind.PUBLISHED, to_container & dnat),
+            (Kind.MASQUERADED, from_container & snat),
+            (Kind.INTERNAL, from_container & to_container),
+            (Kind.ROUTED, from_container | to_container),
+            (Kind.REMAPPED, self.from_host & snat & ~dnat),
+            (Kind.HOST, self.from_host | self.to_host | self.calls_host),
+        )
+        conditions = [condition for _, condition in cases]
+        return np.select(conditions, [np.uint8(kind) for kind, _ in cases], np.uint8(Kind.FORWARDED))
+
+    def _find_stale(self) -> None:
+        """Take flows from containers that were not there when they began."""
+        births = np.array([*(_nanoseconds(each.started_at) for each in self.place.containers), 0], np.uint64)
+        started = self.flows.started_ns
+        for end, codes in (("client", self.client), ("server", self.server)):
+            if started is not None:
+                began = started + np.uint64(START_SLACK_NS)
+                early = (codes >= 0) & (started != UNKNOWN64) & (began < births[np.maximum(codes, NOBODY)])
+                self._disown(codes, early)
+            if self.last and self.last.may_tell_stale:
+                before, _ = self.last.of(self.flows, np.arange(len(codes)), end)
+                gone = (before >= 0) | np.isin(before, self.parties.codes(GONE))
+                shared = np.isin(codes, list(self._sharers()))
+                self._disown(codes, (codes >= 0) & gone & (before != codes) & ~shared, before)
+
+    def _disown(self, codes: Codes, rows: Mask, before: Codes | None = None) -> None:
+        """Give these rows to those who are gone, by name where it is known from before."""
+        chosen = np.flatnonzero(rows)
+        known = codes[chosen] if before is None else before[chosen]
+        distinct, which = np.unique(known, return_inverse=True)
+        gone = [self.parties.code(self._gone_name(code)) for code in distinct.tolist()]
+        codes[chosen] = np.array(gone, np.int32)[which]
+        self.stale[chosen] = True
+
+    def _gone_name(self, code: int) -> str:
+        """Of the container that had one of this one's addresses before; its own where only it is known."""
+        if code < 0:
+            return self.parties.names[-2 - code]
+        container = self.place.containers[code]
+        texts = [text for place in container.networks for text in (place.ipv4, place.ipv6) if text]
+        return GONE + next((self.place.former[text] for text in texts if text in self.place.former), container.name)
+
+    def _sharers(self) -> dict[int, Sockets]:
+        """The containers whose network namespaces others use too, by their index."""
+        shared = self.place.shared
+        return {i: shared[each.id] for i, each in enumerate(self.place.containers) if each.id in shared}
+
+    def _split(self, owner: int, sockets: Sockets) -> None:
+        """Share out the flows of a network namespace among the containers in it, by who holds the sockets."""
+        index = self._indexed(sockets, owner)
+        for codes, ends_of in ((self.client, client_ends), (self.server, server_ends)):
+            rows = np.flatnonzero(codes == owner)
+            ends = ends_of(self.flows, rows)
+            found = _first_known(index.holder(index.connected(ends)), index.listening(ends))
+            codes[rows] = np.where(found >= 0, found, owner)
+
+    def _indexed(self, sockets: Sockets, shared: int) -> SocketIndex:
+        table = decode_sockets(sockets.answers)
+        return SocketIndex(table, holders(table, sockets, self.place.containers, self.parties), shared)
+
+    def _find_holders(self, sockets: Sockets) -> None:
+        """Name whoever holds the socket at each end that is the host's own, or held it, or listens there."""
+        containers = any(each.network_mode == "host" and each.state == "running" for each in self.place.containers)
+        whoever = self.parties.code("host (shared)" if containers else "host")
+        index = self._indexed(sockets, whoever)
+        through = _Proxies(self, proxies(sockets.held))
+        for end, rows, ends_of in (
+            ("server", np.flatnonzero(self.to_host), server_ends),
+            ("client", np.flatnonzero(self.from_host), client_ends),
+        ):
+            ends = ends_of(self.flows, rows)
+            own = index.connected(ends)
+            before, kinds_before = self._before(end, rows)
+            listening = index.listening(ends)
+            if end == "client":
+                listening = np.where(ends.proto == IpProto.UDP, listening, np.int32(NOBODY))
+            codes = _first_known(index.holder(own), before, listening)
+            through.note(end, rows, codes, index.inode(own), kinds_before == Kind.PROXIED)
+            column = self.client if end == "client" else self.server
+            column[rows] = np.where(codes == NOBODY, whoever, codes)
+        through.resolve()
+
+    def _keep_holders(self) -> None:
+        """Without the sockets, the host's own ends belong to whom they belonged before."""
+        for end, rows, column in (
+            ("client", np.flatnonzero(self.from_host), self.client),
+            ("server", np.flatnonzero(self.to_host), self.server),
+        ):
+            column[rows], kinds = self._before(end, rows)
+            self.proxied[rows[kinds == Kind.PROXIED]] = True
+
+    def _before(self, end: str, rows: Rows) -> tuple[Codes, U8]:
+        if self.last:
+            return self.last.of(self.flows, rows, end)
+        return np.full(len(rows), NOBODY, np.int32), np.full(len(rows), Kind.FORWARDED, np.uint8)
+
+
+class _Proxies:
+    """What passes through docker-proxy: a connection is two flows, one to the proxy and one from it."""
+
+    def __init__(self, join: "_Join", found: Sequence[Proxy]) -> None:
+        self._join = join
+        self._found = [(proxy, join.parties.code(process_name(proxy.process))) for proxy in found]
+        self._rows: dict[str, tuple[Rows, Codes, npt.NDArray[np.uint32], Mask]] = {}
+
+    def note(self, end: str, rows: Rows, codes: Codes, inodes: npt.NDArray[np.uint32], before: Mask) -> None:
+        """What is known of the host's own ends: holders, sockets, and what was proxied at the dump before."""
+        self._rows[end] = (rows, codes, inodes, before)
+
+    def resolve(self) -> None:
+        """Put the containers behind a proxy in its place, and remember what was tied before."""
+        join = self._join
+        for rows, _, _, before in self._rows.values():
+            join.proxied[rows[before]] = True
+        for proxy, code in self._found:
+            target = self._target(proxy)
+            accepted = self._accepted(proxy, code, target)
+            self._dialled(proxy, code, target, accepted)
+
+    def _target(self, proxy: Proxy) -> int:
+        address = Addresses(
+            np.array([proxy.container_address >> 64], np.uint64), np.array([proxy.container_address & _LOW], np.uint64)
+        )
+        return int(self._join.owners.of(address)[0])
+
+    def _accepted(self, proxy: Proxy, code: int, target: int) -> dict[int, int]:
+        """Flows to the proxy are the container's behind it; rows by descriptor of those still open."""
+        rows, codes, inodes, _ = self._rows["server"]
+        mine = codes == code
+        self._join.proxied[rows[mine]] = True
+        if target >= 0:
+            self._join.server[rows[mine]] = target
+        return self._by_descriptor(proxy, rows[mine], inodes[mine])
+
+    def _dialled(self, proxy: Proxy, code: int, target: int, accepted: Mapping[int, int]) -> None:
+        """Flows from the proxy are the true client's; where that is not known, the proxy's."""
+        join, flows = self._join, self._join.flows
+        rows, codes, inodes, before = self._rows["client"]
+        to_target = (
+            (join.server[rows] == target)
+            & (flows.reply_sport[rows] == proxy.container_port)
+            & (flows.proto[rows] == proxy.proto)
+        )
+        mine = (codes == code) | (codes == NOBODY) & to_target & (target >= 0)
+        join.proxied[rows[mine]] = True
+        join.client[rows[mine]] = code
+        pairs = tied(accepted, self._by_descriptor(proxy, rows[mine & ~before], inodes[mine & ~before]))
+        for row, client_row in pairs.items():
+            client = int(join.client[client_row])
+            join.client[row] = code if client == NOBODY else client
+
+    @staticmethod
+    def _by_descriptor(proxy: Proxy, rows: Rows, inodes: npt.NDArray[np.uint32]) -> dict[int, int]:
+        row_of = dict(zip(inodes.tolist(), rows.tolist(), strict=True))
+        return {each.fd: row_of[each.inode] for each in proxy.descriptors if each.inode in row_of}
+
+
+class _Last:
+    """The dump before, in the codes of this one."""
+
+    def __init__(self, memory: Memory, containers: Sequence[Container], parties: Parties) -> None:
+        place = {container.id: index for index, container in enumerate(containers)}
+        past = memory.attribution
+        self._codes = {"client": past.client, "server": past.server}
+        self._kind = past.kind
+        self._flows = memory.flows
+        self._order = np.argsort(memory.flows.id, kind="stable")
+        self._ids = memory.flows.id[self._order]
+        names = [place[each.id] if each.id in place else parties.code(GONE + each.name) for each in memory.containers]
+        others = [parties.code(name) for name in past.others]
+        self._now = np.array([*reversed(others), NOBODY, *names], np.int32)
+        """Today's code for each of yesterday's, from the lowest up."""
+        self._lowest = len(others)
+        self.may_tell_stale = tuple(containers) != tuple(memory.containers) or any(
+            name.startswith(GONE) for name in past.others
+        )
+
+    def of(self, flows: FlowTable, rows: Rows, end: str) -> tuple[Codes, U8]:
+        """Who was at one end of these flows, and their kind; NOBODY and FORWARDED for those not seen before."""
+        if len(self._ids) == 0:
+            return np.full(len(rows), NOBODY, np.int32), np.full(len(rows), Kind.FORWARDED, np.uint8)
+        at = np.minimum(np.searchsorted(self._ids, flows.id[rows]), len(self._ids) - 1)
+        past = self._order[at]
+        same = (
+            (self._ids[at] == flows.id[rows])
+            & (self._flows.orig_sport[past] == flows.orig_sport[rows])
+            & (self._flows.orig_src.lo[past] == flows.orig_src.lo[rows])
+        )
+        codes = self._now[self._codes[end][past] + self._lowest + 1]
+        return np.where(same, codes, np.int32(NOBODY)), np.where(same, self._kind[past], np.uint8(Kind.FORWARDED))
 
 
 class _Owners:
     """Sorted addresses and whose each is, so that a whole column is looked up at once."""
 
-    def __init__(self, containers: Sequence[Container], host_addresses: Iterable[str]) -> None:
-        owner_of = dict.fromkeys(_values(host_addresses), THE_HOST)
-        for index, container in enumerate(containers):
-            texts = (text for place in container.networks for text in (place.ipv4, place.ipv6) if text)
+    def __init__(self, place: Place, parties: Parties) -> None:
+        former = place.former.items()
+        owner_of = {value: parties.code(GONE + name) for text, name in former for value in _values([text])}
+        owner_of |= dict.fromkeys(_values(place.host_addresses), THE_HOST)
+        for index, container in enumerate(place.containers):
+            texts = (text for network in container.networks for text in (network.ipv4, network.ipv6) if text)
             owner_of.update(dict.fromkeys(_values(texts), index))
         known = sorted(owner_of, key=lambda value: (value & _LOW, value >> 64))
         self._hi: U64 = np.array([value >> 64 for value in known], np.uint64)
         self._lo: U64 = np.array([value & _LOW for value in known], np.uint64)
-        self._owners: Owners = np.array([owner_of[value] for value in known], np.int32)
+        self._owners: Codes = np.array([owner_of[value] for value in known], np.int32)
         self._longest = _longest_run(self._lo)
 
-    def of(self, addresses: Addresses) -> Owners:
-        """Index of the container, THE_HOST or NOBODY, for each address."""
+    def of(self, addresses: Addresses) -> Codes:
+        """The container's index, THE_HOST, one that is gone, or NOBODY, for each address."""
         result = np.full(len(addresses), NOBODY, np.int32)
         if len(self._lo) == 0:
             return result
@@ -55,9 +333,6 @@ class _Owners:
             same = (self._lo[at] == addresses.lo) & (self._hi[at] == addresses.hi)
             result[same] = self._owners[at[same]]
         return result
-
-
-_LOW = 2**64 - 1
 
 
 def _values(texts: Iterable[str]) -> list[int]:
@@ -76,24 +351,18 @@ def _longest_run(sorted_values: U64) -> int:
     return int(counts.max(initial=0))
 
 
-def _kinds(flows: FlowTable, client: Owners, server: Owners, touches_host: Mask) -> npt.NDArray[np.uint8]:
-    snat = (flows.status & Ips.SRC_NAT) != 0
-    dnat = (flows.status & Ips.DST_NAT) != 0
-    from_container, to_container = client >= 0, server >= 0
-    return np.select(
-        [
-            to_container & dnat & snat,
-            to_container & dnat,
-            from_container & snat,
-            from_container & to_container,
-            from_container | to_container,
-            touches_host,
-        ],
-        [
-            np.uint8(kind)
-            for kind in (
-                Kind.HAIRPIN, Kind.PUBLISHED, Kind.MASQUERADED, Kind.INTERNAL, Kind.ROUTED, Kind.HOST
-            )
-        ],
-        np.uint8(Kind.FORWARDED),
-    )  # fmt: skip
+def _first_known(*choices: Codes | npt.NDArray[np.signedinteger]) -> Codes:
+    """For each row the first of these that is not NOBODY."""
+    result = choices[0]
+    for choice in choices[1:]:
+        result = np.where(result == NOBODY, choice, result)
+    return result.astype(np.int32)
+
+
+def _nanoseconds(started_at: str | None) -> int:
+    """Docker's RFC 3339 time as nanoseconds since the epoch; 0 where there is none. Its zero year counts as none."""
+    try:
+        moment = datetime.fromisoformat((started_at or "")[:19] + "+00:00")
+    except ValueError:
+        return 0
+    return max(0, int(moment.timestamp())) * 1_000_000_000

@@ -87,7 +87,7 @@ class FlowTable:
     zone: U16
     mark: U32
     id: U32
-    """CTA_ID, opaque: equal for one entry's whole life, and only comparable."""
+    """CTA_ID, equal for one entry's whole life and of no other meaning; read as `conntrack -o id` reads it."""
     orig_src: Addresses
     orig_dst: Addresses
     reply_src: Addresses
@@ -134,6 +134,62 @@ class FlowTable:
 
     def is_ipv4(self, row: int) -> bool:
         return int(self.family[row]) == AF_INET
+
+
+@dataclass(frozen=True, slots=True)
+class SocketTable:
+    """One row per TCP or UDP socket of a network namespace, one array per column, read-only.
+
+    An unconnected socket has the remote address :: or 0.0.0.0 and the remote port 0.
+    """
+
+    proto: U8
+    state: U8
+    """TCP_ESTABLISHED … of net/tcp_states.h."""
+    local: Addresses
+    remote: Addresses
+    local_port: U16
+    remote_port: U16
+    inode: U32
+    """By which /proc/PID/fd names it; 0 where no process holds it any more."""
+    cgroup: U64
+    """cgroup-v2 id of who opened it, or UNKNOWN64 (before Linux 5.8)."""
+
+    def __post_init__(self) -> None:
+        for array in (self.proto, self.state, self.local_port, self.remote_port, self.inode, self.cgroup):
+            _freeze(array)
+
+    def __len__(self) -> int:
+        return len(self.inode)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that holds sockets."""
+
+    pid: int
+    name: str
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A file descriptor that is a socket."""
+
+    fd: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The sockets of the namespace read, and what is known of those who hold them."""
+
+    answers: bytes
+    """Of sock_diag, the protocol in each message's sequence number."""
+    cgroups: Mapping[int, str]
+    """Path of each cgroup below the cgroup-v2 root, by its id."""
+    held: Mapping[Process, tuple[Descriptor, ...]]
+    """The sockets that each process holds; processes may be missing where looking at all takes too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +264,12 @@ class Sample:
     """Replies to CT_GET_STATS and CT_GET_STATS_CPU."""
     dump: Iterable[bytes | bytearray | memoryview] | None = None
     engine: EngineReading | None = None
+    sockets: Sockets | None = None
+    """Those of the netns; read with a dump."""
+    shared: Mapping[str, Sockets] = field(default_factory=dict)
+    """Those of network namespaces that several containers share, by the id of the one that the namespace is of."""
+    tables: Mapping[str, bytes] = field(default_factory=dict)
+    """Replies to CT_GET_STATS from inside containers' own network namespaces, by container id."""
     pace: Pace | None = None
     gaps: tuple[Gap, ...] = ()
 
@@ -255,10 +317,35 @@ class Container:
     service: str | None = None
     """Compose service."""
     network_mode: str = ""
+    """Docker's word: a network's name, host, none, container:ID."""
     pid: int | None = None
     started_at: str | None = None
     networks: tuple[Attachment, ...] = ()
     published: tuple[PublishedPort, ...] = ()
+
+    @property
+    def joined(self) -> str | None:
+        """The container whose network namespace it uses (`--network container:ID`)."""
+        kind, _, identity = self.network_mode.partition(":")
+        return identity if kind == "container" and identity else None
+
+    @property
+    def untracked(self) -> str | None:
+        """Why none of its flows can be in the host's conntrack table; None where they can.
+
+        Traffic of macvlan and ipvlan (L2, L3) networks bypasses the host's netfilter
+        (Documentation/networking/ipvlan.rst).
+        """
+        if self.state not in ("running", "paused") or self.network_mode == "host" or self.joined:
+            return None
+        drivers = {place.driver for place in self.networks if place.driver}
+        if drivers and drivers <= BYPASSING:
+            return "/".join(sorted(drivers)).replace("null", "no network")
+        return None if any(place.ipv4 or place.ipv6 for place in self.networks) else "no network"
+
+
+BYPASSING = frozenset({"macvlan", "ipvlan", "null"})
+"""Network drivers whose traffic the host's conntrack does not see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,9 +405,15 @@ class Kind(IntEnum):
     """Both DNAT and SNAT on the way to a container, as when one calls its own published port."""
     ROUTED = 4
     """To or from a container without NAT, the other end no container."""
-    HOST = 5
-    """One end is an address of the host itself, none is a container's."""
-    FORWARDED = 6
+    PROXIED = 5
+    """One of the two flows of a connection that docker-proxy copies."""
+    HOST = 6
+    """One end is an address of the host itself, neither is a container's address."""
+    REMAPPED = 7
+    """The host's own, whose source port NAT moved without a rule, because another flow held it."""
+    STALE = 8
+    """Of a container that is gone, or that began before the present owner of its address did."""
+    FORWARDED = 9
     """Neither end is the host's or a container's."""
 
 
@@ -329,10 +422,11 @@ class Attribution:
     """Whose each flow is: aligned with the rows of a FlowTable."""
 
     client: npt.NDArray[np.int32]
-    """Index into Inventory.containers, or -1."""
+    """Index into Inventory.containers; -1 nobody known; from -2 downwards `others[-2 - client]`."""
     server: npt.NDArray[np.int32]
-    """Index into Inventory.containers, or -1."""
     kind: U8
+    others: tuple[str, ...] = ()
+    """Those that are no container: `host: nginx[812]`, `gone: web`, `host (shared)`."""
 
     def __post_init__(self) -> None:
         for array in (self.client, self.server, self.kind):
@@ -342,7 +436,7 @@ class Attribution:
 
     def take(self, rows: Rows) -> Self:
         """The attribution of these rows, in their order."""
-        return type(self)(self.client[rows], self.server[rows], self.kind[rows])
+        return type(self)(self.client[rows], self.server[rows], self.kind[rows], self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +484,8 @@ class ContainerSummary:
     """Flows whose server the container is."""
     outbound: int | None = None
     """Flows whose client the container is."""
+    own_table: int | None = None
+    """Entries in the conntrack table of its own network namespace; None where that tracks nothing or was not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,4 +531,6 @@ class Snapshot:
     unowned: FlowSummary | None
     """The flows of the host itself and those nobody owns."""
     pace: Pace | None = None
+    former: Mapping[str, str] = field(default_factory=dict)
+    """Names of containers that are gone, by the address each had."""
     gaps: tuple[Gap, ...] = ()

@@ -6,12 +6,15 @@ A live view is a fold of `observe` over samples; so is a replay.
 
 import errno
 import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from natop.decode import counters
 from natop.decode.flows import decode_dump
 from natop.decode.inventory import decode_inventory
-from natop.join import attribute
+from natop.join import Memory, Place, attribute
 from natop.model import (
+    Container,
     ContainerSummary,
     FlowDump,
     FlowReading,
@@ -34,7 +37,8 @@ Summaries = tuple[FlowSummary | None, tuple[ContainerSummary, ...], FlowSummary 
 def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     """What one sample says, beside the snapshot before it, which gives the rates and the trends."""
     inventory = _inventory(previous, sample)
-    reading, flow_gaps = _read_flows(previous, sample, inventory)
+    former, own_tables = _former(previous, inventory), _own_tables(previous, sample)
+    reading, flow_gaps = _read_flows(previous, sample, inventory, former)
     whole, containers, unowned = _summaries(previous, reading, inventory)
     conntrack = counters.conntrack(sample.stats, sample.proc)
     seconds = sample.monotonic_s - previous.monotonic_s if previous else 0.0
@@ -51,10 +55,11 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         counter_rates=rates,
         reading=reading,
         whole=whole,
-        containers=containers,
+        containers=tuple(replace(each, own_table=own_tables.get(each.container.id)) for each in containers),
         unowned=unowned,
         pace=sample.pace,
-        gaps=(*sample.gaps, *flow_gaps),
+        former=former,
+        gaps=(*sample.gaps, *flow_gaps, *_blind_spots(sample, inventory)),
     )
 
 
@@ -74,23 +79,88 @@ def _inventory(previous: Snapshot | None, sample: Sample) -> Inventory | None:
 
 
 def _read_flows(
-    previous: Snapshot | None, sample: Sample, inventory: Inventory | None
+    previous: Snapshot | None, sample: Sample, inventory: Inventory | None, former: Mapping[str, str]
 ) -> tuple[FlowReading | None, tuple[Gap, ...]]:
     """The sample's dump or, without one, the last that succeeded; attributed to the containers of now."""
     gaps = tuple(gap for gap in previous.gaps if gap.source == FLOWS) if previous else ()
     containers = inventory.containers if inventory else ()
+    place = Place(containers, sample.addresses, former, sample.sockets, sample.shared)
     if sample.dump is not None:
         dump = decode_dump(sample.dump)
         gaps = tuple(_dump_gaps(dump))
         if not dump.errno and dump.complete:
-            attribution = attribute(dump.flows, containers, sample.addresses)
+            attribution = attribute(dump.flows, place, _memory(previous))
             reading = FlowReading(dump.flows, attribution, sample.taken_at, sample.monotonic_s, dump.skipped)
             return reading, gaps
     last = previous.reading if previous else None
     if last and previous and previous.inventory is not inventory:
-        attribution = attribute(last.flows, containers, sample.addresses)
+        attribution = attribute(last.flows, place, _memory(previous))
         last = FlowReading(last.flows, attribution, last.taken_at, last.monotonic_s, last.skipped)
     return last, gaps
+
+
+def _memory(previous: Snapshot | None) -> Memory | None:
+    if previous is None or previous.reading is None:
+        return None
+    containers = previous.inventory.containers if previous.inventory else ()
+    return Memory(previous.reading.flows, previous.reading.attribution, containers)
+
+
+def _former(previous: Snapshot | None, inventory: Inventory | None) -> Mapping[str, str]:
+    """Who had an address before, now that nobody or another has it; the last FORMER_KEPT of them."""
+    if previous is None or previous.inventory is inventory or previous.inventory is None or inventory is None:
+        return previous.former if previous else {}
+    former = dict(previous.former)
+    now = {(address, each.id) for each in inventory.containers for address in _addresses(each)}
+    for container in previous.inventory.containers:
+        for address in _addresses(container):
+            if (address, container.id) not in now:
+                former.pop(address, None)
+                former[address] = container.name
+    return dict(list(former.items())[-FORMER_KEPT:])
+
+
+FORMER_KEPT = 1_000
+
+
+def _addresses(container: Container) -> list[str]:
+    return [address for place in container.networks for address in (place.ipv4, place.ipv6) if address]
+
+
+def _own_tables(previous: Snapshot | None, sample: Sample) -> Mapping[str, int | None]:
+    """The fill of containers' own tables, by id: of now, or as it was at the dump before."""
+    if sample.dump is not None:
+        return {identity: counters.conntrack(stats, {}).count for identity, stats in sample.tables.items()}
+    return {each.container.id: each.own_table for each in previous.containers} if previous else {}
+
+
+def _blind_spots(sample: Sample, inventory: Inventory | None) -> Iterator[Gap]:
+    """What this host's set-up keeps out of its conntrack table."""
+    if inventory is None:
+        return
+    if inventory.engine.rootless:
+        yield Gap(
+            "docker",
+            "this engine is rootless: its containers' NAT is in a network namespace of its own",
+            "as its user: nsenter -U -n --preserve-credentials -t $(cat $XDG_RUNTIME_DIR/docker.pid) natop",
+        )
+    if counters.sysctls(sample.proc).get("bridge-nf-call-iptables") != 1 and _neighbours(inventory):
+        yield Gap(
+            "bridge",
+            "flows between containers of one network are not in this table: bridge-nf-call-iptables is not 1",
+            "modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 (their packets then pass iptables)",
+        )
+
+
+def _neighbours(inventory: Inventory) -> bool:
+    """Whether two running containers share a bridge network."""
+    places = [
+        place.network
+        for each in inventory.containers
+        for place in each.networks
+        if each.state == "running" and place.driver == "bridge"
+    ]
+    return len(places) > len(set(places))
 
 
 def _dump_gaps(dump: FlowDump) -> list[Gap]:

@@ -151,7 +151,9 @@ def summarise(
     return Summary(
         summary(WHOLE, _count_all(flows, attribution)),
         tuple(
-            ContainerSummary(container, summary(container.id, counts[i]), int(inbound[i]), int(outbound[i]))
+            ContainerSummary(container)
+            if container.untracked
+            else ContainerSummary(container, summary(container.id, counts[i]), int(inbound[i]), int(outbound[i]))
             for i, container in enumerate(containers)
         ),
         summary(UNOWNED, counts[-1]),

@@ -6,6 +6,7 @@ Names keep the header's spelling, so that they can be searched for in the kernel
 from enum import IntEnum, IntFlag
 
 # linux/netlink.h
+NETLINK_SOCK_DIAG = 4
 NETLINK_NETFILTER = 12
 NLMSG_HDRLEN = 16
 NLMSG_ERROR = 2
@@ -20,6 +21,16 @@ NLA_TYPE_MASK = 0x3FFF
 NFGENMSG_LEN = 4
 NFNL_SUBSYS_CTNETLINK = 1
 NFNETLINK_V0 = 0
+
+# linux/sock_diag.h, linux/inet_diag.h
+SOCK_DIAG_BY_FAMILY = 20
+INET_DIAG_MSG_LEN = 72
+INET_DIAG_CGROUP_ID = 21
+"""The cgroup-v2 id of who opened the socket, since Linux 5.8: the inode of the cgroup's directory."""
+
+# net/tcp_states.h: the states of a socket, not those of conntrack
+TCP_TIME_WAIT = 6
+TCP_LISTEN = 10
 
 AF_INET = 2
 AF_INET6 = 10
@@ -228,6 +239,9 @@ class IpProto(IntEnum):
     SCTP = 132
     UDPLITE = 136
 
+
+PORTED = frozenset({IpProto.TCP, IpProto.UDP, IpProto.DCCP, IpProto.GRE, IpProto.SCTP, IpProto.UDPLITE})
+"""Protocols whose tuples have ports (for GRE its keys); ICMP has an id, type and code, any other has nothing."""
 
 STATEFUL = {IpProto.TCP: TCP_STATES, IpProto.SCTP: SCTP_STATES, IpProto.DCCP: DCCP_STATES}
 """State names by number, for each protocol whose state ctnetlink reports."""

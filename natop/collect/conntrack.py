@@ -40,6 +40,13 @@ def request(message: CtMessage, flags: int = 0) -> bytes:
     return header + struct.pack("=BBH", 0, uapi.NFNETLINK_V0, 0)
 
 
+def fill() -> bytes:
+    """The reply to CT_GET_STATS of the calling thread's netns. Raises OSError."""
+    with closing(connect()) as netlink:
+        netlink.send(request(CtMessage.GET_STATS))
+        return netlink.recv(DATAGRAM)
+
+
 def statistics() -> bytes:
     """The replies to CT_GET_STATS and CT_GET_STATS_CPU of the calling thread's netns. Raises OSError."""
     with closing(connect()) as netlink:
@@ -49,7 +56,7 @@ def statistics() -> bytes:
         while True:
             reply = netlink.recv(DATAGRAM)
             replies += reply
-            if _is_last(memoryview(reply)):
+            if is_last(memoryview(reply)):
                 return replies
 
 
@@ -94,7 +101,7 @@ def _receive(
         try:
             while not last and size <= BLOCK - DATAGRAM:
                 received = netlink.recv_into(view[size : size + DATAGRAM])
-                last = received == 0 or _is_last(view[size : size + received])
+                last = received == 0 or is_last(view[size : size + received])
                 size += received
         except OSError:
             last = True
@@ -102,7 +109,7 @@ def _receive(
     filled.put(None)
 
 
-def _is_last(datagram: memoryview) -> bool:
+def is_last(datagram: memoryview) -> bool:
     """Whether a datagram ends a dump: it begins with an error, or its last message is NLMSG_DONE."""
     if len(datagram) < _DONE_LEN or _NLMSGHDR.unpack_from(datagram)[1] == uapi.NLMSG_ERROR:
         return True

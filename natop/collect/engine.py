@@ -8,8 +8,9 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from natop.collect import context
 from natop.model import EngineReading, Gap
 
 if TYPE_CHECKING:
@@ -73,14 +74,13 @@ class Target:
     def connect(self) -> "APIClient":
         """A client that has agreed on an API version. Raises one of `errors()`."""
         import docker
-        from docker.context import ContextAPI
         from docker.utils import kwargs_from_env
 
-        options = kwargs_from_env()
+        options: dict[str, Any] = {**kwargs_from_env()}
         if self.url:
             options["base_url"] = self.url
         elif self.context or "base_url" not in options:
-            options = ContextAPI.kwargs_from_context(self.context)
+            options = context.client_options(self.context)
         return docker.APIClient(**options, version="auto", timeout=TIMEOUT_S)
 
 

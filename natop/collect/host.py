@@ -5,25 +5,43 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from natop.collect import conntrack, netns, proc
+from natop.collect import conntrack, netns, proc, sandboxes, sockets
 from natop.collect.engine import EngineWatcher
-from natop.model import EngineReading, Gap, Pace, Sample
+from natop.collect.owners import ProcessReader, cgroups
+from natop.model import EngineReading, Gap, Pace, Sample, Sockets
 
 T = TypeVar("T")
+
+_MODULES = dict.fromkeys(("flows", "counters"), "load the kernel's module: sudo modprobe nf_conntrack_netlink") | {
+    "sockets": "load the kernel's modules: sudo modprobe -a tcp_diag udp_diag"
+}
 
 
 class HostReader:
     """Samples of one network namespace and one Docker Engine."""
 
-    def __init__(self, proc_files: Iterable[str], namespace: Path | None, engine: EngineWatcher | None) -> None:
-        """`namespace` None is the caller's own; `engine` None leaves Docker out."""
+    def __init__(
+        self,
+        proc_files: Iterable[str],
+        namespace: Path | None,
+        engine: EngineWatcher | None,
+        process_budget_s: float,
+    ) -> None:
+        """`namespace` None is the caller's own; `engine` None leaves Docker out.
+
+        `process_budget_s` bounds how long a dump's sample looks for the processes that hold sockets.
+        """
         self._proc_files = tuple(proc_files)
         self._namespace = namespace
         self._engine = engine
+        self._processes = ProcessReader()
+        self._process_budget_s = process_budget_s
 
     def sample(self, *, dump: bool, pace: Pace | None = None) -> Sample:
-        """Read everything now, the flows only with `dump`. Raises `netns.NoSuchNetns` where it is gone."""
+        """Read everything now, the flows and their sockets only with `dump`. Raises `netns.NoSuchNetns`."""
         gaps: list[Gap] = []
+        inventory = self._inventory(gaps)
+        shared, tables = self._sandboxes(inventory) if dump and inventory else ({}, {})
         with netns.entered(self._namespace):
             return Sample(
                 taken_at=time.time(),
@@ -33,11 +51,27 @@ class HostReader:
                 proc=proc.read(self._proc_files),
                 addresses=proc.addresses(),
                 stats=_tried("counters", conntrack.statistics, gaps) or b"",
+                sockets=self._sockets(gaps) if dump else None,
                 dump=_tried("flows", conntrack.dump, gaps) if dump else None,
-                engine=self._inventory(gaps),
+                engine=inventory,
+                shared=shared,
+                tables=tables,
                 pace=pace,
                 gaps=tuple(gaps),
             )
+
+    def _sockets(self, gaps: list[Gap]) -> Sockets | None:
+        """The sockets of the namespace that the calling thread is in, and who holds them."""
+        answers = _tried("sockets", sockets.dump, gaps)
+        if answers is None:
+            return None
+        return Sockets(answers, cgroups(), self._processes.read(self._process_budget_s))
+
+    def _sandboxes(self, inventory: EngineReading) -> tuple[dict[str, Sockets], dict[str, bytes]]:
+        """Sockets of shared namespaces, and the fill of containers' own tables."""
+        answers = sandboxes.shared_sockets(inventory)
+        paths = cgroups() if answers else {}
+        return {key: Sockets(each, paths, {}) for key, each in answers.items()}, sandboxes.own_tables(inventory)
 
     def wait_for_engine(self, timeout_s: float) -> None:
         """Give an engine that has not answered yet the time to do so."""
@@ -64,6 +98,6 @@ def _tried(source: str, read: Callable[[], T], gaps: list[Gap]) -> T | None:
     try:
         return read()
     except OSError as error:
-        reason = f"the kernel refuses ctnetlink: {error.strerror or error}"
-        gaps.append(Gap(source, reason, "load the kernel's module: sudo modprobe nf_conntrack_netlink"))
+        reason = f"the kernel refuses to tell the {source}: {error.strerror or error}"
+        gaps.append(Gap(source, reason, _MODULES.get(source)))
         return None
