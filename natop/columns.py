@@ -41,6 +41,8 @@ class ContainerRow:
     flows: FlowSummary | None
     inbound: int | None = None
     outbound: int | None = None
+    own_table: int | None = None
+    """Entries in the conntrack table of the container's own network namespace."""
 
     def states(self, *names: str) -> int | None:
         """Flows in any of these TCP states."""
@@ -63,7 +65,15 @@ class ContainerColumn:
 def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
     """A row for each container in the inventory's order, and last the host's."""
     rows = [
-        ContainerRow(each.container.id, each.container.name, each.container, each.flows, each.inbound, each.outbound)
+        ContainerRow(
+            each.container.id,
+            each.container.name,
+            each.container,
+            each.flows,
+            each.inbound,
+            each.outbound,
+            each.own_table,
+        )
         for each in snapshot.containers
     ]
     return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned))
@@ -89,6 +99,11 @@ def published_text(container: Container) -> str:
     """As `docker port` has it, shortest form: 8080→80/tcp, each port once."""
     ports = dict.fromkeys((p.host_port, p.container_port, p.proto) for p in container.published)
     return " ".join(f"{host}→{inside}" + ("" if proto == "tcp" else f"/{proto}") for host, inside, proto in ports)
+
+
+def network_mode(container: Container) -> str:
+    """Docker's word, or why none of the container's flows are in this table."""
+    return f"not tracked: {container.untracked}" if container.untracked else container.network_mode
 
 
 def _of_container(get: Callable[[Container], str | None]) -> Callable[[ContainerRow], Value]:
@@ -122,9 +137,12 @@ CONTAINER_COLUMNS = (
     ContainerColumn("outbound", "OUT", 6, True, lambda row: row.outbound, "flows the container opened"),
     ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),
     ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 3),
-    ContainerColumn("mode", "NETMODE", 9, False, _of_container(lambda c: c.network_mode), "Docker's network mode", 2),
+    ContainerColumn("mode", "NETMODE", 9, False, _of_container(network_mode), "Docker's network mode", 2),
     ContainerColumn("project", "PROJECT", 10, False, _of_container(lambda c: c.project), "compose project", 2),
     ContainerColumn("published", "PUBLISHED", 16, False, _of_container(published_text), "host port→container port", 3),
+    ContainerColumn(
+        "own_table", "OWN", 6, True, lambda row: row.own_table, "entries in its own network namespace's conntrack", 4
+    ),
     ContainerColumn("state", "STATE", 8, False, _of_container(lambda c: c.state), "running, paused, exited …", 4),
     ContainerColumn("image", "IMAGE", 18, False, _of_container(lambda c: c.image), "image", 4),
 )

@@ -160,6 +160,8 @@ def _container(row: ContainerRow, container: Container) -> Json:
             if counts
             else None
         ),
+        "untracked": container.untracked,
+        "own_table": row.own_table,
         "tcp": None,
         "rates": _flow_rates(row.flows, "new", "gone", "time_wait") | dict.fromkeys(TCP_COUNTERS),
         "probes": None,
@@ -170,6 +172,7 @@ def _unowned(summary: FlowSummary | None) -> Json:
     return {
         "flows": summary.counts.total if summary else None,
         "states": summary.counts.states if summary else None,
+        "kinds": summary.counts.kinds if summary else None,
     }
 
 

@@ -141,15 +141,19 @@ class Ends:
 
     def connection(self) -> U64:
         """A hash of the whole end, by which connected sockets are found."""
-        return _mixed(self.proto, self.local.lo, self.local_port, self.remote.lo, self.remote_port)
+        return mixed(self.proto, self.local.lo, self.local_port, self.remote.lo, self.remote_port)
 
-    def listener(self, address: U64) -> U64:
-        """A hash of protocol, local port, and the address (its low half) that a listener is bound to."""
-        return _mixed(self.proto, address, self.local_port, np.zeros_like(address), np.zeros_like(self.local_port))
+    def listener(self, address: Addresses) -> U64:
+        """A hash of protocol, local port, and the address that a listener is bound to."""
+        return mixed(self.proto, address.lo, self.local_port, address.hi, np.zeros_like(self.local_port))
 
-    def any_address(self) -> U64:
-        """The low half of 0.0.0.0 or ::, whichever is of each end's family."""
-        return np.where(_is_v4(self.local), np.uint64(V4_MAPPED), np.uint64(0))
+    def any_v4(self) -> Addresses:
+        """0.0.0.0 for the ends that have an IPv4 address, :: for the others."""
+        return Addresses(np.zeros_like(self.local.hi), np.where(_is_v4(self.local), np.uint64(V4_MAPPED), np.uint64(0)))
+
+    def any_address(self) -> Addresses:
+        """::, which takes connections of both families."""
+        return Addresses(np.zeros_like(self.local.hi), np.zeros_like(self.local.lo))
 
 
 def _is_v4(addresses: Addresses) -> Mask:
@@ -157,7 +161,8 @@ def _is_v4(addresses: Addresses) -> Mask:
     return is_v4
 
 
-def _mixed(proto: U8, local: U64, local_port: U16, remote: U64, remote_port: U16) -> U64:
+def mixed(proto: U8, local: U64, local_port: U16, remote: U64, remote_port: U16) -> U64:
+    """A 64-bit hash of each row, by which equal rows are brought together; what matters is compared after it."""
     ports = local_port.astype(np.uint64) << np.uint64(24) | remote_port.astype(np.uint64) << np.uint64(8) | proto
     with np.errstate(over="ignore"):
         mixed: U64 = local * np.uint64(0x9E3779B97F4A7C15) ^ remote * np.uint64(0xC2B2AE3D27D4EB4F)
@@ -197,7 +202,7 @@ class SocketIndex:
         listening = np.flatnonzero(table.remote_port == 0)
         connected = np.flatnonzero(table.remote_port != 0)
         self._connected = _Lookup(ends.connection()[connected], connected, NOBODY)
-        self._listening = _Lookup(ends.listener(table.local.lo)[listening], held[listening], shared)
+        self._listening = _Lookup(ends.listener(table.local)[listening], held[listening], shared)
 
     def connected(self, ends: Ends) -> Index:
         """The row of each end's own socket, or NOBODY."""
@@ -225,7 +230,7 @@ class SocketIndex:
     def listening(self, ends: Ends) -> Codes:
         """Who listens at each end's address and port; else on the port at any address; else NOBODY."""
         codes = np.full(len(ends.proto), NOBODY, np.int32)
-        for address in (ends.local.lo, ends.any_address(), np.zeros_like(ends.local.lo)):
+        for address in (ends.local, ends.any_v4(), ends.any_address()):
             codes = np.where(codes == NOBODY, self._listening.find(ends.listener(address)), codes)
         return codes.astype(np.int32)
 

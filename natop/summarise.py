@@ -96,6 +96,11 @@ def _count(flows: FlowTable, attribution: Attribution, groups: _Groups) -> list[
     ]
 
 
+def count_groups(flows: FlowTable, attribution: Attribution, groups: int) -> list[FlowCounts]:
+    """The numbers of each of so many groups, by whose index the attribution names clients and servers."""
+    return _count(flows, attribution, _groups(attribution, groups))[:groups]
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """All numbers of one dump."""
@@ -146,13 +151,14 @@ def summarise(
             return FlowSummary(now, earlier.rates, earlier.time_wait_trend)
         return FlowSummary(now, rates.get(key), _extended(earlier.time_wait_trend, now))
 
+    untracked = {each.id: each.untracked for each in containers}
     inbound = _per_container(attribution.server, len(containers))
     outbound = _per_container(attribution.client, len(containers))
     return Summary(
         summary(WHOLE, _count_all(flows, attribution)),
         tuple(
             ContainerSummary(container)
-            if container.untracked
+            if untracked.get(container.joined or container.id)
             else ContainerSummary(container, summary(container.id, counts[i]), int(inbound[i]), int(outbound[i]))
             for i, container in enumerate(containers)
         ),

@@ -1,0 +1,132 @@
+"""The table of containers seen another way: its flows by compose project, by network, or by what they call.
+
+A flow counts once in each group that it touches. Groups carry no rates: those are kept per container.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from natop.columns import HOST_KEY, ContainerRow, Flows, container_rows, endpoint
+from natop.local import mixed
+from natop.model import Addresses, Attribution, FlowSummary, Mask, Snapshot, address_value
+from natop.summarise import count_groups
+from natop.uapi import proto_name
+
+Codes = npt.NDArray[np.int32]
+
+MOST_DESTINATIONS = 500
+"""The busiest destinations are shown; a host may call tens of thousands."""
+
+
+class Grouping(StrEnum):
+    """What a row of the table stands for."""
+
+    CONTAINER = "container"
+    PROJECT = "project"
+    NETWORK = "network"
+    DESTINATION = "destination"
+
+    @property
+    def following(self) -> "Grouping":
+        kinds = list(Grouping)
+        return kinds[(kinds.index(self) + 1) % len(kinds)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Names of groups, and the group of each flow's two ends: an index, or -1."""
+
+    names: Sequence[str]
+    client: Codes
+    server: Codes
+
+
+def grouped_rows(snapshot: Snapshot, by: Grouping) -> tuple[ContainerRow, ...]:
+    """The rows of one grouping, the host's last. Where flows were not read, the containers."""
+    flows = Flows.of(snapshot)
+    if by is Grouping.CONTAINER or flows is None:
+        return container_rows(snapshot)
+    groups = _groups(flows, by)
+    size = len(groups.names)
+    counts = count_groups(flows.table, Attribution(groups.client, groups.server, flows.attribution.kind), size)
+    inbound = np.bincount(groups.server[groups.server >= 0], minlength=size)
+    outbound = np.bincount(groups.client[groups.client >= 0], minlength=size)
+    rows = [
+        ContainerRow(f"{by}:{name}", name, None, FlowSummary(counts[i]), int(inbound[i]), int(outbound[i]))
+        for i, name in enumerate(groups.names)
+    ]
+    return tuple(rows) if by is Grouping.DESTINATION else (*rows, container_rows(snapshot)[-1])
+
+
+def in_scope(flows: Flows, key: str) -> Mask:
+    """The flows of the row with this key: a container's, the host's, or a group's."""
+    attribution = flows.attribution
+    if key == HOST_KEY:
+        return np.asarray((attribution.client < 0) & (attribution.server < 0))
+    kind, _, name = key.partition(":")
+    if kind in set(Grouping):
+        groups = _groups(flows, Grouping(kind))
+        index = groups.names.index(name) if name in groups.names else -2
+        return np.asarray((groups.client == index) | (groups.server == index))
+    index = next((i for i, container in enumerate(flows.containers) if container.id == key), -(2**31))
+    return np.asarray((attribution.client == index) | (attribution.server == index))
+
+
+def _groups(flows: Flows, by: Grouping) -> _Groups:
+    if by is Grouping.PROJECT:
+        return _projects(flows)
+    return _networks(flows) if by is Grouping.NETWORK else _destinations(flows)
+
+
+NO_PROJECT = "(no project)"
+
+
+def _projects(flows: Flows) -> _Groups:
+    project = [container.project or NO_PROJECT for container in flows.containers]
+    names = sorted(set(project))
+    of_container = np.array([*(names.index(each) for each in project), -1], np.int32)
+    ends = (np.maximum(codes, -1) for codes in (flows.attribution.client, flows.attribution.server))
+    return _Groups(names, *(of_container[codes] for codes in ends))
+
+
+def _networks(flows: Flows) -> _Groups:
+    """By the network that the container's address at either end belongs to."""
+    network_of: dict[int, str] = {}
+    for container in flows.containers:
+        for place in container.networks:
+            texts = (text for text in (place.ipv4, place.ipv6) if text)
+            network_of |= dict.fromkeys(map(address_value, texts), place.network)
+    names = sorted(set(network_of.values()))
+    places = {value: names.index(name) for value, name in network_of.items()}
+    return _Groups(names, _placed(flows.table.orig_src, places), _placed(flows.table.reply_src, places))
+
+
+def _placed(addresses: Addresses, places: Mapping[int, int]) -> Codes:
+    codes = np.full(len(addresses), -1, np.int32)
+    for name in set(places.values()):
+        values = [value for value, place in places.items() if place == name]
+        low = np.array([value & (2**64 - 1) for value in values], np.uint64)
+        high = np.array([value >> 64 for value in values], np.uint64)
+        codes[np.isin(addresses.lo, low) & np.isin(addresses.hi, high)] = name
+    return codes
+
+
+def _destinations(flows: Flows) -> _Groups:
+    """By protocol, address and port called; the ends of a flow are all its client's."""
+    table = flows.table
+    keys = mixed(table.proto, table.orig_dst.lo, table.orig_dport, table.orig_dst.hi, np.zeros_like(table.orig_dport))
+    _, first, group, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    busiest = np.argsort(-counts, kind="stable")[:MOST_DESTINATIONS]
+    rank = np.full(len(first), -1, np.int32)
+    rank[busiest] = np.arange(len(busiest), dtype=np.int32)
+    names = [_destination(flows, int(first[each])) for each in busiest]
+    return _Groups(names, rank[group], np.full(len(table), -1, np.int32))
+
+
+def _destination(flows: Flows, row: int) -> str:
+    table, proto = flows.table, int(flows.table.proto[row])
+    return f"{endpoint(table.orig_dst.text(row), int(table.orig_dport[row]), proto)}/{proto_name(proto)}"
