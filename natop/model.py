@@ -270,6 +270,8 @@ class Sample:
     """Those of network namespaces that several containers share, by the id of the one that the namespace is of."""
     tables: Mapping[str, bytes] = field(default_factory=dict)
     """Replies to CT_GET_STATS from inside containers' own network namespaces, by container id."""
+    namespaces: tuple[str, ...] = ()
+    """Paths of the network namespaces that can be read instead of this one; read with a dump."""
     pace: Pace | None = None
     gaps: tuple[Gap, ...] = ()
 
@@ -319,6 +321,8 @@ class Container:
     network_mode: str = ""
     """Docker's word: a network's name, host, none, container:ID."""
     pid: int | None = None
+    sandbox: str | None = None
+    """Path of its network namespace on the engine's host."""
     started_at: str | None = None
     networks: tuple[Attachment, ...] = ()
     published: tuple[PublishedPort, ...] = ()
@@ -489,6 +493,15 @@ class ContainerSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Namespace:
+    """A network namespace that natop can read instead of the host's."""
+
+    name: str
+    """Of the container it is of, or of its file: ingress_sbox, a name of `ip netns`."""
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     hostname: str
     kernel: str | None
@@ -533,4 +546,5 @@ class Snapshot:
     pace: Pace | None = None
     former: Mapping[str, str] = field(default_factory=dict)
     """Names of containers that are gone, by the address each had."""
+    namespaces: tuple[Namespace, ...] = ()
     gaps: tuple[Gap, ...] = ()

@@ -22,6 +22,7 @@ from natop.model import (
     Gap,
     HostFacts,
     Inventory,
+    Namespace,
     Sample,
     Snapshot,
 )
@@ -59,6 +60,7 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         unowned=unowned,
         pace=sample.pace,
         former=former,
+        namespaces=_namespaces(previous, sample, inventory),
         gaps=(*sample.gaps, *flow_gaps, *_blind_spots(sample, inventory)),
     )
 
@@ -132,6 +134,15 @@ def _own_tables(previous: Snapshot | None, sample: Sample) -> Mapping[str, int |
     if sample.dump is not None:
         return {identity: counters.conntrack(stats, {}).count for identity, stats in sample.tables.items()}
     return {each.container.id: each.own_table for each in previous.containers} if previous else {}
+
+
+def _namespaces(previous: Snapshot | None, sample: Sample, inventory: Inventory | None) -> tuple[Namespace, ...]:
+    """What can be read instead of this host's namespace, by the names that people know."""
+    if sample.dump is None:
+        return previous.namespaces if previous else ()
+    names = {each.sandbox: each.name for each in inventory.containers} if inventory else {}
+    found = (Namespace(names.get(path) or clean(path.rpartition("/")[2]), path) for path in sample.namespaces)
+    return tuple(sorted(found, key=lambda each: each.name))
 
 
 def _blind_spots(sample: Sample, inventory: Inventory | None) -> Iterator[Gap]:

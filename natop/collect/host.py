@@ -55,6 +55,7 @@ class HostReader:
                 dump=_tried("flows", conntrack.dump, gaps) if dump else None,
                 engine=inventory,
                 shared=shared,
+                namespaces=sandboxes.namespaces(inventory) if dump and inventory else netns.listed() if dump else (),
                 tables=tables,
                 pace=pace,
                 gaps=tuple(gaps),

@@ -1,12 +1,15 @@
 """Network namespaces: naming one, and entering it on the calling thread only."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SELF = Path("/proc/thread-self/ns/net")
 _NAMED = Path("/run/netns")
+_DOCKER = Path("/run/docker/netns")
+HOST_SANDBOX = "default"
+"""What Docker calls the namespace of the host itself."""
 
 
 class NoSuchNetns(LookupError):
@@ -52,6 +55,15 @@ def entered(namespace: Path | None) -> Iterator[None]:
             yield
         finally:
             netns.setns(home.fileno())
+
+
+def listed(folders: Iterable[Path] = ()) -> tuple[str, ...]:
+    """The paths of the namespaces in these folders, in Docker's and in that of `ip netns`."""
+    found: set[str] = set()
+    for folder in (_NAMED, _DOCKER, *folders):
+        with suppress(OSError):
+            found.update(str(folder / name) for name in os.listdir(folder) if name != HOST_SANDBOX)
+    return tuple(sorted(found))
 
 
 def identity(namespace: Path | None = None) -> str:

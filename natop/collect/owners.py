@@ -6,9 +6,8 @@ processes that held sockets last time first, and at the others in turn, as far a
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 
 from natop.collect.proc import PROC
@@ -51,11 +50,16 @@ class ProcessReader:
         self._waiting = [pid for pid in self._waiting if pid in pids and pid not in self._held] or [
             pid for pid in pids if pid not in self._held
         ]
-        for pid in chain(tuple(self._held), self._in_turn()):
+        self._look_at(tuple(self._held), until - budget_s / 2)
+        self._look_at(self._in_turn(), until)
+        return dict(self._held.values())
+
+    def _look_at(self, pids: Iterable[int], until: float) -> None:
+        """One at least. Those that hold sockets come last the next time, so that all have their turn."""
+        for pid in pids:
             self._look(pid)
             if time.monotonic() > until:
                 break
-        return dict(self._held.values())
 
     def _pids(self) -> set[int]:
         try:
@@ -70,16 +74,15 @@ class ProcessReader:
     def _look(self, pid: int) -> None:
         """Keep the process with its sockets; forget it where it has none, is gone, or may not be looked at."""
         folder = self._root / str(pid)
+        known = self._held.pop(pid, None)
         try:
             descriptors = tuple(_sockets(folder / "fd"))
-            known = self._held.get(pid)
-            process = known[0] if known else Process(pid, _first_line(folder / "comm"), _command(folder / "cmdline"))
+            name = _first_line(folder / "comm") if descriptors else ""
+            process = known[0] if known and known[0].name == name else Process(pid, name, _command(folder / "cmdline"))
         except OSError:
             descriptors = ()
         if descriptors:
             self._held[pid] = (process, descriptors)
-        else:
-            self._held.pop(pid, None)
 
 
 def _sockets(folder: Path) -> Iterator[Descriptor]:

@@ -29,6 +29,11 @@ def own_tables(reading: EngineReading) -> dict[str, bytes]:
     return dict(_inside(reading, lambda _, fields: _tracks(fields), conntrack.fill))
 
 
+def namespaces(reading: EngineReading) -> tuple[str, ...]:
+    """The paths of the namespaces that can be read here: the containers', those beside them (swarm's), named ones."""
+    return netns.listed({path.parent for path in map(_sandbox, reading.containers) if path})
+
+
 def _inside(
     reading: EngineReading, wanted: Callable[[str, Mapping[str, object]], bool], read: Callable[[], T]
 ) -> Iterator[tuple[str, T]]:

@@ -59,6 +59,7 @@ def _container(fields: Fields, drivers: Mapping[str, str]) -> Container:
         service=_text(labels, _SERVICE),
         network_mode=_text(_fields(fields, "HostConfig"), "NetworkMode") or "",
         pid=_pid(state.get("Pid")),
+        sandbox=_text(settings, "SandboxKey"),
         started_at=_text(state, "StartedAt"),
         networks=tuple(_attachments(_fields(settings, "Networks"), drivers)),
         published=tuple(_published(_fields(settings, "Ports"))),
