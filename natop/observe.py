@@ -140,9 +140,14 @@ def _namespaces(previous: Snapshot | None, sample: Sample, inventory: Inventory 
     """What can be read instead of this host's namespace, by the names that people know."""
     if sample.dump is None:
         return previous.namespaces if previous else ()
-    names = {each.sandbox: each.name for each in inventory.containers} if inventory else {}
-    found = (Namespace(names.get(path) or clean(path.rpartition("/")[2]), path) for path in sample.namespaces)
+    names = {_file(each.sandbox or ""): each.name for each in inventory.containers} if inventory else {}
+    found = (Namespace(names.get(_file(path)) or clean(_file(path)), path) for path in sample.namespaces)
     return tuple(sorted(found, key=lambda each: each.name))
+
+
+def _file(path: str) -> str:
+    """A path's last part: a sandbox's is unique, and /var/run is /run."""
+    return path.rpartition("/")[2]
 
 
 def _blind_spots(sample: Sample, inventory: Inventory | None) -> Iterator[Gap]:

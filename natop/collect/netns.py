@@ -60,7 +60,7 @@ def entered(namespace: Path | None) -> Iterator[None]:
 def listed(folders: Iterable[Path] = ()) -> tuple[str, ...]:
     """The paths of the namespaces in these folders, in Docker's and in that of `ip netns`."""
     found: set[str] = set()
-    for folder in (_NAMED, _DOCKER, *folders):
+    for folder in {each.resolve() for each in (_NAMED, _DOCKER, *folders)}:
         with suppress(OSError):
             found.update(str(folder / name) for name in os.listdir(folder) if name != HOST_SANDBOX)
     return tuple(sorted(found))
