@@ -13,6 +13,7 @@ from natop.model import (
     UNKNOWN32,
     UNKNOWN64,
     Addresses,
+    Attachment,
     Attribution,
     Container,
     FlowReading,
@@ -192,10 +193,15 @@ class Flows(NamedTuple):
         for code, addresses in ends:
             if code >= 0:
                 address = addresses.text(row)
-                for place in self.containers[code].networks:
+                for place in self._places(self.containers[code]):
                     if address in (place.ipv4, place.ipv6):
                         return place.network
         return None
+
+    def _places(self, container: Container) -> Sequence[Attachment]:
+        """Its own places on networks, or those of the container whose namespace it joined."""
+        host = next((each for each in self.containers if each.id == container.joined), container)
+        return host.networks
 
 
 @dataclass(frozen=True, slots=True)

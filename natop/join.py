@@ -118,11 +118,17 @@ class _Join:
             (Kind.MASQUERADED, from_container & snat),
             (Kind.INTERNAL, from_container & to_container),
             (Kind.ROUTED, from_container | to_container),
-            (Kind.REMAPPED, self.from_host & snat & ~dnat),
+            (Kind.REMAPPED, self.from_host & snat & ~dnat & self._same_address()),
             (Kind.HOST, self.from_host | self.to_host | self.calls_host),
         )
         conditions = [condition for _, condition in cases]
         return np.select(conditions, [np.uint8(kind) for kind, _ in cases], np.uint8(Kind.FORWARDED))
+
+    def _same_address(self) -> Mask:
+        """Where the source keeps its address, whatever becomes of its port."""
+        src, seen_as = self.flows.orig_src, self.flows.reply_dst
+        same: Mask = (src.lo == seen_as.lo) & (src.hi == seen_as.hi)
+        return same
 
     def _find_stale(self) -> None:
         """Take flows from containers that were not there when they began."""
@@ -136,8 +142,15 @@ class _Join:
             if self.last and self.last.may_tell_stale:
                 before, _ = self.last.of(self.flows, np.arange(len(codes)), end)
                 gone = (before >= 0) | np.isin(before, self.parties.codes(GONE))
-                shared = np.isin(codes, list(self._sharers()))
-                self._disown(codes, (codes >= 0) & gone & (before != codes) & ~shared, before)
+                self._disown(codes, (codes >= 0) & gone & (self._addressee(before) != codes), before)
+
+    def _addressee(self, codes: Codes) -> Codes:
+        """The containers whose addresses these ones use: their own, or those of the one whose namespace they joined."""
+        place = {each.id: index for index, each in enumerate(self.place.containers)}
+        hosts = [place.get(each.joined or "", index) for index, each in enumerate(self.place.containers)]
+        theirs = np.array([*hosts, NOBODY], np.int32)[np.maximum(codes, NOBODY)]
+        addressee: Codes = np.where(codes >= 0, theirs, codes)
+        return addressee
 
     def _disown(self, codes: Codes, rows: Mask, before: Codes | None = None) -> None:
         """Give these rows to those who are gone, by name where it is known from before."""
@@ -156,18 +169,20 @@ class _Join:
         texts = [text for place in container.networks for text in (place.ipv4, place.ipv6) if text]
         return GONE + next((self.place.former[text] for text in texts if text in self.place.former), container.name)
 
-    def _sharers(self) -> dict[int, Sockets]:
-        """The containers whose network namespaces others use too, by their index."""
-        shared = self.place.shared
-        return {i: shared[each.id] for i, each in enumerate(self.place.containers) if each.id in shared}
+    def _sharers(self) -> dict[int, Sockets | None]:
+        """The containers whose network namespaces others use too, by their index, and the sockets there."""
+        joined = {each.joined for each in self.place.containers if each.joined}
+        return {i: self.place.shared.get(each.id) for i, each in enumerate(self.place.containers) if each.id in joined}
 
-    def _split(self, owner: int, sockets: Sockets) -> None:
-        """Share out the flows of a network namespace among the containers in it, by who holds the sockets."""
-        index = self._indexed(sockets, owner)
-        for codes, ends_of in ((self.client, client_ends), (self.server, server_ends)):
+    def _split(self, owner: int, sockets: Sockets | None) -> None:
+        """Share out the flows of a network namespace among the containers in it, by who holds, or held, the sockets."""
+        index = self._indexed(sockets, owner) if sockets else None
+        for end, codes, ends_of in (("client", self.client, client_ends), ("server", self.server, server_ends)):
             rows = np.flatnonzero(codes == owner)
-            ends = ends_of(self.flows, rows)
-            found = _first_known(index.holder(index.connected(ends)), index.listening(ends))
+            found, _ = self._before(end, rows)
+            if index:
+                ends = ends_of(self.flows, rows)
+                found = _first_known(index.holder(index.connected(ends)), found, index.listening(ends))
             codes[rows] = np.where(found >= 0, found, owner)
 
     def _indexed(self, sockets: Sockets, shared: int) -> SocketIndex:
@@ -179,7 +194,7 @@ class _Join:
         containers = any(each.network_mode == "host" and each.state == "running" for each in self.place.containers)
         whoever = self.parties.code("host (shared)" if containers else "host")
         index = self._indexed(sockets, whoever)
-        through = _Proxies(self, proxies(sockets.held))
+        through = _Proxies(self, proxies(sockets, index.table))
         for end, rows, ends_of in (
             ("server", np.flatnonzero(self.to_host), server_ends),
             ("client", np.flatnonzero(self.from_host), client_ends),
@@ -191,7 +206,8 @@ class _Join:
             if end == "client":
                 listening = np.where(ends.proto == IpProto.UDP, listening, np.int32(NOBODY))
             codes = _first_known(index.holder(own), before, listening)
-            through.note(end, rows, codes, index.inode(own), kinds_before == Kind.PROXIED)
+            past = np.where(kinds_before == Kind.PROXIED, before, np.int32(NOBODY))
+            through.note(end, _Noted(rows, codes, index.inode(own), own != NOBODY, past))
             column = self.client if end == "client" else self.server
             column[rows] = np.where(codes == NOBODY, whoever, codes)
         through.resolve()
@@ -211,23 +227,39 @@ class _Join:
         return np.full(len(rows), NOBODY, np.int32), np.full(len(rows), Kind.FORWARDED, np.uint8)
 
 
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """What is known of the flows that have one end at the host itself."""
+
+    rows: Rows
+    codes: Codes
+    """Who holds the socket at that end, or held it."""
+    inodes: npt.NDArray[np.uint32]
+    open: Mask
+    past: Codes
+    """Whose the end was at the dump before, for what was proxied then; else NOBODY."""
+
+    def kept(self) -> Rows:
+        """What was proxied and has been closed since; an open socket tells anew."""
+        kept: Rows = self.rows[(self.past != NOBODY) & ~self.open]
+        return kept
+
+
 class _Proxies:
     """What passes through docker-proxy: a connection is two flows, one to the proxy and one from it."""
 
     def __init__(self, join: "_Join", found: Sequence[Proxy]) -> None:
         self._join = join
         self._found = [(proxy, join.parties.code(process_name(proxy.process))) for proxy in found]
-        self._rows: dict[str, tuple[Rows, Codes, npt.NDArray[np.uint32], Mask]] = {}
+        self._noted: dict[str, _Noted] = {}
 
-    def note(self, end: str, rows: Rows, codes: Codes, inodes: npt.NDArray[np.uint32], before: Mask) -> None:
-        """What is known of the host's own ends: holders, sockets, and what was proxied at the dump before."""
-        self._rows[end] = (rows, codes, inodes, before)
+    def note(self, end: str, noted: _Noted) -> None:
+        self._noted[end] = noted
 
     def resolve(self) -> None:
         """Put the containers behind a proxy in its place, and remember what was tied before."""
-        join = self._join
-        for rows, _, _, before in self._rows.values():
-            join.proxied[rows[before]] = True
+        for noted in self._noted.values():
+            self._join.proxied[noted.kept()] = True
         for proxy, code in self._found:
             target = self._target(proxy)
             accepted = self._accepted(proxy, code, target)
@@ -241,29 +273,34 @@ class _Proxies:
 
     def _accepted(self, proxy: Proxy, code: int, target: int) -> dict[int, int]:
         """Flows to the proxy are the container's behind it; rows by descriptor of those still open."""
-        rows, codes, inodes, _ = self._rows["server"]
-        mine = codes == code
-        self._join.proxied[rows[mine]] = True
+        ends = self._noted["server"]
+        mine = ends.codes == code
+        self._join.proxied[ends.rows[mine]] = True
         if target >= 0:
-            self._join.server[rows[mine]] = target
-        return self._by_descriptor(proxy, rows[mine], inodes[mine])
+            self._join.server[ends.rows[mine]] = target
+        return self._by_descriptor(proxy, ends.rows[mine], ends.inodes[mine])
 
     def _dialled(self, proxy: Proxy, code: int, target: int, accepted: Mapping[int, int]) -> None:
         """Flows from the proxy are the true client's; where that is not known, the proxy's."""
-        join, flows = self._join, self._join.flows
-        rows, codes, inodes, before = self._rows["client"]
-        to_target = (
-            (join.server[rows] == target)
-            & (flows.reply_sport[rows] == proxy.container_port)
-            & (flows.proto[rows] == proxy.proto)
-        )
-        mine = (codes == code) | (codes == NOBODY) & to_target & (target >= 0)
-        join.proxied[rows[mine]] = True
-        join.client[rows[mine]] = code
-        pairs = tied(accepted, self._by_descriptor(proxy, rows[mine & ~before], inodes[mine & ~before]))
+        join, ends = self._join, self._noted["client"]
+        closed = (ends.codes == NOBODY) & ~ends.open & self._to_target(proxy, target, ends.rows)
+        mine = (ends.codes == code) | closed
+        join.proxied[ends.rows[mine]] = True
+        tied_before = (ends.past != NOBODY) & (ends.past != code)
+        join.client[ends.rows[mine]] = np.where(tied_before, ends.past, np.int32(code))[mine]
+        pairs = tied(accepted, self._by_descriptor(proxy, ends.rows[mine], ends.inodes[mine]))
+        settled = set(ends.rows[tied_before].tolist())
         for row, client_row in pairs.items():
             client = int(join.client[client_row])
-            join.client[row] = code if client == NOBODY else client
+            if row not in settled and client != NOBODY:
+                join.client[row] = client
+
+    def _to_target(self, proxy: Proxy, target: int, rows: Rows) -> Mask:
+        """Which flows go where the proxy connects to, a container that is known."""
+        flows = self._join.flows
+        there = (flows.reply_sport[rows] == proxy.container_port) & (flows.proto[rows] == proxy.proto)
+        known: Mask = there & (self._join.server[rows] == target) & (target >= 0)
+        return known
 
     @staticmethod
     def _by_descriptor(proxy: Proxy, rows: Rows, inodes: npt.NDArray[np.uint32]) -> dict[int, int]:

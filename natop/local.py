@@ -88,9 +88,12 @@ class Proxy:
             return None
 
 
-def proxies(held: Mapping[Process, tuple[Descriptor, ...]]) -> list[Proxy]:
-    named = (Proxy.of(process, fds) for process, fds in held.items() if process.name == "docker-proxy")
-    return [proxy for proxy in named if proxy]
+def proxies(sockets: Sockets, table: SocketTable) -> list[Proxy]:
+    """The docker-proxies that have sockets in this namespace: another engine's may have the same addresses."""
+    named = (Proxy.of(process, fds) for process, fds in sockets.held.items() if process.name == "docker-proxy")
+    return [
+        proxy for proxy in named if proxy and np.isin([each.inode for each in proxy.descriptors], table.inode).any()
+    ]
 
 
 def holders(table: SocketTable, sockets: Sockets, containers: Sequence[Container], parties: Parties) -> Codes:
@@ -197,7 +200,7 @@ class SocketIndex:
 
     def __init__(self, table: SocketTable, held: Codes, shared: int) -> None:
         """`held` is each socket's holder; `shared` stands for listeners of several holders on one port."""
-        self._table, self._held = table, held
+        self.table, self._held = table, held
         ends = Ends(table.proto, table.local, table.local_port, table.remote, table.remote_port)
         listening = np.flatnonzero(table.remote_port == 0)
         connected = np.flatnonzero(table.remote_port != 0)
@@ -208,7 +211,7 @@ class SocketIndex:
         """The row of each end's own socket, or NOBODY."""
         rows = self._connected.find(ends.connection()).astype(np.intp)
         found = np.flatnonzero(rows >= 0)
-        table, sockets = self._table, rows[found]
+        table, sockets = self.table, rows[found]
         same = (
             (table.proto[sockets] == ends.proto[found])
             & (table.local_port[sockets] == ends.local_port[found])
@@ -225,7 +228,7 @@ class SocketIndex:
 
     def inode(self, rows: Index) -> npt.NDArray[np.uint32]:
         """The inodes of the sockets of these rows; 0 for NOBODY."""
-        return np.append(self._table.inode, np.uint32(0))[rows]
+        return np.append(self.table.inode, np.uint32(0))[rows]
 
     def listening(self, ends: Ends) -> Codes:
         """Who listens at each end's address and port; else on the port at any address; else NOBODY."""
