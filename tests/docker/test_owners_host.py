@@ -1,0 +1,148 @@
+"""Whose each flow is that ends in the host itself, or in a namespace that several containers share: sockets tell."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+
+from tests.docker.line import Line, containers, ends, parties, rows, running, talking, this_process, to
+from tests.lab import oracle, traffic
+from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
+from tests.lab.netns import entered, wait_until
+from tests.lab.traffic import Responder
+
+SHARED = "host (shared)"
+SECOND = "nc -ll -p 9100 -e cat"
+
+
+def test_two_host_network_containers_and_a_process_of_the_host(docker_host: DockerHost, line: Line) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(running(docker_host, "edge", "host", command=SECOND))
+        line.until(present=["edge"])
+        stack.enter_context(Responder(docker_host.namespace, [HOST], [9200]))
+        _await(docker_host, 9100)
+        held = stack.enter_context(ExitStack())
+        held.enter_context(docker_host.linger(1, 9000))
+        held.enter_context(docker_host.hold(1, 9100))
+        held.enter_context(docker_host.hold(1, 9200))
+        held.enter_context(talking(docker_host, "hostnet", OUTSIDE, 5432))
+        held.enter_context(talking(docker_host, "edge", OUTSIDE, 443))
+        held.enter_context(traffic.hold(docker_host.namespace, OUTSIDE, 5353, 1))
+        expected = {
+            9000: ("HOST", None, "hostnet"),
+            9100: ("HOST", None, "edge"),
+            9200: ("HOST", None, this_process()),
+            5432: ("HOST", "hostnet", None),
+            443: ("HOST", "edge", None),
+            5353: ("HOST", this_process(), None),
+        }
+        table = {flow["orig"]["dport"]: flow for flow in docker_host.quiet() if flow["state"] != "TIME_WAIT"}
+        assert table.keys() == expected.keys()
+        told = line.rows()
+        assert {port: parties(told[ends(flow)]) for port, flow in table.items()} == expected
+        found = line.containers()
+        assert found["edge"]["flows"]["total"] >= 2
+        assert found["edge"]["network_mode"] == "host"
+        held.close()  # conntrack's TIME_WAIT: the sockets have no owner any more
+        closed = {flow["orig"]["dport"]: flow for flow in docker_host.quiet() if ends(flow) in told}
+        assert {flow["state"] for flow in closed.values()} == {"TIME_WAIT"}
+        remembered, fresh = line.rows(), line.anew()
+        assert {port: parties(remembered[ends(flow)]) for port, flow in table.items()} == expected
+        assert {port: parties(fresh[ends(flow)]) for port, flow in table.items()} == {
+            9000: ("HOST", None, "hostnet"),
+            9100: ("HOST", None, "edge"),
+            9200: ("HOST", None, this_process()),
+            5432: ("HOST", SHARED, None),
+            443: ("HOST", SHARED, None),
+            5353: ("HOST", SHARED, None),
+        }, "without memory the listener tells who served; nobody can tell who called"
+
+
+def test_a_host_network_container_s_udp(docker_host: DockerHost, line: Line) -> None:
+    with Responder(docker_host.namespace, [HOST], [9300]):
+        assert traffic.exchange(docker_host.outside, HOST, 9300) == 1
+        (flow,) = to(docker_host.quiet(), dport=9300)
+        assert parties(line.rows()[ends(flow)]) == ("HOST", None, this_process())
+
+
+def test_what_is_unowned_is_counted(docker_host: DockerHost, line: Line) -> None:
+    """The flows of host-network containers are theirs, those of the host's own processes nobody's."""
+    with docker_host.linger(2, 9000), traffic.hold(docker_host.namespace, OUTSIDE, 5353, 3):
+        table = docker_host.quiet()
+        taken = line.read()
+    strangers = oracle.unowned(table, docker_host.inspect())
+    mine = to(strangers, dport=9000)
+    assert taken.unowned
+    assert taken.unowned.counts.total == len(strangers) - len(mine)
+    assert containers(taken)["hostnet"]["flows"] == {"total": len(mine), "inbound": len(mine), "outbound": 0}
+
+
+def test_a_container_in_another_s_namespace(docker_host: DockerHost, line: Line) -> None:
+    target = f"container:{docker_host.inspect('app1')[0]['Id']}"
+    app1 = docker_host.address("app1", "internal")
+    with running(docker_host, "joiner", target, command="nc -ll -p 7000 -e cat"), ExitStack() as held:
+        line.until(present=["joiner"])
+        wait_until(lambda: _accepts(docker_host, app1, 7000), what="port 7000 to accept")
+        docker_host.namespace.flush()
+        held.enter_context(traffic.hold(docker_host.inside("app2"), app1, 7000, 1))
+        held.enter_context(docker_host.hold_internal("app2", "app1", 1))
+        held.enter_context(talking(docker_host, "joiner", OUTSIDE, 5432))
+        held.enter_context(talking(docker_host, "app1", OUTSIDE, 443))
+        expected = {
+            (app1, 7000): ("INTERNAL", "app2", "joiner"),
+            (app1, 443): ("INTERNAL", "app2", "app1"),
+            (OUTSIDE, 5432): ("MASQUERADED", "joiner", None),
+            (OUTSIDE, 443): ("MASQUERADED", "app1", None),
+        }
+        table = {(flow["orig"]["dst"], flow["orig"]["dport"]): flow for flow in docker_host.quiet()}
+        assert table.keys() == expected.keys()
+        taken = line.read()
+        told = rows(taken)
+        assert {key: parties(told[ends(flow)]) for key, flow in table.items()} == expected
+        assert {told[ends(flow)]["network"] for flow in table.values()} == {"internal"}
+        totals = {name: each["flows"] and each["flows"]["total"] for name, each in containers(taken).items()}
+        assert (totals["app1"], totals["joiner"], totals["app2"]) == (2, 2, 2), "each flow once for either end"
+        assert line.tick().reading is not None
+        held.close()
+        docker_host.quiet()
+        remembered, fresh = line.rows(), line.anew()
+        assert {key: parties(remembered[ends(flow)]) for key, flow in table.items()} == expected
+        assert {key: parties(fresh[ends(flow)]) for key, flow in table.items()} == expected | {
+            (OUTSIDE, 5432): ("MASQUERADED", "app1", None)
+        }, "without memory, what has no socket any more is the address's owner's"
+
+
+def test_flows_of_a_joined_container_are_not_stale_when_others_come(docker_host: DockerHost, line: Line) -> None:
+    target = f"container:{docker_host.inspect('app1')[0]['Id']}"
+    with running(docker_host, "joiner", target), talking(docker_host, "joiner", OUTSIDE, 5432):
+        line.until(present=["joiner"])
+        (flow,) = to(docker_host.quiet(), dst=OUTSIDE, dport=5432)
+        assert parties(line.rows()[ends(flow)]) == ("MASQUERADED", "joiner", None)
+        with running(docker_host, "other", "bridge"):
+            line.until(present=["other"])
+            assert line.taken
+            assert parties(rows(line.taken)[ends(flow)]) == ("MASQUERADED", "joiner", None)
+            assert parties(line.rows()[ends(flow)]) == ("MASQUERADED", "joiner", None)
+
+
+def test_a_port_that_nobody_listens_on(docker_host: DockerHost, line: Line) -> None:
+    """It belongs to no container, however many use the host's network; what is addressed to it may be any one's."""
+    with entered(docker_host.outside), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        datagrams.sendto(b"hello", (HOST, 9101))
+    (flow,) = to(docker_host.quiet(), dport=9101)
+    row = line.rows()[ends(flow)]
+    assert parties(row) == ("HOST", None, SHARED)
+    assert row["server"] is None
+
+
+def _await(host: DockerHost, port: int) -> None:
+    wait_until(lambda: _accepts(host, HOST, port), what=f"port {port} to accept")
+    host.namespace.flush()
+
+
+def _accepts(host: DockerHost, address: str, port: int) -> bool:
+    try:
+        traffic.connect(host.namespace, address, port).close()
+    except OSError:
+        return False
+    return True

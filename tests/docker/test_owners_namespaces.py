@@ -1,0 +1,126 @@
+"""Namespaces beside the host's: containers that its table cannot show, their own tables, and reading them by name."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.docker.line import Line, containers, fill, network, rows, running, snapshot, to
+from tests.lab import oracle, traffic
+from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
+from tests.lab.inject import Entry, inject
+from tests.lab.netns import Namespace
+
+ON_THE_WIRE = "198.18.0.77"
+NUMBERS = ("flows", "states", "kinds", "nat")
+
+
+def test_a_container_without_network_has_no_numbers(docker_host: DockerHost, line: Line) -> None:
+    target = f"container:{docker_host.inspect('nonet')[0]['Id']}"
+    with running(docker_host, "joiner", target):
+        line.until(present=["joiner"])
+        found = line.containers()
+    assert [found["nonet"][name] for name in NUMBERS] == [None] * 4
+    assert [found["joiner"][name] for name in NUMBERS] == [None] * 4, "it shares what has no network"
+    assert found["app1"]["flows"] == {"total": 0, "inbound": 0, "outbound": 0}
+
+
+def test_macvlan_is_not_in_this_table(docker_host: DockerHost, line: Line) -> None:
+    lan = ("--driver", "macvlan", "--subnet", "198.18.0.0/24", "--opt", "parent=pub0")
+    with network(docker_host, "lan", *lan), running(docker_host, "wired", "lan", "--ip", ON_THE_WIRE):
+        line.until(present=["wired"])
+        with traffic.Responder(docker_host.inside("wired"), [ON_THE_WIRE], [80]):
+            assert traffic.get(docker_host.outside, ON_THE_WIRE, 80, 2) == 2
+            assert traffic.get(docker_host.inside("wired"), OUTSIDE, 443, 2) == 2
+            table = docker_host.quiet()
+        assert to(table, dst=ON_THE_WIRE) == to(table, src=ON_THE_WIRE) == [], "it bypasses the host's netfilter"
+        taken = line.read()
+    wired = containers(taken)["wired"]
+    assert [place["driver"] for place in wired["networks"]] == ["macvlan"]
+    assert [wired[name] for name in NUMBERS] == [None] * 4
+    assert [row for row in rows(taken).values() if "wired" in (row["client"], row["server"])] == []
+
+
+def test_containers_own_tables(docker_host: DockerHost, line: Line) -> None:
+    """User-defined networks have NAT rules for the embedded DNS, so that their containers track a second time."""
+    docker_host.internal_calls("app1", "app2", 3)
+    docker_host.docker("exec", "app1", "nslookup", "app2")
+    with docker_host.hold_internal("app3", "app2", 2):
+        docker_host.quiet()
+        filled = {name: fill(docker_host.inside(name)) for name in ("app1", "app2", "app3", "webserver", "web6")}
+        taken = line.read()
+        again = line.tick()
+    told = {each.container.name: each.own_table for each in taken.containers}
+    assert filled["app1"] > 0
+    assert {name: told[name] for name in filled} == filled
+    assert told["hostnet"] is told["nonet"] is None
+    assert {each.container.name: each.own_table for each in again.containers} == told, "kept until the next dump"
+
+
+def test_a_container_of_the_default_bridge_tracks_nothing_itself(docker_host: DockerHost, line: Line) -> None:
+    with running(docker_host, "plain", "bridge"):
+        line.until(present=["plain"])
+        docker_host.egress("plain")
+        assert fill(docker_host.inside("plain")) == 0
+        assert {each.container.name: each.own_table for each in line.read().containers}["plain"] is None
+
+
+def test_embedded_dns_from_inside(docker_host: DockerHost) -> None:
+    docker_host.docker("exec", "app1", "nslookup", "app2")
+    process = docker_host.inspect("app1")[0]["State"]["Pid"]
+    judged = _listed(docker_host.inside("app1"))
+    document = snapshot("--netns", str(process), "--docker-host", docker_host.url)
+    asked = [flow for flow in document["flows"] if flow["orig"]["dst"] == "127.0.0.11"]
+    assert asked
+    assert {(flow["orig"]["sport"], flow["reply"]["sport"]) for flow in asked} == judged
+    for flow in asked:
+        assert (flow["proto"], flow["orig"]["dport"]) == ("udp", 53)
+        assert flow["reply"]["sport"] != 53
+        assert "DST_NAT" in flow["status"]
+    inode = docker_host.inside("app1").readlink()
+    assert document["host"]["netns"] == str(inode)
+    host_table = oracle.flows(docker_host.namespace)
+    assert to(host_table, dst="127.0.0.11") == []
+
+
+def test_swarm_s_ingress_sandbox_by_path(docker_host: DockerHost, tmp_path: Path) -> None:
+    """A stand-in for swarm's: a namespace named by a file alone, with entries as its IPVS and SNAT leave them."""
+    with Namespace("sbox") as sandbox, _mounted(sandbox, tmp_path / "ingress_sbox") as path:
+        inject(sandbox, [Entry(src=OUTSIDE, dst=HOST, dport=8080, dnat="10.0.0.3", snat="10.0.0.2")])
+        (judged,) = oracle.flows(sandbox)
+        document = snapshot("--netns", str(path), "--docker-host", docker_host.url)
+    (flow,) = (flow for flow in document["flows"] if flow["proto"] == "tcp")
+    assert (flow["reply"]["src"], flow["reply"]["dst"]) == (judged["reply"]["src"], judged["reply"]["dst"])
+    assert {"SRC_NAT", "DST_NAT"} <= set(flow["status"])
+    assert document["conntrack"]["count"] == 1
+
+
+def test_by_name_and_by_process(docker_host: DockerHost) -> None:
+    docker_host.outside_get(8080, 2)
+    docker_host.quiet()
+    process = docker_host.inspect("hostnet")[0]["State"]["Pid"]
+    for place in (docker_host.namespace.name, str(process)):
+        document = snapshot("--netns", place, "--docker-host", docker_host.url)
+        assert sum(flow["server"] == "webserver" for flow in document["flows"]) == 2
+
+
+@contextmanager
+def _mounted(namespace: Namespace, path: Path) -> Iterator[Path]:
+    """The namespace under another name, as the engine's exec root names its sandboxes."""
+    path.touch()
+    subprocess.run(["mount", "--bind", namespace.path, path], check=True, timeout=30)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True, timeout=30)
+
+
+def _listed(place: Path) -> set[tuple[int, int]]:
+    """Of each question to the embedded DNS in a namespace: the port it came from, and the port that answers."""
+    command = ["nsenter", f"--net={place}", "conntrack", "-L", "-d", "127.0.0.11"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    found = (re.findall(r"sport=(\d+)", line) for line in listing.splitlines())
+    return {(int(first), int(second)) for first, second in found}
