@@ -1,0 +1,351 @@
+"""Who is at the ends of a flow that addresses alone do not tell: sockets, memory, docker-proxy, those that are gone."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from natop.columns import Flows
+from natop.join import Memory, Place, attribute
+from natop.model import Attribution, Container, Descriptor, FlowTable, Kind, Process, Sockets
+from tests.unit import diag, plain
+from tests.unit.diag import Socket, connected, listening
+from tests.unit.hosts import container, observed, sample
+from tests.unit.plain import Flow, flow
+
+HOST, GATEWAY, REMOTE = "203.0.113.10", "172.17.0.1", "192.0.2.9"
+HOST_ADDRESSES = ("127.0.0.1", HOST, GATEWAY)
+WEB = container("web", "172.17.0.2")
+APP, CLI = container("app", "172.18.0.3"), container("cli", "172.18.0.4")
+EDGE, RIM = (container(name, network_mode="host") for name in ("edge", "rim"))
+CGROUPS = {7: f"/docker/{EDGE.id}", 8: f"/docker/{RIM.id}", 9: "/"}
+NGINX, CURL = Process(812, "nginx"), Process(900, "curl")
+COMMAND = "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.17.0.2 -container-port 80"
+PROXY = Process(500, "docker-proxy", tuple(COMMAND.split()))
+THE_PROXY = "host: docker-proxy[500]"
+LISTENER = listening("0.0.0.0:8080", inode=1, cgroup=9)
+Parties = tuple[str, str | None, str | None]
+
+
+class Dumps:
+    """One dump after the other, each attributed beside the one before."""
+
+    def __init__(self) -> None:
+        self.memory: Memory | None = None
+
+    def told(self, flows: Sequence[Flow], place: Place) -> list[Parties]:
+        table = plain.table([replace(each, id=number) for number, each in enumerate(flows, 50)])
+        attribution = attribute(table, place, self.memory)
+        self.memory = Memory(table, attribution, place.containers)
+        return parties(table, attribution, place.containers)
+
+
+def parties(table: FlowTable, attribution: Attribution, containers: Sequence[Container]) -> list[Parties]:
+    flows = Flows(table, attribution, containers)
+    kinds = [Kind(kind).name for kind in attribution.kind.tolist()]
+    return [(kind, flows.client(row), flows.server(row)) for row, kind in enumerate(kinds)]
+
+
+def held(sockets: Iterable[Socket], **by: Sequence[int]) -> Sockets:
+    """These sockets; processes by name, with the inodes that each holds, as descriptors in their order from 4 on."""
+    names = {"nginx": NGINX, "curl": CURL, "proxy": PROXY}
+    found = {
+        names[name]: tuple(Descriptor(fd, inode) for fd, inode in enumerate(inodes, 4)) for name, inodes in by.items()
+    }
+    return Sockets(diag.answers(sockets), CGROUPS, found)
+
+
+def place(*containers: Container, sockets: Sockets | None = None, **more: Any) -> Place:
+    return Place(containers, HOST_ADDRESSES, sockets=sockets, **more)
+
+
+OUT = flow(f"{HOST}:41000", f"{REMOTE}:443")
+INTO = flow(f"{REMOTE}:42000", f"{HOST}:9000")
+
+
+def test_two_host_network_containers_and_a_process() -> None:
+    sockets = held(
+        [
+            connected(f"{HOST}:41000", f"{REMOTE}:443", inode=1, cgroup=7),
+            connected(f"{HOST}:41001", f"{REMOTE}:443", inode=2, cgroup=8),
+            connected(f"{HOST}:41002", f"{REMOTE}:443", inode=3, cgroup=9),
+            connected(f"{HOST}:9000", f"{REMOTE}:42000", inode=4, cgroup=8),
+        ],
+        nginx=[3],
+    )
+    flows = [flow(f"{HOST}:4100{n}", f"{REMOTE}:443") for n in range(4)] + [INTO]
+    assert Dumps().told(flows, place(EDGE, RIM, sockets=sockets)) == [
+        ("HOST", "edge", None),
+        ("HOST", "rim", None),
+        ("HOST", "host: nginx[812]", None),
+        ("HOST", "host (shared)", None),
+        ("HOST", None, "rim"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("containers", "expected"),
+    [((), "host"), ((APP,), "host"), ((EDGE,), "host (shared)"), ((replace(EDGE, state="exited"),), "host")],
+)
+def test_whoever_it_is(containers: tuple[Container, ...], expected: str) -> None:
+    assert Dumps().told([OUT], place(*containers, sockets=held([]))) == [("HOST", expected, None)]
+
+
+def test_the_listener_else_shared() -> None:
+    sockets = held([listening("0.0.0.0:9000", cgroup=7), listening("0.0.0.0:9100", cgroup=8, inode=2)])
+    shared = held([listening("0.0.0.0:9000", cgroup=7), listening("0.0.0.0:9000", cgroup=8, inode=2)])
+    assert Dumps().told([INTO], place(EDGE, RIM, sockets=sockets)) == [("HOST", None, "edge")]
+    assert Dumps().told([INTO], place(EDGE, RIM, sockets=shared)) == [("HOST", None, "host (shared)")]
+
+
+def test_closed_ones_are_remembered() -> None:
+    sockets = held(
+        [
+            connected(f"{HOST}:41000", f"{REMOTE}:443", cgroup=7),
+            connected(f"{HOST}:9000", f"{REMOTE}:42000", cgroup=8, inode=2),
+        ]
+    )
+    dumps, expected = Dumps(), [("HOST", "edge", None), ("HOST", None, "rim")]
+    assert dumps.told([OUT, INTO], place(EDGE, RIM, sockets=sockets)) == expected
+    for later in (held([]), None, held([])):
+        assert dumps.told([OUT, INTO], place(EDGE, RIM, sockets=later)) == expected
+    assert dumps.told([OUT, INTO], place(RIM, sockets=held([]))) == [("HOST", "gone: edge", None), expected[1]]
+
+
+def test_another_flow_of_the_same_id_is_not_remembered() -> None:
+    dumps = Dumps()
+    dumps.told([OUT], place(EDGE, sockets=held([connected(f"{HOST}:41000", f"{REMOTE}:443", cgroup=7)])))
+    other = flow(f"{HOST}:41001", f"{REMOTE}:443")
+    assert dumps.told([other], place(EDGE, sockets=held([]))) == [("HOST", "host (shared)", None)]
+
+
+@given(st.lists(st.sampled_from("abcdef"), max_size=8), st.data())
+def test_memory_when_containers_come_and_go(owners: list[str], data: st.DataObject) -> None:
+    """Whatever becomes of the inventory, a closed flow stays its owner's: as container, or as one that is gone."""
+    everyone = {name: container(name, network_mode="host") for name in "abcdefgh"}
+    cgroups = {number: f"/docker/{each.id}" for number, each in enumerate(everyone.values())}
+    number_of = {name: number for number, name in enumerate(everyone)}
+    flows = [flow(f"{HOST}:{41000 + n}", f"{REMOTE}:443") for n in range(len(owners))]
+    sockets = [
+        connected(f"{HOST}:{41000 + n}", f"{REMOTE}:443", inode=n + 1, cgroup=number_of[name])
+        for n, name in enumerate(owners)
+    ]
+    now = sorted(everyone)
+    dumps = Dumps()
+    first = Sockets(diag.answers(sockets), cgroups, {})
+    dumps.told(flows, place(*(everyone[name] for name in now), sockets=first))
+    gone: set[str] = set()
+    for _ in range(data.draw(st.integers(1, 4))):
+        before, now = set(now), data.draw(st.lists(st.sampled_from("abcdefgh"), unique=True))
+        gone |= before - set(now)
+        told = dumps.told(flows, place(*(everyone[name] for name in now), sockets=Sockets(b"", cgroups, {})))
+        assert [client for _, client, _ in told] == [f"gone: {name}" if name in gone else name for name in owners]
+
+
+def test_a_null_binding_moves_the_port_alone() -> None:
+    moved = flow(f"{HOST}:41000", f"{REMOTE}:443", snat=f"{HOST}:26252")
+    ruled = flow(f"{GATEWAY}:41000", f"{REMOTE}:443", snat=f"{HOST}:41000")
+    told = Dumps().told([moved, ruled], place(sockets=held([])))
+    assert told == [("REMAPPED", "host", None), ("HOST", "host", None)]
+
+
+HALF_IN = [flow(f"172.18.0.{3 + n % 2}:{50000 + n}", f"{HOST}:8080") for n in range(3)]
+HALF_OUT = [flow(f"{GATEWAY}:{60000 + n}", "172.17.0.2:80") for n in range(3)]
+HALVES = [*HALF_IN, *HALF_OUT]
+
+
+def proxied(*open_ones: int, process: bool = True, **more: Sequence[int]) -> Sockets:
+    """docker-proxy's sockets with these clients still connected."""
+    accepted = [connected(f"{HOST}:8080", f"172.18.0.{3 + n % 2}:{50000 + n}", inode=10 + n) for n in open_ones]
+    dialled = [connected(f"{GATEWAY}:{60000 + n}", "172.17.0.2:80", inode=20 + n) for n in open_ones]
+    inodes = [1, *(inode for n in open_ones for inode in (10 + n, 20 + n))]
+    sockets = [LISTENER, *(replace(each, cgroup=9) for each in (*accepted, *dialled))]
+    return held(sockets, **({"proxy": inodes} if process else {}), **more)
+
+
+TIED = [("PROXIED", name, "web") for name in ("app", "cli", "app")] * 2
+
+
+def test_docker_proxy_s_two_halves() -> None:
+    assert Dumps().told(HALVES, place(APP, CLI, WEB, sockets=proxied(0, 1, 2))) == TIED
+
+
+def test_the_true_client_stays_known() -> None:
+    """While connections stay open, as they close, and where sockets cannot be read for once."""
+    dumps = Dumps()
+    for sockets in (proxied(0, 1, 2), proxied(0, 1, 2), proxied(0, 2), None, proxied(2), proxied()):
+        assert dumps.told(HALVES, place(APP, CLI, WEB, sockets=sockets)) == TIED
+
+
+def test_closed_halves_without_memory() -> None:
+    told = Dumps().told(HALVES, place(APP, CLI, WEB, sockets=proxied()))
+    assert told == [*TIED[:3], *[("PROXIED", THE_PROXY, "web")] * 3]
+
+
+def test_new_connections_beside_remembered_ones() -> None:
+    dumps = Dumps()
+    first = [HALF_IN[0], HALF_OUT[0]]
+    assert dumps.told(first, place(APP, CLI, WEB, sockets=proxied(0))) == [TIED[0]] * 2
+    second = [*first, HALF_IN[1], HALF_OUT[1]]
+    expected = [TIED[0], TIED[0], TIED[1], TIED[1]]
+    assert dumps.told(second, place(APP, CLI, WEB, sockets=proxied(0, 1))) == expected
+
+
+def test_an_open_socket_of_another_is_not_the_proxy_s() -> None:
+    """As long as nobody is known to hold it, and once its process is found; also if it was taken for the proxy's."""
+    direct = [HALF_OUT[0]]
+    own = [LISTENER, connected(f"{GATEWAY}:60000", "172.17.0.2:80", inode=30, cgroup=9)]
+    unknown, known = held(own, proxy=[1]), held(own, proxy=[1], curl=[30])
+    assert Dumps().told(direct, place(WEB, sockets=unknown)) == [("ROUTED", "host", "web")]
+    assert Dumps().told(direct, place(WEB, sockets=known)) == [("ROUTED", "host: curl[900]", "web")]
+    dumps = Dumps()
+    assert dumps.told(direct, place(WEB, sockets=proxied())) == [("PROXIED", THE_PROXY, "web")]
+    assert dumps.told(direct, place(WEB, sockets=known)) == [("ROUTED", "host: curl[900]", "web")]
+    assert dumps.told(direct, place(WEB, sockets=proxied())) == [("ROUTED", "host: curl[900]", "web")]
+
+
+def test_a_proxy_of_a_container_that_is_not_known() -> None:
+    told = Dumps().told([HALF_IN[0]], place(APP, sockets=proxied(0)))
+    assert told == [("PROXIED", "app", THE_PROXY)]
+
+
+def test_host_to_a_proxied_port_of_its_own() -> None:
+    here = flow("127.0.0.1:50000", "127.0.0.1:8080")
+    sockets = held(
+        [
+            LISTENER,
+            connected("127.0.0.1:50000", "127.0.0.1:8080", inode=30, cgroup=9),
+            connected("127.0.0.1:8080", "127.0.0.1:50000", inode=10, cgroup=9),
+            connected(f"{GATEWAY}:60000", "172.17.0.2:80", inode=20, cgroup=9),
+        ],
+        proxy=[1, 10, 20],
+        curl=[30],
+    )
+    expected = [("PROXIED", "host: curl[900]", "web")] * 2
+    assert Dumps().told([here, HALF_OUT[0]], place(WEB, sockets=sockets)) == expected
+
+
+BORN = 1_767_600_000
+STARTED = "2026-01-05T08:00:00.123456789Z"
+
+
+@pytest.mark.parametrize(
+    ("began_s", "started_at", "expected"),
+    [
+        (BORN - 60, STARTED, ("STALE", "gone: app", None)),
+        (BORN - 3, STARTED, ("STALE", "gone: app", None)),
+        (BORN - 1, STARTED, ("MASQUERADED", "app", None)),
+        (BORN + 60, STARTED, ("MASQUERADED", "app", None)),
+        (None, STARTED, ("MASQUERADED", "app", None)),
+        (BORN - 60, None, ("MASQUERADED", "app", None)),
+        (BORN - 60, "0001-01-01T00:00:00Z", ("MASQUERADED", "app", None)),
+        (BORN - 60, "yesterday", ("MASQUERADED", "app", None)),
+    ],
+)
+def test_flows_older_than_the_container(began_s: int | None, started_at: str | None, expected: Parties) -> None:
+    began = None if began_s is None else began_s * 10**9
+    old = flow("172.18.0.3:4000", f"{REMOTE}:443", snat=f"{HOST}:4000", started_ns=began)
+    known = flow(f"{REMOTE}:1", f"{HOST}:2", started_ns=1)
+    assert Dumps().told([old, known], place(replace(APP, started_at=started_at)))[0] == expected
+
+
+def test_the_name_of_whom_the_address_was() -> None:
+    old = flow("172.18.0.3:4000", f"{REMOTE}:443", snat=f"{HOST}:4000", started_ns=(BORN - 60) * 10**9)
+    app = replace(APP, started_at=STARTED)
+    assert Dumps().told([old], place(app, former={"172.18.0.3": "old"})) == [("STALE", "gone: old", None)]
+    assert Dumps().told([old], place(former={"172.18.0.3": "old"})) == [("STALE", "gone: old", None)]
+    assert Dumps().told([old], Place((), ("172.18.0.3",), {"172.18.0.3": "old"}))[0][0] == "HOST", "the host's now"
+
+
+def test_an_address_that_changes_hands() -> None:
+    both = [flow("172.18.0.3:4000", f"{REMOTE}:443", snat=f"{HOST}:4000"), flow("172.18.0.4:4001", "172.18.0.3:80")]
+    new = flow("172.18.0.3:4002", f"{REMOTE}:443", snat=f"{HOST}:4002")
+    heir = container("heir", "172.18.0.3")
+    dumps = Dumps()
+    assert dumps.told(both, place(APP, CLI)) == [("MASQUERADED", "app", None), ("INTERNAL", "cli", "app")]
+    for _ in range(2):
+        assert dumps.told([*both, new], place(CLI, heir)) == [
+            ("STALE", "gone: app", None),
+            ("STALE", "cli", "gone: app"),
+            ("MASQUERADED", "heir", None),
+        ]
+
+
+def test_a_container_seen_after_its_flows_is_their_owner() -> None:
+    out = flow("172.18.0.3:4000", f"{REMOTE}:443", snat=f"{HOST}:4000")
+    dumps = Dumps()
+    assert dumps.told([out], place()) == [("FORWARDED", None, None)]
+    assert dumps.told([out], place(APP)) == [("MASQUERADED", "app", None)]
+
+
+JOINER = container("joiner", network_mode=f"container:{APP.id}")
+
+
+def shared(*sockets: Socket) -> Mapping[str, Sockets]:
+    return {APP.id: Sockets(diag.answers(sockets), {3: f"/docker/{APP.id}", 4: f"/docker/{JOINER.id}"}, {})}
+
+
+OURS = flow("172.18.0.3:4000", f"{REMOTE}:443", snat=f"{HOST}:4000")
+THEIRS = flow("172.18.0.3:4001", f"{REMOTE}:443", snat=f"{HOST}:4001")
+SERVED = flow("172.18.0.4:4002", "172.18.0.3:7000")
+OPEN = (
+    connected("172.18.0.3:4000", f"{REMOTE}:443", cgroup=3),
+    connected("172.18.0.3:4001", f"{REMOTE}:443", cgroup=4, inode=2),
+    listening("0.0.0.0:7000", cgroup=4, inode=3),
+)
+SPLIT = [("MASQUERADED", "app", None), ("MASQUERADED", "joiner", None), ("INTERNAL", "cli", "joiner")]
+
+
+def test_a_shared_namespace_is_split() -> None:
+    dumps, flows, all_three = Dumps(), [OURS, THEIRS, SERVED], (APP, CLI, JOINER)
+    assert dumps.told(flows, place(*all_three, shared=shared(*OPEN))) == SPLIT
+    assert dumps.told(flows, place(*all_three, shared=shared())) == SPLIT, "remembered"
+    assert dumps.told(flows, place(*all_three)) == SPLIT, "where the sockets were not read"
+    assert dumps.told(flows, place(*all_three, WEB)) == SPLIT, "also when others come"
+    without = Dumps().told(flows, place(*all_three, shared=shared()))
+    assert without == [SPLIT[0], SPLIT[0], ("INTERNAL", "cli", "app")]
+
+
+def test_a_joined_container_that_is_gone() -> None:
+    dumps = Dumps()
+    dumps.told([OURS, THEIRS], place(APP, CLI, JOINER, shared=shared(*OPEN)))
+    told = dumps.told([OURS, THEIRS], place(APP, CLI))
+    assert told == [("MASQUERADED", "app", None), ("STALE", "gone: joiner", None)]
+
+
+def test_a_recreated_container_that_others_join() -> None:
+    """Those that remember the old one's flows do not give them to the new one, split or not."""
+    heir = container("heir", "172.18.0.3")
+    guest = container("guest", network_mode=f"container:{heir.id}")
+    dumps = Dumps()
+    dumps.told([OURS], place(APP))
+    assert dumps.told([OURS], place(guest, heir)) == [("STALE", "gone: app", None)]
+
+
+def test_the_network_of_a_joined_container_s_flow() -> None:
+    table = plain.table([THEIRS])
+    containers = (APP, JOINER)
+    attribution = attribute(table, place(*containers, shared=shared(*OPEN)))
+    assert Flows(table, attribution, containers).network(0) == APP.networks[0].network
+
+
+@pytest.mark.parametrize("mode", ["none", "host"])
+def test_who_joins_what_is_not_in_the_table_is_not_either(mode: str) -> None:
+    alone = container("alone", network_mode=mode)
+    guest = container("guest", network_mode=f"container:{alone.id}")
+    taken = observed(sample([], containers=[alone, guest]))
+    assert [each.flows is None for each in taken.containers] == [mode == "none"] * 2
+
+
+@given(st.lists(st.sampled_from([OURS, SERVED, OUT, INTO, *HALVES]), max_size=12), st.integers(0, 2**32))
+def test_the_order_of_a_table_does_not_matter(flows: list[Flow], seed: int) -> None:
+    unique = list(dict.fromkeys(flows))
+    where = place(APP, CLI, EDGE, WEB, sockets=proxied(0, 1))
+    told = dict(zip(unique, Dumps().told(unique, where), strict=True))
+    mixed = list(unique)
+    Random(seed).shuffle(mixed)
+    assert dict(zip(mixed, Dumps().told(mixed, where), strict=True)) == told
