@@ -12,6 +12,7 @@ from natop.model import (
     U64,
     UNKNOWN32,
     UNKNOWN64,
+    V4_MAPPED,
     Addresses,
     Attribution,
     Container,
@@ -21,7 +22,7 @@ from natop.model import (
     Kind,
     Snapshot,
 )
-from natop.uapi import IpProto, Ips, proto_name, state_name
+from natop.uapi import PORTED, IpProto, Ips, proto_name, state_name
 
 Value = int | float | str | tuple[int, ...] | None
 """A cell's value; None is unknown."""
@@ -173,13 +174,13 @@ class FlowColumn:
 
 
 def has_ports(proto: int) -> bool:
-    """Whether the port columns hold ports; for ICMP they hold id, type and code."""
+    """False for ICMP, whose port columns hold id, type and code; those of an unknown protocol hold 0."""
     return proto not in (IpProto.ICMP, IpProto.ICMPV6)
 
 
 def endpoint(address: str, port: int, proto: int) -> str:
     """address:port, an IPv6 address in brackets; the address alone where the protocol has no ports."""
-    if not has_ports(proto):
+    if proto not in PORTED:
         return address
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
@@ -232,7 +233,7 @@ def path_text(flows: Flows, row: int) -> str:
 
 def _address_order(addresses: Addresses, ports: npt.NDArray[np.uint16]) -> U64:
     """By address, then port. IPv6 addresses, of whose 128 bits a key holds 48, come near each other at the end."""
-    v6 = addresses.hi != 0
+    v6 = (addresses.hi != 0) | (addresses.lo >> np.uint64(32) != V4_MAPPED >> 32)
     key = (addresses.lo & np.uint64(0xFFFF_FFFF)) << np.uint64(16) | ports
     if v6.any():
         key = np.where(v6, np.uint64(1 << 63) | addresses.hi ^ addresses.lo >> np.uint64(16), key)

@@ -24,7 +24,7 @@ from natop.model import (
     Snapshot,
     address_text,
 )
-from natop.uapi import proto_name, state_name
+from natop.uapi import PORTED, proto_name, state_name
 
 Json = dict[str, object]
 
@@ -180,7 +180,7 @@ class Icmp(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """One of a flow's tuples. ICMP has an id, type and code in place of ports."""
+    """One of a flow's tuples. ICMP has an id, type and code in place of ports; an unknown protocol has none."""
 
     src: str
     sport: int | None
@@ -251,8 +251,10 @@ def flow_objects(flows: Flows, rows: Rows) -> Iterator[FlowObject]:
 def _ends(src: Addresses, sport: U16, dst: Addresses, dport: U16, protos: Sequence[int]) -> Iterator[End]:
     columns = zip(_texts(src), sport.tolist(), _texts(dst), dport.tolist(), protos, strict=True)
     for source, source_port, target, port, proto in columns:
-        if has_ports(proto):
+        if proto in PORTED:
             yield End(source, source_port, target, port)
+        elif has_ports(proto):
+            yield End(source, None, target, None)
         else:
             yield End(source, None, target, None, Icmp(source_port, port >> 8, port & 0xFF))
 

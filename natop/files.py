@@ -1,6 +1,7 @@
 """Files written whole or not at all."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,13 +14,20 @@ def written_whole(path: Path) -> Iterator[TextIO]:
 
     A device or pipe is written to as it is. Raises OSError.
     """
-    path = path.resolve()
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file():  # asked before the links are followed: /dev/stdout ends in no path
         with path.open("w", encoding="utf-8") as device:
             yield device
         return
-    temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.part")
-    with temporary.open("x", encoding="utf-8") as file:
+    path = Path(os.path.realpath(path))
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    temporary = path.with_name(f".{path.name[:48]}.{os.getpid()}.part")
+    try:
+        file = temporary.open("x", encoding="utf-8")
+    except OSError as error:
+        error.filename = str(path)  # what the user named, not what stands in for it
+        raise
+    with file:
         try:
             yield file
             file.flush()

@@ -87,7 +87,7 @@ class FlowTable:
     zone: U16
     mark: U32
     id: U32
-    """CTA_ID, opaque: equal for one entry's whole life, and only comparable."""
+    """CTA_ID, equal for one entry's whole life and of no other meaning; read as `conntrack -o id` reads it."""
     orig_src: Addresses
     orig_dst: Addresses
     reply_src: Addresses

@@ -229,6 +229,9 @@ class IpProto(IntEnum):
     UDPLITE = 136
 
 
+PORTED = frozenset({IpProto.TCP, IpProto.UDP, IpProto.DCCP, IpProto.GRE, IpProto.SCTP, IpProto.UDPLITE})
+"""Protocols whose tuples have ports (for GRE its keys); ICMP has an id, type and code, any other has nothing."""
+
 STATEFUL = {IpProto.TCP: TCP_STATES, IpProto.SCTP: SCTP_STATES, IpProto.DCCP: DCCP_STATES}
 """State names by number, for each protocol whose state ctnetlink reports."""
 

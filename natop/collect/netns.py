@@ -34,22 +34,24 @@ def entered(namespace: Path | None) -> Iterator[None]:
     """Within the block the calling thread is in `namespace` (None: stays where it is), after it back.
 
     Needs CAP_SYS_ADMIN in the user namespace that owns it and in the caller's own (setns(2)); other threads
-    are not moved. Raises NoSuchNetns.
+    are not moved. Raises NoSuchNetns; what the block raises comes through as it is.
     """
     if namespace is None:
         yield
         return
     from pyroute2 import netns
 
-    try:
-        with open(SELF, "rb") as home, open(namespace, "rb") as there:
-            netns.setns(there.fileno())
-            try:
-                yield
-            finally:
-                netns.setns(home.fileno())
-    except OSError as error:
-        raise NoSuchNetns(f"cannot enter the network namespace {namespace}: {error.strerror or error}") from error
+    with open(SELF, "rb") as home:
+        try:
+            with open(namespace, "rb") as there:
+                netns.setns(there.fileno())  # by descriptor: given a name it would create what does not exist
+        except OSError as error:
+            reason = error.strerror or error
+            raise NoSuchNetns(f"cannot enter the network namespace {namespace}: {reason}") from error
+        try:
+            yield
+        finally:
+            netns.setns(home.fileno())
 
 
 def identity(namespace: Path | None = None) -> str:

@@ -1,6 +1,7 @@
 """The Docker Engine's fields to an Inventory. Fields of another type than expected count as absent."""
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 
 from natop.model import Attachment, Container, Engine, EngineReading, Inventory, Network, PublishedPort
@@ -48,17 +49,16 @@ def _container(fields: Fields, drivers: Mapping[str, str]) -> Container:
     """From the engine's inspection of one container."""
     state, config, settings = (_fields(fields, key) for key in ("State", "Config", "NetworkSettings"))
     labels = _fields(config, "Labels")
-    pid = state.get("Pid")
     identity = _text(fields, "Id") or ""
     return Container(
         id=identity,
-        name=(_text(fields, "Name") or identity[:12]).removeprefix("/"),
+        name=(_text(fields, "Name") or "").removeprefix("/") or identity[:12],
         image=_text(config, "Image") or "",
         state=_text(state, "Status") or "",
         project=_text(labels, _PROJECT),
         service=_text(labels, _SERVICE),
         network_mode=_text(_fields(fields, "HostConfig"), "NetworkMode") or "",
-        pid=pid if isinstance(pid, int) and pid > 0 else None,
+        pid=_pid(state.get("Pid")),
         started_at=_text(state, "StartedAt"),
         networks=tuple(_attachments(_fields(settings, "Networks"), drivers)),
         published=tuple(_published(_fields(settings, "Ports"))),
@@ -82,9 +82,19 @@ def _published(ports: Fields) -> Iterable[PublishedPort]:
     for target in sorted(ports):
         port, _, proto = target.partition("/")
         for binding in _list(ports, target):
-            host_port = _text(binding, "HostPort") or ""
-            if port.isdecimal() and host_port.isdecimal():
-                yield PublishedPort(clean(proto), _text(binding, "HostIp") or "", int(host_port), int(port))
+            inside, outside = _port(port), _port(_text(binding, "HostPort") or "")
+            if inside and outside:
+                yield PublishedPort(clean(proto), _text(binding, "HostIp") or "", outside, inside)
+
+
+def _port(text: str) -> int | None:
+    number = int(text) if re.fullmatch("[0-9]{1,5}", text) else 0
+    return number if 0 < number <= 0xFFFF else None
+
+
+def _pid(value: object) -> int | None:
+    """A process number; 0 stands for a container that does not run."""
+    return value if type(value) is int and 0 < value < 2**31 else None
 
 
 def _fields(fields: Fields, key: str) -> Fields:
