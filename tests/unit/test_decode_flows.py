@@ -375,6 +375,17 @@ def test_more_layouts_of_one_length_than_are_remembered() -> None:
     assert skipped(dump) == (0, 2 * many)
 
 
+def test_messages_that_all_differ_cost_no_more_than_their_number() -> None:
+    """Each has a layout of its own, at one length and at many."""
+    random = Random(1)
+    count = 2_000
+    alike = [netlink.message(netlink.NEW, b"\2\0\0\0" + random.randbytes(40)) for _ in range(count)]
+    unlike = [netlink.message(netlink.NEW, b"\2\0\0\0" + random.randbytes(number)) for number in range(count)]
+    dump = decode_dump([b"".join(alike), b"".join(unlike), netlink.dump([WEB])])
+    assert plain.rows(dump.flows) == [WEB]
+    assert dump.skipped.messages == 2 * count
+
+
 def test_layouts_learnt_in_one_block_serve_the_next() -> None:
     blocks = [netlink.flow_message(replace(GOOD[number % len(GOOD)], id=number)) for number in range(200)]
     dump = decode_dump([*blocks, netlink.done()])

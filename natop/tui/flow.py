@@ -1,0 +1,99 @@
+"""One flow, with everything the kernel tells of it, for as long as it lives.
+
+     1 Containers  2 Flows   → one flow
+
+     path       198.51.100.7:40112 → 203.0.113.5:443 ⇒ 172.18.0.2:8080
+     client     -  no container
+     server     shop-web-1
+     kind       PUBLISHED  came in by a published port: DNAT to a container
+
+     original   src 198.51.100.7:40112   dst 203.0.113.5:443
+     reply      src 172.18.0.2:8080   dst 198.51.100.7:40112
+
+     state      tcp TIME_WAIT  conntrack's own, not the socket's …
+     …
+
+It stays when the flow has gone, and says since when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widget import Widget
+
+from natop.tui.clipboard import copy
+from natop.tui.formats import clock
+from natop.tui.frame import Frame
+from natop.tui.header import News
+from natop.tui.keys import Hint
+from natop.tui.lines import Lines
+from natop.tui.tones import Line, Piece, Tone, text_of
+
+
+class FlowScreen(Frame):
+    VIEW = "flows"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,backspace", "app.go_back", "Back", show=False),
+        Binding("y", "copy", "Copy", show=False),
+        Binding("j", "scroll(1)", "Down", show=False),
+        Binding("k", "scroll(-1)", "Up", show=False),
+    ]
+    HINTS: ClassVar[tuple[Hint, ...]] = (
+        Hint("question_mark", "?", "help", 1),
+        Hint("escape", "Esc", "back", 1),
+        Hint("y", "y", "copy"),
+        Hint("p", "p", "pause"),
+        Hint("r", "r", "read now", 3),
+        Hint("e", "e", "save", 3),
+        Hint("q", "q", "quit", 1),
+    )
+
+    def __init__(self, identity: Hashable) -> None:
+        super().__init__()
+        self._identity = identity
+        self._facts: list[Line] = []
+        self._gone_at: float | None = None
+
+    def body(self) -> Sequence[Widget]:
+        return (VerticalScroll(Lines(self.glyphs, id="facts")),)
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+    def show(self, news: News) -> None:
+        self._look_up(news)
+        super().show(news)
+        self.part("facts").show(self._facts)
+
+    def _look_up(self, news: News) -> None:
+        """Its numbers of now; the last ones known when it has gone."""
+        from natop.columns import Flows
+        from natop.tui.arrange import find_flow
+        from natop.tui.flowfacts import flow_lines
+
+        flows = Flows.of(news.snapshot) if news.snapshot else None
+        if news.snapshot is None or news.snapshot.reading is None or flows is None:
+            return
+        taken_at = news.snapshot.reading.taken_at
+        row = find_flow(flows, self._identity)
+        if row is None:
+            self._gone_at = self._gone_at or taken_at
+        else:
+            self._gone_at, self._facts = None, flow_lines(flows, row, taken_at, self.app.size.width - 2, self.glyphs)
+
+    def crumbs(self) -> list[Piece]:
+        pieces: list[Piece] = [(f"{self.glyphs.arrow} ", Tone.QUIET), ("one flow  ", Tone.TITLE)]
+        if self._gone_at is not None:
+            pieces.append((f"gone at {clock(self._gone_at)}; this is the last known of it", Tone.TIME_WAIT))
+        return pieces
+
+    async def action_copy(self) -> None:
+        await copy(self.app, "\n".join(text_of(line).strip() for line in self._facts if line))
+        self.natop.tell("copied the flow")
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -1,0 +1,134 @@
+"""Everything about one flow, as lines. Pure; imported once flows are there, because it needs numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from textwrap import wrap
+
+from natop.columns import Flows, endpoint, flow_state, has_ports, path_text, status_names
+from natop.model import UNKNOWN32, UNKNOWN64, Kind
+from natop.tui.formats import clock, count, span
+from natop.tui.glyphs import Glyphs
+from natop.tui.tones import Line, Piece, Tone, tone_of_state
+from natop.uapi import IpProto, proto_name
+
+_LABEL = 12
+_WAYS = {
+    Kind.PUBLISHED: "came in by a published port: DNAT",
+    Kind.MASQUERADED: "left under another source address: SNAT",
+    Kind.INTERNAL: "container to container, no NAT",
+    Kind.HAIRPIN: "DNAT and SNAT on the way to a container",
+    Kind.ROUTED: "no NAT; the other end is no container",
+    Kind.HOST: "one end is the host itself, none a container",
+    Kind.FORWARDED: "neither end is the host's or a container's",
+}
+
+
+def flow_lines(flows: Flows, row: int, taken_at: float, width: int, glyphs: Glyphs) -> list[Line]:
+    """The flow in that row of a table taken at `taken_at`."""
+    return [
+        [],
+        *_wrapped("path", path_text(flows, row), width, Tone.TITLE),
+        _line("client", _owner(flows.client(row), glyphs)),
+        _line("server", _owner(flows.server(row), glyphs)),
+        _line("kind", _kind(flows, row)),
+        [],
+        *_tuples(flows, row),
+        [],
+        _line("state", _state(flows, row)),
+        *_wrapped("status", _status(flows, row), width, Tone.PLAIN),
+        *_numbers(flows, row, taken_at, glyphs),
+    ]
+
+
+def flow_summary(flows: Flows, row: int, glyphs: Glyphs) -> list[Line]:
+    """Five lines of it, to stand under a table."""
+    ends: list[Piece] = [*_owner(flows.client(row), glyphs), (f" {glyphs.arrow} ", Tone.QUIET)]
+    return [
+        _line("path", [(path_text(flows, row), Tone.NAME)]),
+        _line("kind", _kind(flows, row)),
+        _line("containers", [*ends, *_owner(flows.server(row), glyphs)]),
+        _line("state", _state(flows, row)),
+        _line("status", [(_status(flows, row), Tone.PLAIN)]),
+    ]
+
+
+def _line(label: str, pieces: Iterable[Piece]) -> Line:
+    return [(f" {label}".ljust(_LABEL), Tone.QUIET), *pieces]
+
+
+def _wrapped(label: str, text: str, width: int, tone: Tone) -> list[Line]:
+    """As many lines as the text needs."""
+    parts = wrap(text, max(20, width - _LABEL - 1)) or [""]
+    return [_line(label if number == 0 else "", [(part, tone)]) for number, part in enumerate(parts)]
+
+
+def _owner(name: str | None, glyphs: Glyphs) -> list[Piece]:
+    return [(name, Tone.NAME)] if name else [(f"{glyphs.unknown} no container", Tone.QUIET)]
+
+
+def _kind(flows: Flows, row: int) -> list[Piece]:
+    kind = Kind(int(flows.attribution.kind[row]))
+    return [(kind.name, Tone.PLAIN), (f"  {_WAYS[kind]}", Tone.QUIET)]
+
+
+def _tuples(flows: Flows, row: int) -> list[Line]:
+    """The original and the reply tuple, as the kernel keeps them."""
+    table, proto = flows.table, int(flows.table.proto[row])
+    sides = (
+        ("original", table.orig_src, table.orig_sport, table.orig_dst, table.orig_dport),
+        ("reply", table.reply_src, table.reply_sport, table.reply_dst, table.reply_dport),
+    )
+    lines = []
+    for name, source, sport, target, dport in sides:
+        src = endpoint(source.text(row), int(sport[row]), proto)
+        dst = endpoint(target.text(row), int(dport[row]), proto)
+        pieces: list[Piece] = [("src ", Tone.QUIET), (src, Tone.PLAIN), ("   dst ", Tone.QUIET), (dst, Tone.PLAIN)]
+        if not has_ports(proto):
+            kind, code = divmod(int(dport[row]), 256)
+            pieces.append((f"   type {kind} code {code} id {int(sport[row])}", Tone.PLAIN))
+        lines.append(_line(name, pieces))
+    return lines
+
+
+def _state(flows: Flows, row: int) -> list[Piece]:
+    proto, state = int(flows.table.proto[row]), flow_state(flows.table, row)
+    pieces = [(f"{proto_name(proto)} ", Tone.PLAIN), (state, tone_of_state(state))]
+    if proto == IpProto.TCP and state == "TIME_WAIT":
+        pieces.append(("  conntrack's: it holds its NAT port to the end", Tone.QUIET))
+    return pieces
+
+
+def _status(flows: Flows, row: int) -> str:
+    return " ".join(status_names(int(flows.table.status[row]))) or "none"
+
+
+def _numbers(flows: Flows, row: int, taken_at: float, glyphs: Glyphs) -> list[Line]:
+    table = flows.table
+    timeout, started = int(table.timeout_s[row]), _known(table.started_ns, row)
+    age = None if started is None else max(0.0, taken_at - started / 1e9)
+    since = "" if started is None else f"since {clock(started / 1e9)}"
+    return [
+        _line("timeout", [(span(None if timeout == UNKNOWN32 else timeout, glyphs), Tone.PLAIN)]),
+        _line("age", [*_kept(span(age, glyphs), "nf_conntrack_timestamp", table.started_ns), (since, Tone.QUIET)]),
+        _line("packets", _kept(count(_known(table.packets, row), glyphs), "nf_conntrack_acct", table.packets)),
+        _line("bytes", _kept(count(_known(table.bytes, row), glyphs), "nf_conntrack_acct", table.bytes)),
+        _line("zone", [(str(int(table.zone[row])), Tone.PLAIN), *_mark_and_id(flows, row)]),
+    ]
+
+
+def _mark_and_id(flows: Flows, row: int) -> list[Piece]:
+    mark, number = f"{int(flows.table.mark[row]):#x}", str(int(flows.table.id[row]))
+    return [("   mark ", Tone.QUIET), (mark, Tone.PLAIN), ("   id ", Tone.QUIET), (number, Tone.PLAIN)]
+
+
+def _known(column: object, row: int) -> int | None:
+    value = UNKNOWN64 if column is None else int(column[row])  # type: ignore[index]  # a numpy column
+    return None if value == UNKNOWN64 else value
+
+
+def _kept(text: str, switch: str, column: object) -> list[Piece]:
+    """A number that the kernel keeps only while a sysctl is on."""
+    if column is not None:
+        return [(f"{text}  ", Tone.PLAIN)]
+    return [(f"{text}  net.netfilter.{switch} is off", Tone.QUIET)]

@@ -1,0 +1,75 @@
+"""View 2: the flows, all of them or, from the table of containers, those of one container.
+
+     1 Containers  2 Flows   shop-web-1  6,512 flows  filter state:time_wait
+     PROTO  STATE       CLIENT                 CALLED▲                KIND
+     tcp    TIME_WAIT   198.51.100.7:40112     203.0.113.5:443        PUBLISHED
+     tcp    ESTABLISHED 172.18.0.3:51234       172.18.0.2:8080        INTERNAL
+
+Enter shows everything about the flow under the cursor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding, BindingType
+
+from natop.tui.flow import FlowScreen
+from natop.tui.keys import Hint
+from natop.tui.table import VirtualTable
+from natop.tui.tableview import TableView
+from natop.tui.tones import Piece, Tone
+from natop.tui.wish import Arranged, Wish
+
+if TYPE_CHECKING:
+    from natop.model import FlowReading, Snapshot
+
+
+class FlowsScreen(TableView):
+    VIEW = "flows"
+    THINGS = "flows"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("d", "names", "Names", show=False)]
+    HINTS: ClassVar[tuple[Hint, ...]] = (
+        Hint("question_mark", "?", "help", 1),
+        Hint("slash", "/", "filter", 1),
+        Hint("enter", "Enter", "details"),
+        Hint("escape", "Esc", "back", 2),
+        Hint("greater_than_sign", "< >", "sort"),
+        Hint("I", "I", "reverse", 4),
+        Hint("d", "d", "names"),
+        Hint("p", "p", "pause"),
+        Hint("r", "r", "read now", 3),
+        Hint("plus", "+ -", "interval", 4),
+        Hint("e", "e", "save", 3),
+        Hint("y", "y", "copy", 3),
+        Hint("q", "q", "quit", 1),
+    )
+
+    def __init__(self, wish: Wish) -> None:
+        super().__init__(wish)
+        self._scope_name = ""
+
+    def lines_of(self, snapshot: Snapshot, wish: Wish) -> Arranged:
+        from natop.tui.arrange import arrange_flows
+
+        return arrange_flows(snapshot, wish, self.glyphs)
+
+    def source(self, snapshot: Snapshot) -> Snapshot | FlowReading:
+        return snapshot.reading or snapshot
+
+    def place(self) -> list[Piece]:
+        """The container whose flows these are."""
+        if self.wish.scope is None:
+            return []
+        snapshot = self.natop.news.snapshot
+        names = {each.container.id: each.container.name for each in snapshot.containers} if snapshot else {}
+        self._scope_name = names.get(self.wish.scope, self._scope_name or "(host)")
+        return [(f"{self.glyphs.arrow} ", Tone.QUIET), (f"{self._scope_name}  ", Tone.TITLE)]
+
+    def action_names(self) -> None:
+        self.natop.named = not self.wish.named
+        self.ask(replace(self.wish, named=self.natop.named))
+
+    def on_virtual_table_chosen(self, event: VirtualTable.Chosen) -> None:
+        self.app.push_screen(FlowScreen(event.identity))

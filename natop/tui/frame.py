@@ -1,0 +1,119 @@
+"""What every screen has around its body.
+
+     natop  web-prod-3 · Linux 6.18.5 …             header: the host in numbers (header.py)
+     …
+     ! flows: reading conntrack needs CAP_NET_ADMIN · run: sudo natop       banner, only with gaps
+     1 Containers  2 Flows   12 of 40                title: the views, and what this one shows
+     (body)
+     ? help  / filter  Enter flows …                keys
+
+A screen's own drawing shows its body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widget import Widget
+
+from natop.tui.formats import fit
+from natop.tui.glyphs import Glyphs
+from natop.tui.header import News, header_lines, is_roomy
+from natop.tui.keys import Hint, KeyLine
+from natop.tui.lines import Lines
+from natop.tui.tones import Line, Piece, Tone
+
+if TYPE_CHECKING:
+    from natop.model import Gap
+    from natop.tui.app import NatopApp
+
+VIEWS = (("1", "containers", "Containers"), ("2", "flows", "Flows"))
+"""Key, name and title of each view."""
+
+
+class Frame(Screen[None]):
+    """A screen with header, banner, title and keys; subclasses give the body and what the title says."""
+
+    VIEW: ClassVar[str] = ""
+    HINTS: ClassVar[tuple[Hint, ...]] = ()
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("tab", "app.next_view", "Next view", show=False)]
+
+    def compose(self) -> ComposeResult:
+        yield Lines(self.glyphs, id="header")
+        yield Lines(self.glyphs, id="banner")
+        yield Lines(self.glyphs, id="title")
+        yield from self.body()
+        yield KeyLine(self.glyphs)
+
+    def body(self) -> Sequence[Widget]:
+        return ()
+
+    def crumbs(self) -> list[Piece]:
+        """What the title says after the views' names."""
+        return []
+
+    def show(self, news: News) -> None:
+        """Draw what is new; called on every snapshot, every second, and when the screen comes to the front."""
+        width, height = self.app.size
+        header = header_lines(news, width, is_roomy(width, height), self.glyphs)
+        self.part("header").show(header[: max(1, height - 6)])
+        banner = self.part("banner")
+        lines = banner_lines(news, width, self.glyphs)
+        banner.set_class(bool(lines), "-shown")
+        banner.show(lines)
+        self.show_title()
+
+    def show_title(self) -> None:
+        self.part("title").show([[*_tabs(self.VIEW), *self.crumbs()]])
+        self.query_one(KeyLine).hint(self.HINTS)
+
+    def part(self, name: str) -> Lines:
+        """The lines of that id: header, banner, title …"""
+        return self.query_one(f"#{name}", Lines)
+
+    @property
+    def natop(self) -> NatopApp:
+        return cast("NatopApp", self.app)
+
+    @property
+    def glyphs(self) -> Glyphs:
+        return self.natop.glyphs
+
+    def on_screen_resume(self) -> None:
+        self.show(self.natop.news)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(lambda: self.show(self.natop.news))
+
+
+def banner_lines(news: News, width: int, glyphs: Glyphs) -> list[Line]:
+    """What is missing and how to get it, in one line; nothing where nothing is missing. Pure."""
+    gaps = list(news.snapshot.gaps) if news.snapshot else []
+    tone = Tone.ALARM if news.failure else Tone.NOTICE
+    if news.failure:
+        reason = news.failure.replace("\n", "; ")
+        texts = [f"reading stopped: {reason} {glyphs.dot} r starts again"]
+    else:
+        texts = [gap_text(gap, glyphs) for gap in gaps]
+    if not texts:
+        return []
+    more = f"  +{len(texts) - 1} more: ?" if len(texts) > 1 else ""
+    text = f" {glyphs.alarm} {texts[0]}"
+    room = max(0, width - len(more) - 1)
+    return [[(fit(text, min(room, cell_len(text)), glyphs), tone), (more, Tone.QUIET)]]
+
+
+def gap_text(gap: Gap, glyphs: Glyphs) -> str:
+    return f"{gap.source}: {gap.reason}" + (f" {glyphs.dot} {gap.remedy}" if gap.remedy else "")
+
+
+def _tabs(current: str) -> list[Piece]:
+    pieces: list[Piece] = [(" ", Tone.PLAIN)]
+    for key, name, title in VIEWS:
+        pieces += [(f"{key} ", Tone.QUIET), (f"{title}  ", Tone.TITLE if name == current else Tone.QUIET)]
+    return pieces

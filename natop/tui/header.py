@@ -1,0 +1,290 @@
+"""The lines above every table: which host, how full, in which states, how fast, how old. Pure.
+
+At 80 columns:
+
+     natop  web-prod-3 · Linux 6.18.5 · Docker 29.0.1            every 2 s · 18:45:00
+     conntrack ━━──────────────────────────────────────   6,615 of 262,144    2.5 %
+     TCP       ████████████████████████████████████████   6,612 flows
+               █ ESTAB 553     █ SYN 3      █ TIME_WAIT 5,320    █ closing 736
+     flows     new 45.1/s     gone 44.0/s     insert_failed ! 0.5/s   drop 0.0/s
+
+With more room every state has its own number, and more counters stand in line. Numbers have fixed places:
+nothing moves when they grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+
+from natop.tui.bars import gauge, portions, sparkline
+from natop.tui.formats import clock, count, fit, interval, rate, share, span
+from natop.tui.glyphs import Glyphs
+from natop.tui.tones import Line, Piece, Tone, length_of, tone_of_state
+
+if TYPE_CHECKING:
+    from natop.model import FlowSummary, Snapshot
+
+ROOMY_WIDTH, ROOMY_HEIGHT = 120, 34
+"""From this size on, the header takes more lines."""
+_LABEL = 11
+"""Cells of the label at the left of a line, with the margin before it."""
+_STALE = 3
+"""Intervals without a snapshot after which the screen says that none comes."""
+
+_OPENING = ("SYN_SENT", "SYN_RECV", "SYN_SENT2")
+_CLOSING = ("FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE")
+_GROUPS = (("ESTABLISHED",), _OPENING, ("TIME_WAIT",), _CLOSING)
+"""The parts of the state bar, in its order and in that of `Glyphs.fills`."""
+_ENTRIES = (("ESTAB", 7), ("SYN", 6), ("TIME_WAIT", 7), ("closing", 6))
+"""Name of each part, and cells for its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the screen knows beside what the host said: how old that is, and whether more is coming."""
+
+    snapshot: Snapshot | None = None
+    age_s: float = 0.0
+    """Since the snapshot shown was taken."""
+    interval_s: float = 2.0
+    paused: bool = False
+    failure: str | None = None
+    """Why no more snapshots come."""
+    ended: bool = False
+
+
+def is_roomy(width: int, height: int) -> bool:
+    return width >= ROOMY_WIDTH and height >= ROOMY_HEIGHT
+
+
+def header_lines(news: News, width: int, roomy: bool, glyphs: Glyphs) -> list[Line]:
+    """The header for a screen of that width; more lines where it is roomy."""
+    snapshot = news.snapshot
+    if not roomy:
+        lines = [_fill(snapshot, width, glyphs), _bar(snapshot, width, glyphs), _groups(snapshot, glyphs)]
+        return [_host(news, width, glyphs), *lines, _speed_and_counters(snapshot, width, glyphs)]
+    bar = _bar(snapshot, width, glyphs)
+    below: list[Line] = [[_label(""), *bar[1:-1]], *_states(snapshot, width, glyphs)]
+    lines = [[], _fill(snapshot, width, glyphs), [], bar, *below, []]
+    return [_host(news, width, glyphs), *lines, _speed(snapshot, width, glyphs), _counters(snapshot, width, glyphs), []]
+
+
+# The host, and how fresh this is
+
+
+def _host(news: News, width: int, glyphs: Glyphs) -> Line:
+    """What was read at the left; how old that is, which must not be cut, at the right."""
+    status = _status(news, glyphs)
+    left: list[Piece] = [(" natop  ", Tone.QUIET)]
+    if news.snapshot:
+        left += _facts(news.snapshot, width - length_of(left) - length_of(status) - 2, glyphs)
+    gap = width - length_of(left) - length_of(status) - 1
+    return [*left, (" " * max(1, gap), Tone.PLAIN), *status]
+
+
+def _facts(snapshot: Snapshot, room: int, glyphs: Glyphs) -> list[Piece]:
+    name = snapshot.host.hostname
+    host = fit(name, min(cell_len(name), max(4, room)), glyphs)
+    facts: list[Piece] = [(host, Tone.TITLE)]
+    room -= cell_len(host)
+    for fact in _system(snapshot):
+        text = f" {glyphs.dot} {fact}"
+        if cell_len(text) > room:
+            break
+        facts.append((text, Tone.PLAIN))
+        room -= cell_len(text)
+    return facts
+
+
+def _system(snapshot: Snapshot) -> Iterable[str]:
+    if snapshot.host.kernel:
+        yield f"Linux {snapshot.host.kernel}"
+    if snapshot.inventory is None:
+        yield "no Docker"
+        return
+    engine = snapshot.inventory.engine
+    yield f"Docker {engine.version}"
+    if engine.rootless:
+        yield "rootless"
+    if engine.firewall_backend:
+        yield engine.firewall_backend
+
+
+def _status(news: News, glyphs: Glyphs) -> Line:
+    """Fresh, paused, waiting or broken, and how old what is shown is."""
+    age = span(int(news.age_s))
+    if news.failure:
+        return [(f"{glyphs.alarm} reading stopped, {age} old", Tone.ALARM)]
+    if news.snapshot is None:
+        return [(f"reading{glyphs.ellipsis}", Tone.QUIET)]
+    if news.paused:
+        return [(f"PAUSED, {age} old", Tone.NOTICE)]
+    if news.ended:
+        return [(f"the end, {clock(news.snapshot.taken_at)}", Tone.NOTICE)]
+    if news.age_s > _STALE * news.interval_s + 1:
+        return [(f"{glyphs.alarm} nothing new for {age}", Tone.ALARM)]
+    return [*_pace(news, glyphs), (clock(news.snapshot.taken_at), Tone.PLAIN)]
+
+
+def _pace(news: News, glyphs: Glyphs) -> Line:
+    """How often it reads, and that flows are read less often, where they cost too much."""
+    pace = news.snapshot.pace if news.snapshot else None
+    pieces: list[Piece] = [(f"every {interval(news.interval_s)} {glyphs.dot} ", Tone.QUIET)]
+    if pace and pace.dump_every_s > news.interval_s:
+        pieces.append((f"flows every {span(pace.dump_every_s)}", Tone.NOTICE))
+        pieces.append((f" {glyphs.dot} ", Tone.QUIET))
+    return pieces
+
+
+# The table's fill
+
+
+def _fill(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
+    table = snapshot.conntrack if snapshot else None
+    used, most = (table.count, table.max) if table else (None, None)
+    fraction = used / most if used is not None and most else None
+    tone = _fill_tone(fraction)
+    alarm = f" {glyphs.alarm}" if tone in (Tone.NOTICE, Tone.ALARM) else "  "
+    full, empty = gauge(fraction, width - _LABEL - _beside(snapshot, glyphs), glyphs)
+    return [
+        _label("conntrack"),
+        (full, tone),
+        (empty, Tone.QUIET),
+        (f"{count(used, glyphs):>9}", Tone.TITLE if used is not None else Tone.QUIET),
+        (" of ", Tone.QUIET),
+        (count(most, glyphs), Tone.PLAIN if most is not None else Tone.QUIET),
+        (f"{share(used, most, glyphs) + alarm:>9}", tone),
+    ]
+
+
+def _beside(snapshot: Snapshot | None, glyphs: Glyphs) -> int:
+    """Cells for the numbers at the right of the two bars; the largest of them, the maximum, hardly ever changes."""
+    return 9 + len(" of ") + len(count(snapshot.conntrack.max if snapshot else None, glyphs)) + 9 + 1
+
+
+def _fill_tone(fraction: float | None) -> Tone:
+    """Calm below 80 %, a warning from there, an alarm from 95 %."""
+    if fraction is None:
+        return Tone.QUIET
+    return Tone.ALARM if fraction >= 0.95 else Tone.NOTICE if fraction >= 0.8 else Tone.ESTABLISHED
+
+
+# TCP states
+
+
+def _bar(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
+    """The four parts in proportion, and their sum."""
+    numbers = _grouped(snapshot)
+    room = max(0, width - _LABEL - _beside(snapshot, glyphs))
+    total = None if numbers is None else sum(numbers)
+    words: Piece = (f"{count(total, glyphs):>9} flows", Tone.TITLE if total else Tone.QUIET)
+    if numbers is None or not total:
+        return [_label("TCP"), (glyphs.track * room, Tone.QUIET), words]
+    parts = zip(_GROUPS, glyphs.fills, portions(numbers, room), strict=True)
+    return [_label("TCP"), *((fill * cells, tone_of_state(states[0])) for states, fill, cells in parts), words]
+
+
+def _grouped(snapshot: Snapshot | None) -> tuple[int, ...] | None:
+    if snapshot is None or snapshot.whole is None:
+        return None
+    states = snapshot.whole.counts.states
+    return tuple(sum(states.get(name, 0) for name in names) for names in _GROUPS)
+
+
+def _groups(snapshot: Snapshot | None, glyphs: Glyphs) -> Line:
+    """What each part of the bar is, and its number."""
+    numbers = _grouped(snapshot) or (None,) * len(_GROUPS)
+    line: list[Piece] = [_label("")]
+    for (name, wide), states, mark, number in zip(_ENTRIES, _GROUPS, glyphs.marks, numbers, strict=True):
+        tone = tone_of_state(states[0])
+        text = count(number, glyphs)
+        line += [(f"{mark} ", tone), (f"{name} ", Tone.QUIET), (f"{text:<{wide + 2}}", tone if number else Tone.QUIET)]
+    return line
+
+
+def _states(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> list[Line]:
+    """Every state, its number and its share under it, in columns."""
+    counts = snapshot.whole.counts.states if snapshot and snapshot.whole else {}
+    total = sum(counts.values())
+    shown = [(name, mark) for names, mark in zip(_GROUPS, glyphs.marks, strict=True) for name in names]
+    shown = [(name, mark) for name, mark in shown if name != "SYN_SENT2" or counts.get(name)]
+    wide = min(18, (width - _LABEL) // len(shown))
+    names: list[Piece] = [_label("")]
+    numbers: list[Piece] = [_label("")]
+    for name, mark in shown:
+        number, tone = counts.get(name), tone_of_state(name)
+        names += [(f"{mark} ", tone), (f"{name:<{wide - 2}}", Tone.QUIET)]
+        text = f"  {count(number, glyphs)}"
+        part = f" {glyphs.dot} {share(number, total, glyphs)}" if number else ""
+        numbers += [(text, tone if number else Tone.QUIET), (part.ljust(wide - len(text)), Tone.QUIET)]
+    return [names, numbers]
+
+
+# Speed and counters
+
+
+def _speed_and_counters(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
+    line = [_label("flows"), *_new_and_gone(snapshot, glyphs)]
+    for name in ("insert_failed", "drop"):
+        line += _counter(snapshot, name, glyphs)
+    return _cut(line, width)
+
+
+def _speed(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
+    """How the table changes, and the history of TIME_WAIT."""
+    whole = snapshot.whole if snapshot else None
+    growth = whole.rates.time_wait if whole and whole.rates else None
+    line = [_label("flows"), *_new_and_gone(snapshot, glyphs)]
+    tone = Tone.TIME_WAIT if growth else Tone.QUIET
+    line += [("TIME_WAIT ", Tone.QUIET), (f"{rate(growth, glyphs, signed=True):<10}", tone)]
+    trend = whole.time_wait_trend if whole else ()
+    line += [("  ", Tone.PLAIN), (sparkline(trend, min(len(trend), 60), glyphs), Tone.TREND)]
+    return _cut(line, width)
+
+
+def _new_and_gone(snapshot: Snapshot | None, glyphs: Glyphs) -> list[Piece]:
+    whole: FlowSummary | None = snapshot.whole if snapshot else None
+    new, gone = (whole.rates.new, whole.rates.gone) if whole and whole.rates else (None, None)
+    pieces: list[Piece] = []
+    for name, value in (("new", new), ("gone", gone)):
+        pieces += [(f"{name} ", Tone.QUIET), (f"{rate(value, glyphs):<10}", Tone.PLAIN if value else Tone.QUIET)]
+    return pieces
+
+
+def _counters(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
+    line = [_label("counters")]
+    for name in ("insert_failed", "drop", "early_drop", "clash_resolve", "invalid", "search_restart"):
+        line += _counter(snapshot, name, glyphs)
+    return _cut(line, width)
+
+
+_BAD = frozenset(("insert_failed", "drop", "early_drop"))
+
+
+def _counter(snapshot: Snapshot | None, name: str, glyphs: Glyphs) -> list[Piece]:
+    """A counter's rate; where it is bad news, marked as such."""
+    rates = snapshot.counter_rates if snapshot else None
+    value = rates.get(name) if rates else None
+    bad = bool(value) and name in _BAD
+    text = f"{rate(value, glyphs)} {glyphs.alarm}" if bad else rate(value, glyphs)
+    return [(f"{name} ", Tone.QUIET), (f"{text:<11}", Tone.ALARM if bad else Tone.PLAIN if value else Tone.QUIET)]
+
+
+def _label(text: str) -> Piece:
+    return f" {text}".ljust(_LABEL), Tone.QUIET
+
+
+def _cut(line: Sequence[Piece], width: int) -> Line:
+    """As much of the line as fits, whole pieces only."""
+    kept: list[Piece] = []
+    for piece in line:
+        width -= cell_len(piece[0].rstrip())
+        if width < 0:
+            break
+        kept.append(piece)
+        width -= cell_len(piece[0]) - cell_len(piece[0].rstrip())
+    return kept

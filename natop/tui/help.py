@@ -1,0 +1,131 @@
+"""Help for a view: its keys, its columns, and what could not be read.
+
+    ╭─ Containers ───────────────────────────────────────────╮
+    │ Keys                                                   │
+    │  Enter           the flows of the row                  │
+    │ Columns                                                │
+    │  ESTAB           TCP flows in ESTABLISHED              │
+    │ What could not be read                                 │
+    │  flows: reading conntrack needs CAP_NET_ADMIN          │
+    ╰────────────────────────────────────────────────────────╯
+
+It scrolls where it is longer than the screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+
+from natop.tui.glyphs import Glyphs
+from natop.tui.layout import Column
+from natop.tui.lines import Lines
+from natop.tui.tones import Line, Tone
+
+if TYPE_CHECKING:
+    from natop.model import Gap
+
+_LABEL = 17
+
+MOVING = (
+    ("j k, arrows", "down and up"),
+    ("PgUp PgDn", "a page"),
+    ("Home, End G", "first and last line"),
+)
+TABLE = (
+    ("/", "filter, in force while you type; Enter keeps it, Esc clears it, arrow up: earlier ones"),
+    ("< >  F6", "sort by the next column; choose from all columns. A click on a title does too"),
+    ("I", "reverse the order"),
+    ("F", "follow: the cursor goes where its row goes (on at first), or stays on its line"),
+    ("y", "copy the row"),
+)
+EVERYWHERE = (
+    ("1 2  Tab", "containers, flows; the next view"),
+    ("Esc  Backspace", "back; Esc takes a filter away first"),
+    ("p", "pause the screen; reading goes on, and the screen says how old it is"),
+    ("r", "read now"),
+    ("+ -", "a longer, a shorter interval"),
+    ("e", "save what is shown as a ticket, Markdown and JSON"),
+    ("q  Ctrl+C", "quit"),
+    ("Ctrl+Z", "suspend; fg comes back"),
+)
+OF_VIEW = {
+    "containers": (("Enter", "the flows of the row under the cursor"),),
+    "flows": (
+        ("Enter", "everything about the flow under the cursor"),
+        ("d", "containers' names instead of their addresses"),
+    ),
+}
+FILTERS = (
+    "container:web* state:time_wait,close dport:443 src:10.0.0.0/8 !proto:udp timeout:<30",
+    "Terms are joined by and, a comma is or, ! before a term negates it, * is a glob, /…/ a regular expression. "
+    "A bare word matches any name or address.",
+)
+NOTES = (
+    "TIME_WAIT is conntrack's (120 s by default), not the socket's (60 s): until it ends, the flow holds its "
+    "NAT source port.",
+    "A flow between two containers counts in both rows, so the rows do not add up to the table.",
+    "The row (host) holds the flows of the host itself and those that belong to no container.",
+    "A trend shows TIME_WAIT over the last readings, each row on its own scale, from 0.",
+)
+
+
+def help_lines(view: str, columns: Iterable[Column], gaps: Iterable[Gap], width: int, glyphs: Glyphs) -> list[Line]:
+    """All of it, wrapped at `width`. Pure."""
+    lines: list[Line] = []
+    missing = [(gap.source, gap.reason + (f" {glyphs.dot} {gap.remedy}" if gap.remedy else "")) for gap in gaps]
+    if missing:
+        lines += _section("What could not be read", missing, width)
+    lines += _section("Keys", (*OF_VIEW.get(view, ()), *TABLE, *MOVING, *EVERYWHERE), width)
+    titles = [(column.title, column.help) for column in columns]
+    if titles:
+        lines += _section("Columns", titles, width)
+    lines += _section("Filters", [("", text) for text in FILTERS], width)
+    return lines + _section("Good to know", [("", text) for text in NOTES], width)
+
+
+def _section(title: str, entries: Sequence[tuple[str, str]], width: int) -> list[Line]:
+    lines: list[Line] = [[(title, Tone.TITLE)]]
+    for label, text in entries:
+        indent = _LABEL if label else 1
+        for number, part in enumerate(wrap(text, max(20, width - indent)) or [""]):
+            shown = f" {label}".ljust(indent) if number == 0 else " " * indent
+            lines.append([(shown, Tone.OPENING), (part, Tone.PLAIN)])
+    return [*lines, []]
+
+
+class HelpScreen(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,backspace,question_mark,h,f1,q,enter", "dismiss", "Back", show=False),
+        Binding("j", "scroll(1)", "Down", show=False),
+        Binding("k", "scroll(-1)", "Up", show=False),
+    ]
+
+    def __init__(self, view: str, columns: Sequence[Column], gaps: Sequence[Gap], glyphs: Glyphs) -> None:
+        super().__init__()
+        self._view, self._columns, self._gaps, self._glyphs = view, columns, gaps, glyphs
+
+    def compose(self) -> ComposeResult:
+        panel = VerticalScroll(Lines(self._glyphs), id="panel")
+        panel.border_title = "natop"
+        panel.border_subtitle = "Esc"
+        yield panel
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._wrap)
+
+    def _wrap(self) -> None:
+        lines = self.query_one(Lines)
+        lines.show(help_lines(self._view, self._columns, self._gaps, lines.size.width, self._glyphs))
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

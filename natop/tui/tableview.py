@@ -1,0 +1,262 @@
+"""A screen whose body is one table: filtered, sorted, followed.
+
+     1 Containers  2 Flows   3 of 12  filter state:time_wait
+     / state:time_wait                                   only while a filter is typed
+       ^ no field 'stat'; there are …                    only with a mistake, under its column
+     CONTAINER        FLOWS▼  ESTAB   SYN TIME_WAIT …
+
+Subclasses say what the lines are made from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+from textual.widgets import Input
+
+from natop.tui.clipboard import copy
+from natop.tui.filterline import PROMPT, FilterInput, FilterLine
+from natop.tui.formats import count, fit
+from natop.tui.frame import Frame
+from natop.tui.header import News
+from natop.tui.lines import Lines
+from natop.tui.sorting import SortScreen
+from natop.tui.table import VirtualTable
+from natop.tui.tones import Piece, Tone
+from natop.tui.wish import Arranged, Wish
+
+if TYPE_CHECKING:
+    from natop.model import FlowReading, Snapshot
+
+ASIDE_HEIGHT = 40
+"""From this height on, there is room under the table for more about one line."""
+
+
+class TableView(Frame):
+    """Filtering and sorting happen in a thread, one at a time, always on the newest snapshot and wish."""
+
+    THINGS: ClassVar[str] = ""
+    """What the lines are, in the plural."""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", "Filter", show=False),
+        Binding("less_than_sign", "sort_by(-1)", "Sort by the column to the left", show=False),
+        Binding("greater_than_sign", "sort_by(1)", "Sort by the column to the right", show=False),
+        Binding("f6", "choose_sort", "Choose the sort column", show=False),
+        Binding("I", "reverse", "Reverse", show=False),
+        Binding("F", "follow", "Follow", show=False),
+        Binding("y", "copy", "Copy", show=False),
+        Binding("escape", "back(True)", "Back", show=False),
+        Binding("backspace", "back(False)", "Back", show=False),
+    ]
+
+    def __init__(self, wish: Wish) -> None:
+        super().__init__()
+        self.wish = wish
+        self.arranged: Arranged | None = None
+        self._wanted = False
+        self._busy = False
+        self._shown_source: object = None
+        self._shown_wish: Wish | None = None
+
+    def body(self) -> Sequence[Widget]:
+        return (
+            FilterLine(id="filter"),
+            Lines(self.glyphs, id="mistake"),
+            VirtualTable(self.glyphs),
+            Lines(self.glyphs, id="aside"),
+        )
+
+    def on_mount(self) -> None:
+        self.table.show(None, empty=self.empty_text())
+        self.table.focus()
+
+    @property
+    def table(self) -> VirtualTable:
+        return self.query_one(VirtualTable)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether lines are being made."""
+        return self._busy
+
+    @property
+    def filter_line(self) -> FilterLine:
+        return self.query_one(FilterLine)
+
+    # From snapshot and wish to lines
+
+    def show(self, news: News) -> None:
+        super().show(news)
+        self._rearrange()
+
+    def lines_of(self, snapshot: Snapshot, wish: Wish) -> Arranged:
+        """Make the lines; called in a thread, where it imports what it needs."""
+        raise NotImplementedError
+
+    def source(self, snapshot: Snapshot) -> Snapshot | FlowReading:
+        """The part of a snapshot that the lines come from: while it is the same object, so are the lines."""
+        return snapshot
+
+    def ask(self, wish: Wish) -> None:
+        self.wish = wish
+        self._rearrange()
+
+    def _rearrange(self) -> None:
+        snapshot = self.natop.news.snapshot
+        if snapshot is None or (self._shown_source is self.source(snapshot) and self._shown_wish == self.wish):
+            return
+        self._wanted = True
+        if not self._busy:
+            self._busy = True
+            self.run_worker(self._make_lines())
+
+    async def _make_lines(self) -> None:
+        """Until nothing newer is wanted."""
+        while self._wanted and self.is_attached:
+            self._wanted = False
+            snapshot, wish = self.natop.news.snapshot, self.wish
+            assert snapshot is not None
+            arranged = await asyncio.to_thread(self.lines_of, snapshot, wish)
+            self._shown_source, self._shown_wish = self.source(snapshot), wish
+            if self.is_attached:
+                self._take(arranged, wish)
+        self._busy = False
+
+    def _take(self, arranged: Arranged, wish: Wish) -> None:
+        self.arranged = arranged
+        if arranged.mistake is None:
+            self.wish = replace(self.wish, good_filter=wish.filter_text)
+            self._shown_wish = replace(wish, good_filter=wish.filter_text)
+        self.table.show(arranged.content, arranged.sort, arranged.descending, self.empty_text())
+        self._show_mistake(arranged)
+        self.show_title()
+
+    def on_virtual_table_pointed(self) -> None:
+        """More about the line under the cursor, where there is room for that."""
+        roomy = self.app.size.height >= ASIDE_HEIGHT
+        aside = self.part("aside")
+        aside.set_class(roomy, "-shown")
+        table = self.table
+        if roomy:
+            aside.show(table.content.facts(table.cursor) if table.content is not None and table.line_count else [])
+
+    # Words
+
+    def crumbs(self) -> list[Piece]:
+        """How many lines, and what the filter and the cursor do."""
+        pieces = self.place()
+        if self.arranged and self.arranged.content is not None:
+            found, of = self.arranged.found, self.arranged.of
+            text = count(of, self.glyphs) if of in (None, found) else f"{count(found)} of {count(of)}"
+            pieces.append((f"{text} {self.THINGS}  ", Tone.QUIET))
+        if self.wish.good_filter and not self.filter_line.is_open:
+            pieces += [("filter ", Tone.QUIET), (f"{self.wish.good_filter}  ", Tone.TIME_WAIT)]
+        if not self.table.follow:
+            pieces.append(("follow off  ", Tone.QUIET))
+        return pieces
+
+    def place(self) -> list[Piece]:
+        """Where in the view this is, when it is not the whole."""
+        return []
+
+    def empty_text(self) -> str:
+        """Why the table has no lines."""
+        snapshot = self.natop.news.snapshot
+        if snapshot is None:
+            return self.natop.news.failure or f"reading{self.glyphs.ellipsis}"
+        if self.arranged and self.arranged.content is None:
+            return next((gap.reason for gap in snapshot.gaps if gap.source == "flows"), "flows were not read yet")
+        if self.wish.good_filter:
+            return f"no {self.THINGS} match the filter; Esc clears it"
+        return f"no {self.THINGS}"
+
+    # The filter
+
+    def action_filter(self) -> None:
+        self.filter_line.open(self.wish.filter_text, self.natop.past_filters)
+        self.show_title()
+
+    @on(Input.Changed)
+    def filter_typed(self, event: Input.Changed) -> None:
+        if self.filter_line.is_open:
+            self.ask(replace(self.wish, filter_text=event.value))
+
+    @on(Input.Submitted)
+    def filter_kept(self) -> None:
+        self._close_filter(self.wish.filter_text)
+
+    @on(FilterInput.Cleared)
+    def filter_cleared(self) -> None:
+        self._close_filter("")
+
+    def _close_filter(self, text: str) -> None:
+        """Back to the table. A filter with a mistake is dropped for the last good one."""
+        mistaken = self.arranged is not None and self.arranged.mistake is not None
+        self.filter_line.close()
+        self.table.focus()
+        self.natop.remember_filter(self.wish.good_filter)
+        self.ask(replace(self.wish, filter_text=self.wish.good_filter if text and mistaken else text))
+        self.show_title()
+
+    def _show_mistake(self, arranged: Arranged) -> None:
+        line = self.part("mistake")
+        line.set_class(arranged.mistake is not None, "-shown")
+        if arranged.mistake:
+            indent = " " * (len(PROMPT) + arranged.mistake.column)
+            text = f"{indent}{self.glyphs.caret} {arranged.mistake.message}"
+            line.show([[(fit(text, self.app.size.width - 1, self.glyphs), Tone.ALARM)]])
+
+    # Sorting
+
+    def action_sort_by(self, step: int) -> None:
+        """The next column in sight, to the left or to the right."""
+        keys = [spot.column.key for spot in self.table.places]
+        if self.arranged and self.arranged.sort in keys:
+            at = keys.index(self.arranged.sort) + step
+            self._sort(keys[at % len(keys)])
+
+    def _sort(self, key: str | None) -> None:
+        if key is not None:
+            self.ask(replace(self.wish, sort=key, descending=None))
+
+    def action_reverse(self) -> None:
+        if self.arranged:
+            self.ask(replace(self.wish, sort=self.arranged.sort, descending=not self.arranged.descending))
+
+    def action_choose_sort(self) -> None:
+        if self.arranged and self.arranged.content is not None:
+            self.app.push_screen(SortScreen(self.arranged.content.columns, self.arranged.sort), self._sort)
+
+    @on(VirtualTable.SortAsked)
+    def title_clicked(self, event: VirtualTable.SortAsked) -> None:
+        if self.arranged and self.arranged.sort == event.key:
+            self.action_reverse()
+        else:
+            self._sort(event.key)
+
+    # The row, and the way back
+
+    def action_follow(self) -> None:
+        self.table.follow_rows(not self.table.follow)
+        self.show_title()
+
+    async def action_copy(self) -> None:
+        content = self.table.content
+        if content is None or not self.table.line_count:
+            return
+        await copy(self.app, content.text(self.table.cursor))
+        self.natop.tell("copied the row")
+
+    async def action_back(self, clear: bool) -> None:
+        """Esc takes the filter away first; then, and with Backspace, one screen back."""
+        if clear and self.wish.filter_text:
+            self.ask(replace(self.wish, filter_text=""))
+            self.show_title()
+        else:
+            await self.natop.action_go_back()

@@ -1,0 +1,57 @@
+"""The terminal: when a live view is refused, what is set before Textual is loaded, and signals."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, MutableMapping
+
+FRAMES_PER_SECOND = "30"
+"""Half of Textual's own default: enough for the eye, and half the bytes of a key held down over SSH."""
+
+_TRUECOLOUR = ("alacritty", "foot", "wezterm", "xterm-direct", "xterm-ghostty", "xterm-kitty")
+"""Values of TERM of terminals that show 24-bit colour; SSH does not carry COLORTERM, which would say so."""
+
+
+def refusal() -> str | None:
+    """Why there can be no live view here, and what to do instead; None where there can.
+
+    The screen is drawn on stderr, so that must be a terminal as much as stdin and stdout.
+    """
+    for name, stream in (("stdin", sys.__stdin__), ("stdout", sys.__stdout__), ("stderr", sys.__stderr__)):
+        if stream is None or stream.closed or not stream.isatty():
+            return f"the live view needs a terminal, and {name} is none\n{_INSTEAD}"
+    term = os.environ.get("TERM", "")
+    if term in ("", "dumb"):
+        return f"the live view needs a terminal that can place its cursor (TERM is {term or 'not set'})\n{_INSTEAD}"
+    return None
+
+
+_INSTEAD = "without one, use: natop snapshot"
+
+
+def needs_ascii() -> bool:
+    """Whether the terminal's encoding is other than UTF-8."""
+    stream = sys.__stderr__
+    return stream is None or (stream.encoding or "ascii").lower().replace("_", "-") not in ("utf-8", "utf8")
+
+
+def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Set what Textual reads when it is imported; what the user has set stays."""
+    environ.setdefault("TEXTUAL_FPS", FRAMES_PER_SECOND)
+    environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    if environ.get("TERM", "") in _TRUECOLOUR:
+        environ.setdefault("COLORTERM", "truecolor")
+
+
+def on_end(leave: Callable[[int], None]) -> None:
+    """Call `leave` with the exit status 128 + n when SIGTERM or SIGHUP asks to end, so that the terminal is restored.
+
+    Does nothing outside the main thread, where no signal arrives.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        try:
+            loop.add_signal_handler(number, leave, 128 + number)
+        except (RuntimeError, ValueError):
+            return

@@ -1,0 +1,43 @@
+"""What the user asked a table to show, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from natop.tui.table import Content
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    filter_text: str = ""
+    good_filter: str = ""
+    """In force where `filter_text` holds a mistake."""
+    sort: str | None = None
+    """A column's key, with `-` before it the other way round; None, or no column of the table, is its default."""
+    descending: bool | None = None
+    """None is the column's own way: numbers from the largest, text from A."""
+    scope: str | None = None
+    """Only flows of this container: its id, or the key of the host's row."""
+    named: bool = False
+    """Containers' names instead of their addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What is wrong with a filter, and at which column (from 0) of its text."""
+
+    message: str
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    content: Content | None
+    """None where flows could not be read."""
+    sort: str
+    descending: bool
+    found: int = 0
+    """Things shown; the host's row is none."""
+    of: int | None = 0
+    """Things there would be without the filter; None is unknown."""
+    mistake: Mistake | None = None
