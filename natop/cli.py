@@ -3,6 +3,8 @@
 Only click is imported here; everything else is loaded once the command is known, so that each command starts fast.
 """
 
+import io
+import math
 import os
 import shutil
 import signal
@@ -67,7 +69,19 @@ class Common:
 
 
 DEFAULT_INTERVAL_S = 2.0
-_INTERVAL = click.FloatRange(0.5, 60)
+
+
+class _Seconds(click.FloatRange):
+    """NaN compares with no bound, and so would pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return seconds
+
+
+_INTERVAL = _Seconds(0.5, 60)
 _COMMON_OPTIONS = (
     click.option("--interval", type=_INTERVAL, metavar="S", help="Seconds between readings, 0.5 to 60 (2)."),
     click.option("--filter", metavar="EXPR", help="Only what matches, as 'state:time_wait dport:443'."),
@@ -109,6 +123,8 @@ def program(
     context.obj = Common(**common)
     if not batch and (batch_count or batch_every):
         raise click.UsageError("-n and -d go with -b")
+    if batch and context.invoked_subcommand:
+        raise click.UsageError("-b goes without a command")
     if context.invoked_subcommand is None:
         if batch:
             _write_snapshots(context.obj, "text", None, False, batch_every or context.obj.interval_s, batch_count)
@@ -176,18 +192,31 @@ def _write_snapshots(
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[TextIO]:
-    """Where snapshots go. Ctrl+C ends them; a file keeps what was read until then."""
+    """Where snapshots go. Ctrl+C ends them; a file keeps what was read until then.
+
+    A reader that goes away ends them as SIGPIPE would; left to click, the status would be that of findings.
+    """
     from natop.files import written_whole
 
     interrupted: KeyboardInterrupt | None = None
-    target: AbstractContextManager[TextIO] = written_whole(output) if output else nullcontext(sys.stdout)
+    target: AbstractContextManager[TextIO] = written_whole(output) if output else nullcontext(_stdout())
     with target as out:
         try:
             yield out
         except KeyboardInterrupt as interrupt:
             interrupted = interrupt
+        except BrokenPipeError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(128 + signal.SIGPIPE) from error
     if interrupted:
         raise interrupted
+
+
+def _stdout() -> TextIO:
+    """stdout, in UTF-8 for programs; a terminal of another encoding shows `?` for what it does not have."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="replace")
+    return sys.stdout
 
 
 def _pieces(taken: "Snapshot", view: "View", form: str, number: int, width: int | None) -> Iterator[str]:
@@ -234,7 +263,7 @@ def _view(common: Common, flows: bool) -> "View":
     try:
         return export.View(parse(common.filter), common.sort, flows)
     except FilterError as error:
-        raise Refused(Exit.USAGE, f"--filter: {error.pointer()}") from error
+        raise Refused(Exit.USAGE, f"--filter cannot be read\n{error.pointer()}") from error
 
 
 def _live(common: Common, ascii: bool) -> None:
@@ -277,7 +306,10 @@ def _save(taken: "Snapshot", directory: Path) -> tuple[Path, ...]:
 
 
 def _say(message: str) -> None:
-    print(f"natop: {message}", file=sys.stderr)
+    from natop.text import clean
+
+    lines = (clean(line) for line in message.split("\n"))
+    print("natop: " + "\n".join(lines), file=sys.stderr)
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
@@ -300,9 +332,6 @@ def _run(arguments: list[str] | None) -> int:
         return Exit.USAGE
     except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
     except OSError as error:
         _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return Exit.UNREADABLE
@@ -312,4 +341,5 @@ def _run(arguments: list[str] | None) -> int:
 def main(arguments: list[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGHUP, _terminate)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # None where descriptor 1 is closed
     sys.exit(_run(arguments))

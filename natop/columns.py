@@ -12,6 +12,7 @@ from natop.model import (
     U64,
     UNKNOWN32,
     UNKNOWN64,
+    V4_MAPPED,
     Addresses,
     Attachment,
     Attribution,
@@ -278,7 +279,7 @@ def path_text(flows: Flows, row: int) -> str:
 
 def _address_order(addresses: Addresses, ports: npt.NDArray[np.uint16]) -> U64:
     """By address, then port. IPv6 addresses, of whose 128 bits a key holds 48, come near each other at the end."""
-    v6 = addresses.hi != 0
+    v6 = (addresses.hi != 0) | (addresses.lo >> np.uint64(32) != V4_MAPPED >> 32)
     key = (addresses.lo & np.uint64(0xFFFF_FFFF)) << np.uint64(16) | ports
     if v6.any():
         key = np.where(v6, np.uint64(1 << 63) | addresses.hi ^ addresses.lo >> np.uint64(16), key)

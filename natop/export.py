@@ -237,7 +237,7 @@ def _pipes(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |\n"
 
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
 
 
 def _escaped(text: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from natop.collect import netns
 from natop.collect.engine import EngineWatcher, Target
-from natop.collect.host import HostReader
+from natop.collect.host import PROCESS_BUDGET_S, HostReader
 from natop.decode.counters import PROC_FILES
 from natop.model import Pace, Snapshot
 from natop.observe import observe
@@ -22,8 +22,8 @@ SLOW_DUMP_S = 0.1
 """From this cost on a tick shows counters and inventory before it reads the flows."""
 TICK_SLACK_S = 0.05
 """A dump that is due within so little is taken with this tick."""
-ONCE_BUDGET_S, LIVE_BUDGET_S = 0.25, 0.02
-"""How long a reading looks for the processes that hold sockets: by itself, and beside a screen that looks again."""
+LIVE_BUDGET_S = 0.02
+"""How long a tick looks for the processes that hold sockets; the next one looks on."""
 ENGINE_PATIENCE_S = 4.0
 """How long a reading without a screen waits for the engine's first answer."""
 
@@ -40,7 +40,7 @@ class Source:
     docker: Target | None = None
     """None leaves Docker out."""
 
-    def open(self, *, follow: bool, process_budget_s: float) -> HostReader:
+    def open(self, *, follow: bool, process_budget_s: float = PROCESS_BUDGET_S) -> HostReader:
         """A reader of this host; with `follow`, one that keeps the inventory up to date. Raises CannotRead."""
         namespace: Path | None = None
         if self.netns is not None:
@@ -56,7 +56,7 @@ class Source:
 
 def readings(source: Source, every_s: float, count: int | None) -> Iterator[Snapshot]:
     """`count` snapshots (None: without end), each with a dump, `every_s` apart. Raises CannotRead."""
-    with closing(source.open(follow=count != 1, process_budget_s=ONCE_BUDGET_S)) as reader:
+    with closing(source.open(follow=count != 1)) as reader:
         reader.wait_for_engine(ENGINE_PATIENCE_S)
         snapshot: Snapshot | None = None
         due = time.monotonic()

@@ -22,7 +22,12 @@ def written_whole(path: Path) -> Iterator[TextIO]:
     if path.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     temporary = path.with_name(f".{path.name[:48]}.{os.getpid()}.part")
-    with temporary.open("x", encoding="utf-8") as file:
+    try:
+        file = temporary.open("x", encoding="utf-8")
+    except OSError as error:
+        error.filename = str(path)  # what the user named, not what stands in for it
+        raise
+    with file:
         try:
             yield file
             file.flush()

@@ -28,12 +28,13 @@ from natop.model import (
     Snapshot,
     address_value,
 )
-from natop.uapi import STATEFUL, Ips, proto_name
+from natop.uapi import PORTED, STATEFUL, Ips, proto_name
 
 CONTAINER_FIELDS = ("container", "client", "server", "project", "service", "image", "network")
 WORD_FIELDS = ("state", "status", "kind", "proto")
 ADDRESS_FIELDS = ("src", "dst", "nat", "addr")
-NUMBER_FIELDS = ("sport", "dport", "port", "zone", "mark", "timeout", "packets", "bytes")
+PORT_FIELDS = ("sport", "dport", "port")
+NUMBER_FIELDS = (*PORT_FIELDS, "zone", "mark", "timeout", "packets", "bytes")
 OTHERS_FIELDS = (None, "container", "client", "server")
 """Fields that may also name who is no container: a process of the host, a container that is gone."""
 FIELDS = (*CONTAINER_FIELDS, *WORD_FIELDS, *ADDRESS_FIELDS, *NUMBER_FIELDS)
@@ -44,13 +45,15 @@ term: NEGATION? FIELD? value ("," value)*
 value: REGEX | NUMBERS | QUOTED | WORD
 NEGATION: /[!-]/
 FIELD.2: /({"|".join(FIELDS)}):/
-REGEX: /\/(\\.|[^\/\\])*\//
-NUMBERS: /[<>]=?\d+/
-QUOTED: /"[^"]*"/
+REGEX: /\/(\\.|[^\/\\])*\/(?![^\s,])/
+NUMBERS: /[<>]=?\d+(?![^\s,])/
+QUOTED: /"[^"]*"(?![^\s,])/
 WORD: /[^\s,!"<>\/-][^\s,"]*/
 %ignore /\s+/
 """
 
+_PATTERNLESS = ("src", "dst", "addr", *NUMBER_FIELDS)
+"""Fields whose values are numbers or addresses, never patterns."""
 _OTHER_FIELD = re.compile(r"([A-Za-z_]+):(?!:)")
 _SOME_OCTETS = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}\.|\d{1,3}(\.\d{1,3}){1,2}")
 
@@ -65,7 +68,7 @@ class FilterError(ValueError):
 
     def pointer(self) -> str:
         """Two lines: the expression, and a caret under the mistake with what is wrong."""
-        return f"{self.expression}\n{' ' * self.column}^ {self}"
+        return re.sub(r"\s", " ", self.expression) + f"\n{' ' * self.column}^ {self}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +132,17 @@ def parse(text: str) -> Filter:
     try:
         tree = _parser().parse(text)
     except UnexpectedInput as error:
-        column = error.column - 1 if error.column and error.column > 0 else len(text)
+        column = _column(error, text)
         what = "a value is missing" if column >= len(text) else f"{text[column]!r} cannot stand here"
         raise FilterError(what, text, column) from None
     return Filter(text, tuple(_term(term, text) for term in tree.children if isinstance(term, Tree)))
+
+
+def _column(error: UnexpectedInput, text: str) -> int:
+    """Where the parser stopped; at the end, it gives the last token's place."""
+    token = getattr(error, "token", None)
+    at_end = token is not None and token.type == "$END"
+    return len(text) if at_end or error.pos_in_stream is None else error.pos_in_stream
 
 
 def _term(tree: "Tree[Token]", text: str) -> Term:
@@ -150,8 +160,8 @@ def _term(tree: "Tree[Token]", text: str) -> Term:
 
 
 def _value(token: Token, field: str | None, expression: str) -> Value:
-    text, column = str(token), (token.column or 1) - 1
-    if token.type == "REGEX":
+    text, column = str(token), token.start_pos or 0
+    if token.type == "REGEX" and field not in _PATTERNLESS:
         return Value(text, _regex(text[1:-1], expression, column))
     if token.type == "QUOTED":
         text = text[1:-1]
@@ -162,7 +172,7 @@ def _value(token: Token, field: str | None, expression: str) -> Value:
     value = Value(text, _glob(text, whole=field is not None), _numbers(text), network)
     if field in NUMBER_FIELDS and value.numbers is None:
         raise FilterError(f"{field} takes a number, >N or <N", expression, column)
-    if field in ("src", "dst", "addr") and network is None:
+    if field in _PATTERNLESS and field not in NUMBER_FIELDS and network is None:
         raise FilterError(f"{field} takes an address or a CIDR", expression, column)
     return value
 
@@ -184,10 +194,10 @@ def _glob(text: str, whole: bool) -> Callable[[str], bool]:
 
 
 def _numbers(text: str) -> tuple[int, int] | None:
-    if match := re.fullmatch(r"([<>])(=?)(\d+)", text):
+    if match := re.fullmatch(r"([<>])(=?)([0-9]{1,20})", text):
         number, off = int(match[3]), 0 if match[2] else 1
         return (number + off, UNKNOWN64) if match[1] == ">" else (0, number - off)
-    if match := re.fullmatch(r"(\d+)(?:-(\d+))?|0x([0-9a-fA-F]+)", text):
+    if match := re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?|0x([0-9a-fA-F]{1,16})", text):
         first = int(match[3], 16) if match[3] else int(match[1])
         return first, int(match[2] or first)
     return None
@@ -231,8 +241,9 @@ def _holds(network: tuple[int, int] | None, container: Container) -> bool:
     if network is None:
         return False
     first, last = network
-    addresses = [text for place in container.networks for text in (place.ipv4, place.ipv6) if text]
-    return any(first <= address_value(text) <= last for text in addresses)
+    texts = (text for place in container.networks for text in (place.ipv4, place.ipv6) if text)
+    addresses = (address for address in map(address_value, texts) if _is_ipv4(address) == _is_ipv4(first))
+    return any(first <= address <= last for address in addresses)
 
 
 def _on_flows(term: Term, flows: Flows) -> Mask:
@@ -254,7 +265,8 @@ def _value_on_flows(value: Value, field: str | None, flows: Flows) -> Mask:
         return _nat(value, table)
     if field in ADDRESS_FIELDS:
         return _in_network(value.network, _ADDRESSES[field](table))
-    return _in_range(value.numbers, _NUMBERS[field](table), len(table))
+    found = _in_range(value.numbers, _NUMBERS[field](table), _LARGEST.get(field, 0xFFFF), len(table))
+    return found & np.isin(table.proto, _PORTED) if field in PORT_FIELDS else found
 
 
 def _bare(value: Value, flows: Flows) -> Mask:
@@ -306,33 +318,38 @@ def _nat(value: Value, table: FlowTable) -> Mask:
 
 
 def _in_network(network: tuple[int, int] | None, columns: Sequence[Addresses]) -> Mask:
-    if network is None:
-        return np.zeros(len(columns[0]), np.bool_)
-    (first_hi, first_lo), (last_hi, last_lo) = (divmod(value, 1 << 64) for value in network)
     found = np.zeros(len(columns[0]), np.bool_)
+    if network is None:
+        return found
+    (first_hi, first_lo), (last_hi, last_lo) = (divmod(value, 1 << 64) for value in network)
     for column in columns:
         if first_hi == last_hi:
-            found |= (column.hi == first_hi) & (column.lo >= first_lo) & (column.lo <= last_lo)
+            within = (column.hi == first_hi) & (column.lo >= first_lo) & (column.lo <= last_lo)
         else:
-            found |= (column.hi >= first_hi) & (column.hi <= last_hi)
+            within = (column.hi >= first_hi) & (column.hi <= last_hi)
+        if not _is_ipv4(network[0]):
+            within &= (column.hi != 0) | (column.lo >> np.uint64(32) != V4_MAPPED >> 32)
+        found |= within
     return found
 
 
-def _in_range(bounds: tuple[int, int] | None, columns: Sequence[np.ndarray | None], rows: int) -> Mask:
+def _is_ipv4(address: int) -> bool:
+    return address >> 32 == V4_MAPPED >> 32
+
+
+def _in_range(bounds: tuple[int, int] | None, columns: Sequence[np.ndarray | None], largest: int, rows: int) -> Mask:
     """Rows in which one of the columns lies within the bounds; an unknown number lies within none."""
     first, last = bounds or (1, 0)
     found = np.zeros(rows, np.bool_)
     for column in columns:
-        if column is not None and first <= (largest := _largest_known(column)):
+        if column is not None and first <= largest:
             found |= (column >= first) & (column <= min(last, largest))
     return found
 
 
-def _largest_known(column: np.ndarray) -> int:
-    """The largest number that a column can tell; 32 and 64 bits wide, its largest stands for unknown."""
-    return {2: 0xFFFF, 4: UNKNOWN32 - 1, 8: UNKNOWN64 - 1}[column.dtype.itemsize]
-
-
+_LARGEST = {"mark": UNKNOWN32, "timeout": UNKNOWN32 - 1, "packets": UNKNOWN64 - 1, "bytes": UNKNOWN64 - 1}
+"""The largest number that a column can tell; where there are unknown ones, the one above stands for them."""
+_PORTED = np.array(sorted(PORTED), np.uint8)
 _ADDRESSES: Mapping[str, Callable[[FlowTable], Sequence[Addresses]]] = {
     "src": lambda table: [table.orig_src],
     "dst": lambda table: [table.orig_dst, table.reply_src],

@@ -321,11 +321,11 @@ class Container:
     network_mode: str = ""
     """Docker's word: a network's name, host, none, container:ID."""
     pid: int | None = None
-    sandbox: str | None = None
-    """Path of its network namespace on the engine's host."""
     started_at: str | None = None
     networks: tuple[Attachment, ...] = ()
     published: tuple[PublishedPort, ...] = ()
+    sandbox: str | None = None
+    """Path of its network namespace on the engine's host."""
 
     @property
     def joined(self) -> str | None:
@@ -544,7 +544,7 @@ class Snapshot:
     unowned: FlowSummary | None
     """The flows of the host itself and those nobody owns."""
     pace: Pace | None = None
+    gaps: tuple[Gap, ...] = ()
     former: Mapping[str, str] = field(default_factory=dict)
     """Names of containers that are gone, by the address each had."""
     namespaces: tuple[Namespace, ...] = ()
-    gaps: tuple[Gap, ...] = ()

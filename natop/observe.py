@@ -32,6 +32,9 @@ from natop.text import clean
 FLOWS = "flows"
 """Source of the gaps that stand until the next dump."""
 
+MAX_ERRNO = 4095
+"""include/linux/err.h; bytes may hold any number, and `os.strerror` takes no large one."""
+
 Summaries = tuple[FlowSummary | None, tuple[ContainerSummary, ...], FlowSummary | None]
 
 
@@ -84,7 +87,8 @@ def _read_flows(
     previous: Snapshot | None, sample: Sample, inventory: Inventory | None, former: Mapping[str, str]
 ) -> tuple[FlowReading | None, tuple[Gap, ...]]:
     """The sample's dump or, without one, the last that succeeded; attributed to the containers of now."""
-    gaps = tuple(gap for gap in previous.gaps if gap.source == FLOWS) if previous else ()
+    told = any(gap.source == FLOWS for gap in sample.gaps)
+    gaps = () if told or previous is None else tuple(gap for gap in previous.gaps if gap.source == FLOWS)
     containers = inventory.containers if inventory else ()
     place = Place(containers, sample.addresses, former, sample.sockets, sample.shared)
     if sample.dump is not None:
@@ -184,7 +188,7 @@ def _dump_gaps(dump: FlowDump) -> list[Gap]:
     if dump.errno == errno.EPERM:
         return [Gap(FLOWS, "reading conntrack needs CAP_NET_ADMIN", "run: sudo natop")]
     if dump.errno:
-        return [Gap(FLOWS, f"ctnetlink refused the dump: {os.strerror(dump.errno)}", _NO_CTNETLINK)]
+        return [Gap(FLOWS, f"ctnetlink refused the dump: {os.strerror(min(dump.errno, MAX_ERRNO))}", _NO_CTNETLINK)]
     if not dump.complete:
         return [Gap(FLOWS, f"the kernel's dump ended early, after {len(dump.flows):,} flows")]
     if dump.skipped.messages:

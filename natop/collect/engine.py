@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from natop.collect import context
 from natop.model import EngineReading, Gap
+from natop.text import clean
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -72,7 +73,7 @@ class Target:
     context: str | None = None
 
     def connect(self) -> "APIClient":
-        """A client that has agreed on an API version. Raises one of `errors()`."""
+        """A client that has agreed on an API version. Raises whatever the SDK and the HTTP client below it raise."""
         import docker
         from docker.utils import kwargs_from_env
 
@@ -82,14 +83,6 @@ class Target:
         elif self.context or "base_url" not in options:
             options = context.client_options(self.context)
         return docker.APIClient(**options, version="auto", timeout=TIMEOUT_S)
-
-
-def errors() -> tuple[type[Exception], ...]:
-    """What the SDK raises: its own errors, and those of its HTTP client, which leak out of it unwrapped."""
-    from docker.errors import DockerException
-    from requests.exceptions import RequestException
-
-    return DockerException, RequestException, OSError, ValueError
 
 
 class EngineWatcher:
@@ -123,7 +116,7 @@ class EngineWatcher:
         while not self._closed.is_set():
             try:
                 self._read()
-            except errors() as error:
+            except Exception as error:  # the thread's edge: what the SDK makes of an odd answer is a gap, too
                 self._publish(self._latest[0], _gap(error, self._latest[0]))
             if not self._follow_events:
                 return
@@ -138,6 +131,8 @@ class EngineWatcher:
             self._stream = client.events(decode=True, filters=EVENTS) if self._follow_events else None
             state = _State(client, pick(version, _VERSION), pick(info, _INFO))
             self._publish(state.reading(), None)
+            if self._closed.is_set():  # `close` came before there was a stream to close
+                return
             for event in self._stream or ():
                 if self._closed.is_set():
                     return
@@ -206,7 +201,7 @@ _REASONS = (
 
 def _gap(error: Exception, reading: EngineReading | None) -> Gap:
     """Why the engine could not be read, and what would help; the inventory shown may be an old one."""
-    text = " ".join(str(error).split())
+    text = clean(" ".join(str(error).split()))
     reason, remedy = next(
         ((reason, remedy) for mark, reason, remedy in _REASONS if mark.lower() in text.lower()),
         (text or type(error).__name__, None),

@@ -12,6 +12,9 @@ from natop.model import EngineReading, Gap, Pace, Sample, Sockets
 
 T = TypeVar("T")
 
+PROCESS_BUDGET_S = 0.25
+"""How long one reading by itself looks for the processes that hold sockets."""
+
 _MODULES = dict.fromkeys(("flows", "counters"), "load the kernel's module: sudo modprobe nf_conntrack_netlink") | {
     "sockets": "load the kernel's modules: sudo modprobe -a tcp_diag udp_diag"
 }
@@ -25,7 +28,7 @@ class HostReader:
         proc_files: Iterable[str],
         namespace: Path | None,
         engine: EngineWatcher | None,
-        process_budget_s: float,
+        process_budget_s: float = PROCESS_BUDGET_S,
     ) -> None:
         """`namespace` None is the caller's own; `engine` None leaves Docker out.
 

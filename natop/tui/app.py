@@ -6,6 +6,7 @@ A thread reads (reading.py); screens draw (containers.py, flows.py, flow.py); no
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,7 +46,7 @@ _PAST_FILTERS = 50
 
 class NatopApp(App[None]):
     TITLE = "natop"
-    CSS_PATH = "natop.tcss"
+    CSS_PATH = Path(__file__).with_name("natop.tcss")
     ENABLE_COMMAND_PALETTE = False
     DEFAULT_MODE = "containers"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -74,7 +75,7 @@ class NatopApp(App[None]):
         save: Save,
     ) -> None:
         super().__init__(ansi_color=True if "NO_COLOR" in environ else None)
-        self.glyphs = ASCII if ascii else COLOURLESS if self.no_color else UNICODE
+        self.glyphs = ASCII if ascii or terminal.needs_ascii() else COLOURLESS if self.no_color else UNICODE
         self.past_filters: list[str] = []
         self.named = False
         """Names instead of addresses, in screens opened from now on."""
@@ -107,8 +108,13 @@ class NatopApp(App[None]):
     def on_mount(self) -> None:
         if not self.is_headless:
             terminal.on_end(lambda status: self.exit(return_code=status))
+        self.app_resume_signal.subscribe(self, self._draw_all)
         self.set_interval(1.0, self._deliver)
         self._start_reading()
+
+    def _draw_all(self, _app: App[None]) -> None:
+        """The terminal is blank when a suspended process comes back."""
+        self.refresh(layout=True)
 
     def _start_reading(self) -> None:
         start_reading(self._open_feed, self.post_message)
@@ -135,6 +141,8 @@ class NatopApp(App[None]):
             self._show_newest()
 
     def _show_newest(self) -> None:
+        if self._news.snapshot is None:
+            self.call_after_refresh(_settle_memory)
         self._one_more = False
         if self._newest:
             self._taken_s = self._newest.taken_s
@@ -245,6 +253,12 @@ class NatopApp(App[None]):
     def on_unmount(self) -> None:
         if self._feed:
             self._feed.close()
+
+
+def _settle_memory() -> None:
+    """Take what was loaded until now out of garbage collection's sight: looking through it holds a key up for 40 ms."""
+    gc.collect()
+    gc.freeze()
 
 
 def _reason(error: Exception) -> str:

@@ -64,7 +64,8 @@ def arrange_containers(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arrang
         rows = [row for row, keep in zip(rows, kept, strict=True) if keep]
     found = sum(row.container is not None for row in rows)
     content = ContainerLines(sorted_rows(rows, column, descending), glyphs)
-    return Arranged(content, column.key, descending, found, len(snapshot.containers), mistake)
+    of = len(snapshot.containers) if snapshot.inventory else None
+    return Arranged(content, column.key, descending, found, of, mistake)
 
 
 def arrange_flows(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:

@@ -29,7 +29,7 @@ class ContainersScreen(TableView):
     HINTS: ClassVar[tuple[Hint, ...]] = (
         Hint("question_mark", "?", "help", 1),
         Hint("slash", "/", "filter", 1),
-        Hint("enter", "Enter", "its flows", 1),
+        Hint("enter", "Enter", "its flows"),
         Hint("greater_than_sign", "< >", "sort"),
         Hint("I", "I", "reverse", 4),
         Hint("p", "p", "pause"),

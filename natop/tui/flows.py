@@ -33,7 +33,7 @@ class FlowsScreen(TableView):
     HINTS: ClassVar[tuple[Hint, ...]] = (
         Hint("question_mark", "?", "help", 1),
         Hint("slash", "/", "filter", 1),
-        Hint("enter", "Enter", "details", 1),
+        Hint("enter", "Enter", "details"),
         Hint("escape", "Esc", "back", 2),
         Hint("greater_than_sign", "< >", "sort"),
         Hint("I", "I", "reverse", 4),

@@ -116,7 +116,7 @@ def _system(snapshot: Snapshot) -> Iterable[str]:
 
 def _status(news: News, glyphs: Glyphs) -> Line:
     """Fresh, paused, waiting or broken, and how old what is shown is."""
-    age = span(news.age_s)
+    age = span(int(news.age_s))
     if news.failure:
         return [(f"{glyphs.alarm} reading stopped, {age} old", Tone.ALARM)]
     if news.snapshot is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from threading import Thread
 
@@ -9,9 +10,14 @@ from textual.message import Message
 
 from natop.tui.messages import Feed, FeedEnded, FeedFailed, FeedOpened, SnapshotTaken
 
+SWITCH_S = 0.001
+"""How long a thread may compute while another waits. By default 5 ms, which the screen's thread would wait for the
+reading one several times a picture."""
+
 
 def start_reading(open_feed: Callable[[], Feed], post: Callable[[Message], object]) -> Thread:
     """Open the feed and post a message a snapshot, in a thread that ends with the program, come what may."""
+    sys.setswitchinterval(SWITCH_S)
     thread = Thread(target=_read, args=(open_feed, post), name="natop-feed", daemon=True)
     thread.start()
     return thread

@@ -9,11 +9,9 @@ The cursor sits on what a line is about (its identity), not on its number.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import ClassVar, Protocol
 
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
@@ -23,10 +21,9 @@ from textual.strip import Strip
 
 from natop.tui.glyphs import UNICODE, Glyphs
 from natop.tui.layout import Column, Place, place
-from natop.tui.tones import TONE_CLASSES, Line, Piece, Tone, cell
+from natop.tui.painter import LEFT, PAINTER_CLASSES, Painter
+from natop.tui.tones import TONE_CLASSES, Line, Piece
 
-LEFT = 1
-"""Empty cells before the first column."""
 HEADER = 1
 """Lines of the header."""
 
@@ -53,7 +50,7 @@ class VirtualTable(ScrollView, can_focus=True):
     """Content as lines under a header, with a cursor that follows the identity it sits on."""
 
     ALLOW_SELECT = False
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--sorted", "table--cursor"} | TONE_CLASSES
+    COMPONENT_CLASSES: ClassVar[set[str]] = {*PAINTER_CLASSES, *TONE_CLASSES}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
@@ -93,7 +90,8 @@ class VirtualTable(ScrollView, can_focus=True):
         """Whether the user has put the cursor where it is; the top line is nobody's choice."""
         self._sort: tuple[str, bool] = ("", False)
         self._empty = ""
-        self._places: tuple[Place, ...] = ()
+        self._painter: Painter | None = None
+        self._height = 0
         self._strips: dict[int, Strip] = {}
 
     # What is shown
@@ -104,8 +102,7 @@ class VirtualTable(ScrollView, can_focus=True):
         if self.line_count < 2 and not self._placed:
             self._identity = None  # the only line there was is nobody's choice
         self.content, self._sort, self._empty = content, (sort, descending), empty
-        self._place()
-        self.virtual_size = Size(self._width, HEADER + self.line_count)
+        self._prepare()
         self._settle(above)
         self._redraw()
 
@@ -114,9 +111,9 @@ class VirtualTable(ScrollView, can_focus=True):
         return len(self.content) if self.content is not None else 0
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> Sequence[Place]:
         """The columns in sight, from left to right."""
-        return self._places
+        return self.painter.places
 
     @property
     def chosen(self) -> Hashable | None:
@@ -157,15 +154,6 @@ class VirtualTable(ScrollView, can_focus=True):
         return None if strayed else line
 
     @property
-    def _width(self) -> int:
-        """Cells beside the scrollbar."""
-        return self.scrollable_content_region.width
-
-    @property
-    def _height(self) -> int:
-        return self.scrollable_content_region.height
-
-    @property
     def _top(self) -> int:
         """The first line in sight."""
         return self.scroll_offset.y
@@ -185,11 +173,12 @@ class VirtualTable(ScrollView, can_focus=True):
             self._scroll(self.cursor - self._page + 1)
 
     def _move_to(self, line: int) -> None:
+        before, top = self.cursor, self._top
         self.cursor = max(0, min(line, self.line_count - 1))
         self._placed = True
         self._identity = self.chosen
         self._show_cursor()
-        self._redraw()
+        self._redraw((before, self.cursor) if self._top == top and self._strips else None)
 
     def action_move(self, lines: int) -> None:
         self._move_to(self.cursor + lines)
@@ -227,7 +216,7 @@ class VirtualTable(ScrollView, can_focus=True):
             self._move_to(line)
 
     def _ask_sort(self, x: int) -> None:
-        for spot in self._places:
+        for spot in self.places:
             if LEFT + spot.start <= x <= LEFT + spot.start + spot.width:
                 self.post_message(self.SortAsked(spot.column.key))
                 return
@@ -235,89 +224,62 @@ class VirtualTable(ScrollView, can_focus=True):
     # Drawing
 
     def on_resize(self) -> None:
-        self._place()
-        self.virtual_size = Size(self._width, HEADER + self.line_count)
+        self._prepare()
         self._show_cursor()
         self._redraw()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._painter = None
+        self._strips.clear()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
         if round(old_value) != round(new_value):
             self._strips.clear()
 
-    def notify_style_update(self) -> None:
-        super().notify_style_update()
-        self._strips.clear()
+    def _prepare(self) -> None:
+        """Place the columns for this content and this size."""
+        region = self.scrollable_content_region
+        self._height = region.height
+        self._painter = self._new_painter(region.width)
+        self.virtual_size = Size(region.width, HEADER + self.line_count)
 
-    def _place(self) -> None:
+    def _new_painter(self, width: int) -> Painter:
         columns = self.content.columns if self.content is not None else ()
-        self._places = place(columns, self._width - LEFT, self._sort[0])
+        return Painter(self, place(columns, width - LEFT, self._sort[0]), width, self.glyphs)
 
-    def _redraw(self) -> None:
-        """Draw the lines in sight and send those that changed."""
+    @property
+    def painter(self) -> Painter:
+        if self._painter is None:
+            self._painter = self._new_painter(self.scrollable_content_region.width)
+        return self._painter
+
+    def _redraw(self, lines: Iterable[int] | None = None) -> None:
+        """Draw what is in sight, or of that only these lines, and send the lines that changed."""
         before = self._strips
-        self._strips = {}
-        changed = [y for y in range(self._height) if before.get(y) != self._strip(y)]
+        if lines is None:
+            self._strips, drawn = {}, list(range(self._height))
+        else:
+            self._strips, drawn = before.copy(), [line - self._top + HEADER for line in lines]
+            for y in drawn:
+                self._strips.pop(y, None)
+        changed = [y for y in drawn if before.get(y) != self.render_line(y)]
         self.post_message(self.Pointed())
         if changed:
-            self.refresh(*(Region(0, y, self._width, 1) for y in changed))
+            self.refresh(*(Region(0, y, self.painter.width, 1) for y in changed))
 
     def render_line(self, y: int) -> Strip:
-        return self._strip(y)
-
-    def _strip(self, y: int) -> Strip:
         strip = self._strips.get(y)
-        if strip is None or strip.cell_length != self._width:
+        if strip is None or strip.cell_length != self.painter.width:
             strip = self._strips[y] = self._draw(y)
         return strip
 
     def _draw(self, y: int) -> Strip:
         line = y - HEADER + self._top
         if y < HEADER:
-            pieces, base = self._titles(), self.get_component_rich_style("table--header")
-        elif self.content is not None and line < self.line_count:
-            at_cursor = line == self.cursor
-            pieces = self._cells(line)
-            base = self.get_component_rich_style("table--cursor") if at_cursor else self.rich_style
-            if at_cursor:
-                return self._finish([Segment(text, _at_cursor(style, base)) for text, style in pieces], base)
-        else:
-            quiet = self.get_component_rich_style(f"tone--{Tone.QUIET}")
-            text = self._empty if line == 1 and not self.line_count else ""
-            pieces, base = [(" " * LEFT, quiet), (cell(text, self._width - LEFT, self.glyphs), quiet)], quiet
-        return self._finish([Segment(text, style) for text, style in pieces], base)
-
-    def _finish(self, segments: list[Segment], base: Style) -> Strip:
-        return Strip(segments).adjust_cell_length(self._width, base).simplify()
-
-    def _titles(self) -> list[tuple[str, Style]]:
-        """The header: titles over their columns, the sort column marked in the gap that follows it."""
-        plain = self.get_component_rich_style("table--header")
-        chosen = self.get_component_rich_style("table--sorted")
-        pieces, at = [(" " * LEFT, plain)], 0
-        for spot in self._places:
-            is_sorted = spot.column.key == self._sort[0]
-            mark = (self.glyphs.descending if self._sort[1] else self.glyphs.ascending) if is_sorted else ""
-            pieces.append((" " * (spot.start - at), plain))
-            title = cell(spot.column.title, spot.width, self.glyphs, True) if spot.column.numeric else spot.column.title
-            text = cell(title + mark, spot.width + len(mark), self.glyphs)
-            pieces.append((text, chosen if is_sorted else plain))
-            at = spot.start + len(text)
-        return pieces
-
-    def _cells(self, line: int) -> list[tuple[str, Style]]:
-        assert self.content is not None
-        plain = self.get_component_rich_style(f"tone--{Tone.PLAIN}")
-        pieces, at = [(" " * LEFT, plain)], 0
-        for spot in self._places:
-            text, tone = self.content.cell(line, spot.column, spot.width)
-            pieces.append((" " * (spot.start - at), plain))
-            sized = cell(text, spot.width, self.glyphs, spot.column.numeric)
-            pieces.append((sized, self.get_component_rich_style(f"tone--{tone}")))
-            at = spot.start + spot.width
-        return pieces
-
-
-def _at_cursor(style: Style, cursor: Style) -> Style:
-    """A cell's style on the cursor's line: its own colour on the cursor's ground, or plainly reversed."""
-    return cursor if cursor.reverse else style + Style(bgcolor=cursor.bgcolor, bold=cursor.bold)
+            return self.painter.titles(*self._sort)
+        if self.content is not None and line < self.line_count:
+            cells = [self.content.cell(line, spot.column, spot.width) for spot in self.places]
+            return self.painter.line(cells, line == self.cursor)
+        return self.painter.note(self._empty if line == 1 and not self.line_count else "")

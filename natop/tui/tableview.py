@@ -153,7 +153,7 @@ class TableView(Frame):
         pieces = self.place()
         if self.arranged and self.arranged.content is not None:
             found, of = self.arranged.found, self.arranged.of
-            text = count(of) if found == of else f"{count(found)} of {count(of)}"
+            text = count(of, self.glyphs) if of in (None, found) else f"{count(found)} of {count(of)}"
             pieces.append((f"{text} {self.THINGS}  ", Tone.QUIET))
         if self.wish.good_filter and not self.filter_line.is_open:
             pieces += [("filter ", Tone.QUIET), (f"{self.wish.good_filter}  ", Tone.TIME_WAIT)]

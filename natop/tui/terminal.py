@@ -20,14 +20,14 @@ def refusal() -> str | None:
     """
     for name, stream in (("stdin", sys.__stdin__), ("stdout", sys.__stdout__), ("stderr", sys.__stderr__)):
         if stream is None or stream.closed or not stream.isatty():
-            return f"the live view needs a terminal, and {name} is none. {_INSTEAD}"
+            return f"the live view needs a terminal, and {name} is none\n{_INSTEAD}"
     term = os.environ.get("TERM", "")
     if term in ("", "dumb"):
-        return f"the live view needs a terminal that can place its cursor (TERM is {term or 'not set'}). {_INSTEAD}"
+        return f"the live view needs a terminal that can place its cursor (TERM is {term or 'not set'})\n{_INSTEAD}"
     return None
 
 
-_INSTEAD = "Without one, use: natop snapshot"
+_INSTEAD = "without one, use: natop snapshot"
 
 
 def needs_ascii() -> bool:

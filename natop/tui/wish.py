@@ -38,6 +38,6 @@ class Arranged:
     descending: bool
     found: int = 0
     """Things shown; the host's row is none."""
-    of: int = 0
-    """Things there would be without the filter."""
+    of: int | None = 0
+    """Things there would be without the filter; None is unknown."""
     mistake: Mistake | None = None

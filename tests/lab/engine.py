@@ -51,7 +51,7 @@ class Engine:
     def __enter__(self) -> Self:
         """Start both daemons, wait until they answer, and import the image."""
         try:
-            self._start()
+            self.start()
             self.docker("import", "-", IMAGE, stdin=root_file_system())
         except BaseException as error:
             error.add_note(f"logs of the daemons: {self._keep_logs()}")
@@ -69,9 +69,14 @@ class Engine:
             with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
                 identities = self.docker("ps", "--all", "--quiet").split()
                 self.docker("rm", "--force", "--volumes", *identities) if identities else ""
+        self.stop()
+        clear_folder(self.folder)
+
+    def stop(self) -> None:
+        """Stop both daemons, and the containers with them; `start` brings the engine back with what it knew."""
         if self._pid is not None:
             self.namespace.stop(self._pid, patience_s=30)
-        clear_folder(self.folder)
+            self._pid = None
 
     def docker(self, *arguments: str, stdin: bytes = b"", timeout_s: float = 60) -> str:
         """Run the docker command line against this engine and return what it printed."""
@@ -103,7 +108,7 @@ class Engine:
         dockerd.write_text(json.dumps(settings | self._settings))
         return containerd, dockerd
 
-    def _start(self) -> None:
+    def start(self) -> None:
         """Start both daemons under one shell and wait for the engine's first answer; fail at once if they end."""
         files = [str(path) for path in (*self._configure(), self.folder / "containerd.log")]
         log = self.folder / "dockerd.log"

@@ -1,0 +1,149 @@
+"""The filter, in force while it is typed."""
+
+from natop.model import Snapshot
+from natop.tui.filterline import PROMPT
+from tests.tui.live import Live, open_live
+from tests.tui.worlds import flow_table, world
+
+
+def mistake(live: Live) -> str | None:
+    line = live.view.part("mistake")
+    return line.text if line.has_class("-shown") else None
+
+
+async def test_it_applies_while_it_is_typed(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        await live.press("slash")
+        await live.type("container:shop")
+        assert live.names == []
+        await live.type("*")
+        assert live.names
+        assert all(name.startswith("shop") for name in live.names)
+        assert f"{len(live.names)} of 6 containers" in live.title
+        await live.press("enter")
+        assert "filter container:shop*" in live.title
+        assert live.table.has_focus
+
+
+async def test_keys_are_text_while_it_is_typed(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        await live.press("slash")
+        await live.type("qphe2ydFI")
+        assert live.view.wish.filter_text == "qphe2ydFI"
+        assert live.view.VIEW == "containers"
+
+
+async def test_esc_clears_it_while_typing_and_later(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        for typing in (True, False):
+            await live.press("slash")
+            await live.type("web")
+            assert live.table.line_count < 7
+            if not typing:
+                await live.press("enter")
+            await live.press("escape")
+            assert live.table.line_count == 7
+            assert "filter" not in live.title
+            assert live.table.has_focus
+
+
+async def test_esc_clears_first_and_goes_back_then(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        await live.press("enter", "slash")
+        await live.type("state:time_wait")
+        await live.press("enter", "escape")
+        assert live.view.VIEW == "flows"
+        await live.press("escape")
+        assert live.view.VIEW == "containers"
+
+
+async def test_a_mistake_points_at_its_column_and_the_last_good_one_stays(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        await live.press("slash")
+        await live.type("shop web:")
+        assert mistake(live) is not None
+        await live.press("backspace")
+        assert mistake(live) is None
+        await live.type(" dport:")
+        assert mistake(live) is not None
+        assert live.view.wish.good_filter == "shop web dport"
+        await live.type("443 stat:x")
+        shown = mistake(live)
+        assert shown is not None
+        assert shown.index("▲") == len(PROMPT) + len("shop web dport:443 ")
+        assert "no field 'stat'" in shown
+        assert live.view.wish.good_filter == "shop web dport:443 stat"
+        await live.press("enter")
+        assert mistake(live) is None
+        assert live.view.wish.filter_text == live.view.wish.good_filter
+        assert "stat:x" not in live.title
+
+
+async def test_earlier_filters_come_back_with_the_arrow(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        for text in ("web", "state:time_wait"):
+            await live.press("slash")
+            await live.type(text)
+            await live.press("enter", "escape")
+        await live.press("slash")
+        await live.type("x")
+        await live.press("up")
+        assert live.view.wish.filter_text == "state:time_wait"
+        await live.press("up", "up", "up")
+        assert live.view.wish.filter_text == "web"
+        await live.press("down", "down")
+        assert live.view.wish.filter_text == "x"
+        await live.press("escape", "2", "slash", "up")
+        assert live.view.wish.filter_text == "x", "all views share the past"
+
+
+async def test_it_filters_flows(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        assert small[0].whole is not None
+        await live.press("2", "slash")
+        await live.type("state:time_wait")
+        assert live.table.line_count == small[0].whole.counts.states["TIME_WAIT"]
+        await live.press("enter", "slash")
+        assert live.view.filter_line.is_open
+        await live.press("escape")
+        assert live.table.line_count == 400
+
+
+async def test_each_view_has_its_own_and_the_first_one_is_given_to_both(small: list[Snapshot]) -> None:
+    async with open_live(small, filter_text="web") as live:
+        assert live.names == ["shop-web-1"]
+        await live.press("2")
+        assert "filter web" in live.title
+        await live.press("escape", "1")
+        assert live.names == ["shop-web-1"]
+        await live.press("escape", "2")
+        assert "filter" not in live.title
+
+
+async def test_new_snapshots_are_filtered_too(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        await live.press("2", "slash")
+        await live.type("proto:udp")
+        await live.press("enter")
+        for taken in small[1:]:
+            await live.step()
+            assert taken.whole is not None
+            assert live.table.line_count == taken.whole.counts.protocols["udp"]
+
+
+async def test_typing_on_a_large_table_ends_with_the_last_text() -> None:
+    large = world(6)
+    async with open_live([large.snapshot(flow_table(100_000, large.containers))]) as live:
+        await live.press("2", "slash")
+        await live.pilot.press(*"udp")
+        await live.settle()
+        assert live.view.wish.good_filter == "udp"
+        assert live.view.arranged is not None
+        assert 0 < live.table.line_count == live.view.arranged.found < 100_000
+
+
+async def test_nothing_that_matches_says_so(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        await live.press("2", "slash")
+        await live.type("dport:1")
+        assert any("no flows match the filter; Esc clears it" in line for line in live.frame)

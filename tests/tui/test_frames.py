@@ -1,0 +1,74 @@
+"""Whole screens as text, kept beside this file; `--snapshot-update` writes them anew."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+
+from natop.model import Snapshot
+from tests.tui.live import open_live
+from tests.tui.worlds import NO_DOCKER, NO_RIGHT, world
+
+SMALL, LARGE = (80, 24), (160, 50)
+
+
+class TextFrame(SingleFileSnapshotExtension):
+    """One file of text a screen, so that a difference can be read."""
+
+    _write_mode = WriteMode.TEXT
+    file_extension = "txt"
+
+
+@pytest.fixture
+def frame(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    return snapshot.use_extension(TextFrame)
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+SCREENS = {
+    "containers-80x24": (SMALL, []),
+    "containers-160x50": (LARGE, ["down", "down"]),
+    "flows-80x24": (SMALL, ["2", "down"]),
+    "flows-160x50": (LARGE, ["2", "down"]),
+    "flows-of-a-container-filtered": (SMALL, ["enter", "slash", *"kind:internal", "enter", "d"]),
+    "one-flow": (SMALL, ["2", "enter"]),
+    "help-80x24": (SMALL, ["question_mark"]),
+    "help-160x50": (LARGE, ["2", "question_mark"]),
+    "sort-by": (SMALL, ["f6"]),
+    "filter-with-a-mistake": (SMALL, ["slash", *"web stat:x"]),
+}
+
+
+@pytest.mark.parametrize("name", SCREENS)
+async def test_frame(busy: list[Snapshot], frame: SnapshotAssertion, name: str) -> None:
+    size, keys = SCREENS[name]
+    async with open_live(busy[-1:], size) as live:
+        await live.press(*keys)
+        assert "\n".join(live.frame) == frame
+
+
+async def test_frame_in_ascii(busy: list[Snapshot], frame: SnapshotAssertion) -> None:
+    async with open_live(busy[-1:], SMALL, ascii=True) as live:
+        assert "\n".join(live.frame) == frame(name="containers-ascii")
+
+
+async def test_frame_without_rights_and_docker(frame: SnapshotAssertion) -> None:
+    unread = replace(world(0, gaps=(NO_RIGHT, NO_DOCKER)).snapshot(None), inventory=None)
+    async with open_live([unread], SMALL) as live:
+        assert "\n".join(live.frame) == frame(name="nothing-readable")
+
+
+async def test_frame_of_a_narrow_terminal(busy: list[Snapshot], frame: SnapshotAssertion) -> None:
+    async with open_live(busy[-1:], (40, 10)) as live:
+        assert "\n".join(live.frame) == frame(name="containers-40x10")

@@ -1,0 +1,153 @@
+"""The command on a real terminal: how it starts, what it refuses, how it ends."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from natop.tui import terminal as guards
+from tests.tui.emulator import NATOP, Environment, Terminal, terminal
+
+LIVE = (*NATOP, "--no-docker")
+ALTERNATE_ON, ALTERNATE_OFF = b"\x1b[?1049h", b"\x1b[?1049l"
+MOUSE_OFF, CURSOR_ON = b"\x1b[?1003l", b"\x1b[?25h"
+
+
+def is_live(screen: Terminal) -> bool:
+    return "conntrack" in screen.lines[1] and "CONTAINER" in screen.text and "(host)" in screen.text
+
+
+def is_restored(screen: Terminal) -> bool:
+    """Whether the terminal is as the shell left it."""
+    last = max(screen.raw.rfind(ALTERNATE_ON), 0)
+    return all(screen.raw.find(switch, last) > 0 for switch in (ALTERNATE_OFF, MOUSE_OFF, CURSOR_ON))
+
+
+def shell(command: str) -> tuple[str, str, str]:
+    return ("/bin/sh", "-c", command)
+
+
+@pytest.mark.parametrize("key", ["q", "\x03"])
+def test_quitting_leaves_the_terminal_as_it_was(key: str) -> None:
+    with terminal(LIVE) as screen:
+        screen.until(is_live).type(key)
+        assert screen.wait() == 0
+        assert is_restored(screen)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_restores_the_terminal(number: signal.Signals) -> None:
+    with terminal(LIVE) as screen:
+        screen.until(is_live).kill(number)
+        assert screen.wait() == 128 + number
+        assert is_restored(screen)
+
+
+def test_a_terminal_that_goes_away_ends_it() -> None:
+    with terminal(LIVE) as screen:
+        screen.until(is_live).hang_up()
+        assert screen.wait() == 128 + signal.SIGHUP
+
+
+def test_suspending_gives_the_terminal_back_until_fg() -> None:
+    with terminal(("/bin/bash", "--norc", "-i"), environment={"PS1": "prompt> "}) as screen:
+        screen.until(lambda shown: "prompt>" in shown.text).type(shlex.join(LIVE) + "\n")
+        screen.until(is_live).type("\x1a")
+        screen.until(lambda shown: "Stopped" in shown.raw.decode(errors="replace"))
+        assert is_restored(screen)
+        screen.type("fg\n")
+        screen.until(lambda shown: shown.raw.count(ALTERNATE_ON) == 2)
+        screen.until(is_live).type("q")
+        screen.until(lambda shown: shown.raw.count(ALTERNATE_OFF) == 2).type("exit\n")
+        screen.wait()
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "why"),
+    [
+        (LIVE, {"TERM": "dumb"}, "TERM is dumb"),
+        (LIVE, {"TERM": None}, "TERM is not set"),
+        (shell(f"{shlex.join(LIVE)} </dev/null"), {}, "stdin is none"),
+        (shell(f"{shlex.join(LIVE)} | cat; exit ${{PIPESTATUS:-2}}"), {}, "stdout is none"),
+    ],
+)
+def test_where_it_cannot_live_it_says_so(command: tuple[str, ...], environment: Environment, why: str) -> None:
+    with terminal(command, environment=environment) as screen:
+        assert screen.wait() == 2
+        assert why in screen.text.replace("\n", " ")
+        assert "natop snapshot" in screen.text.replace("\n", " ")
+        assert b"\x1b" not in screen.raw
+
+
+def test_a_redirected_stderr_is_refused_in_one_line(tmp_path: os.PathLike[str]) -> None:
+    with terminal(shell(f"{shlex.join(LIVE)} 2>{tmp_path}/log")) as screen:
+        assert screen.wait() == 2
+    with open(f"{tmp_path}/log", encoding="utf-8") as log:
+        text = log.read()
+    assert text.startswith("natop: the live view needs a terminal, and stderr is none")
+    assert "\x1b" not in text
+
+
+def test_a_refusal_does_not_load_textual() -> None:
+    code = "import sys; from natop.tui.terminal import *; refusal(); prepare({}); print('textual' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
+
+
+def test_no_color_means_none_and_the_cursor_is_seen() -> None:
+    with terminal(LIVE, environment={"NO_COLOR": "1"}) as screen:
+        screen.until(is_live)
+        for part in (b"\x1b[38;", b";38;2;", b"\x1b[48;", b";48;2;"):
+            assert part not in screen.raw
+        cursor = screen.style_of("(host)")
+        assert (cursor.fg, cursor.bg, cursor.reverse) == ("default", "default", True)
+
+
+@pytest.mark.parametrize("term", ["xterm", "linux", "screen"])
+def test_sixteen_colours_are_the_terminals_own(term: str) -> None:
+    with terminal(LIVE, environment={"TERM": term, "COLORTERM": None}) as screen:
+        screen.until(is_live)
+        assert b"38;2;" not in screen.raw
+        assert b"38;5;" not in screen.raw
+        assert screen.style_of("(host)").reverse
+        assert screen.style_of("drop").bg == "default"
+
+
+def test_a_terminal_without_utf8_gets_ascii() -> None:
+    with terminal(LIVE, environment={"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}) as screen:
+        screen.until(is_live)
+        assert screen.raw.isascii()
+        assert "\\u" not in screen.text
+
+
+def test_resizing_is_followed() -> None:
+    with terminal(LIVE) as screen:
+        screen.until(is_live).resize(120, 40)
+        screen.until(lambda shown: "counters" in shown.text and shown.lines[-1].startswith(" ?"))
+        screen.resize(40, 10)
+        screen.until(lambda shown: "conntrack" in shown.lines[1] and shown.lines[-1].startswith(" ?"))
+        screen.type("q")
+        assert screen.wait() == 0
+
+
+def test_an_idle_screen_sends_next_to_nothing() -> None:
+    with terminal((*LIVE, "--interval", "60")) as screen:
+        screen.until(is_live)
+        screen.watch(1.0)
+        before = len(screen.raw)
+        screen.watch(3.0)
+        assert len(screen.raw) - before < 600
+
+
+def test_what_the_user_has_set_stays() -> None:
+    environment = {"TEXTUAL_FPS": "10", "TERM": "xterm-kitty"}
+    guards.prepare(environment)
+    assert environment["TEXTUAL_FPS"] == "10"
+    assert environment["COLORTERM"] == "truecolor"
+    plain: dict[str, str] = {"TERM": "xterm"}
+    guards.prepare(plain)
+    assert plain["TEXTUAL_FPS"] == guards.FRAMES_PER_SECOND
+    assert "COLORTERM" not in plain

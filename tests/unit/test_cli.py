@@ -1,0 +1,466 @@
+"""The command line: exit status, what goes to stdout and what to stderr."""
+
+import csv
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jsonschema
+import pytest
+
+from natop import __version__, cli, feed
+from natop.collect.engine import Target
+from natop.collect.netns import NoSuchNetns
+from natop.demo.engine import EngineServer
+from natop.demo.inventory import Inventory
+from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoPort
+from natop.feed import Source
+from natop.model import Sample
+from tests.unit import netlink
+from tests.unit.hosts import CONTAINERS, observed, sample
+from tests.unit.plain import flow
+
+SCHEMA = json.loads((Path(__file__).parent.parent / "data" / "snapshot.schema.json").read_text())
+FLOWS = [
+    flow("100.64.0.9:51234", "203.0.113.10:8080", dnat="172.18.0.2:80", id=1, state=7, timeout_s=119),
+    flow("172.18.0.3:40000", "198.51.100.7:443", snat="203.0.113.10:50000", id=2),
+]
+
+
+class Reader:
+    """In place of HostReader: one prepared sample after the other, the last for ever."""
+
+    def __init__(self, samples: Sequence[Sample | BaseException]) -> None:
+        self.samples = list(samples)
+        self.number = 0
+
+    def sample(self, **_: object) -> Sample:
+        found = self.samples[min(self.number, len(self.samples) - 1)]
+        self.number += 1
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def wait_for_engine(self, timeout_s: float) -> None:
+        """It has answered already."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class Ended(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+Natop = Callable[..., Ended]
+
+
+@pytest.fixture
+def opened() -> list[Source]:
+    """The sources that were opened."""
+    return []
+
+
+@pytest.fixture
+def natop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], opened: list[Source]) -> Natop:
+    """Runs the command line in this process, on samples of the test's own and without waiting."""
+
+    def run(*arguments: str, samples: Sequence[Sample | BaseException] = ()) -> Ended:
+        reader = Reader(samples or [sample(FLOWS, at=at, containers=CONTAINERS) for at in range(9)])
+
+        def open_source(source: Source, *, follow: bool) -> Any:
+            opened.append(source)
+            del follow
+            return reader
+
+        monkeypatch.setattr(Source, "open", open_source)
+        monkeypatch.setattr(feed, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: None))
+        capsys.readouterr()
+        status = cli._run(list(arguments))
+        return Ended(status, *capsys.readouterr())
+
+    return run
+
+
+def refused(ended: Ended, status: int) -> list[str]:
+    """The lines on stderr of a command that did nothing."""
+    assert (ended.status, ended.out) == (status, "")
+    lines = ended.err.splitlines()
+    assert 1 <= len(lines) <= 3, ended.err
+    assert lines[0].startswith("natop: ")
+    return lines
+
+
+# What goes out
+
+
+def test_a_snapshot_is_json_where_no_terminal_is(natop: Natop) -> None:
+    ended = natop("snapshot")
+    assert (ended.status, ended.err) == (0, "")
+    found = json.loads(ended.out)
+    jsonschema.validate(found, SCHEMA)
+    assert ended.out.count("\n") == 1
+    assert (found["natop"], found["conntrack"]["flows"]) == (__version__, 2)
+    assert "flows" not in found
+
+
+@pytest.mark.parametrize(
+    ("form", "start"),
+    [
+        ("json", '{"natop":'),
+        ("csv", "taken_at,id,name,"),
+        ("md", "### natop: natter\n"),
+        ("text", "host        natter"),
+    ],
+)
+def test_every_format(natop: Natop, form: str, start: str) -> None:
+    ended = natop("snapshot", "--format", form)
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith(start)
+
+
+def test_flows_on_request(natop: Natop) -> None:
+    found = json.loads(natop("snapshot", "--flows").out)
+    jsonschema.validate(found, SCHEMA)
+    assert [each["id"] for each in found["flows"]] == [1, 2]
+    assert natop("snapshot", "--flows", "--format", "csv").out.count("\n") == 3
+    assert "100.64.0.9:51234" in natop("snapshot", "--flows", "--format", "text").out
+
+
+def test_json_repeats_as_one_document_a_line(natop: Natop) -> None:
+    lines = natop("snapshot", "--every", "1", "--count", "3").out.splitlines()
+    assert [json.loads(line)["interval_s"] for line in lines] == [None, 1.0, 1.0]
+
+
+def test_csv_repeats_without_repeating_its_header(natop: Natop) -> None:
+    rows = list(csv.reader(io.StringIO(natop("snapshot", "--format", "csv", "--count", "2").out)))
+    assert len(rows) == 1 + 2 * 5
+    assert [row[0] for row in rows].count("taken_at") == 1
+
+
+@pytest.mark.parametrize("arguments", [("-b", "-n", "2"), ("-b", "-n2", "-d", "1"), ("-bn2",)])
+def test_batch_is_text_again_and_again(natop: Natop, arguments: tuple[str, ...]) -> None:
+    ended = natop(*arguments)
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.count("host        natter") == 2
+    assert "\n\nhost        natter" in ended.out
+
+
+def test_batch_and_snapshot_are_the_same_text(natop: Natop) -> None:
+    assert natop("-b", "-n", "2").out == natop("snapshot", "--format", "text", "--count", "2").out
+
+
+def test_filter_and_sort(natop: Natop) -> None:
+    rows = natop("snapshot", "--format", "csv", "--filter", "project:shop", "--sort", "-name").out.splitlines()
+    assert [row.split(",")[2] for row in rows] == ["name", "web", "app"]
+    rows = natop("--filter", "project:shop", "snapshot", "--format", "csv", "--sort", "name").out.splitlines()
+    assert [row.split(",")[2] for row in rows] == ["name", "app", "web"]
+
+
+def test_options_before_and_after_the_command(natop: Natop, opened: list[Source]) -> None:
+    natop("--no-docker", "snapshot")
+    natop("snapshot", "--no-docker")
+    natop("--netns", "a", "snapshot", "--netns", "b")
+    natop("snapshot", "--docker-host", "unix:///x.sock")
+    natop("snapshot", "--context", "lab")
+    assert opened == [
+        Source(None, None),
+        Source(None, None),
+        Source("b", Target()),
+        Source(None, Target("unix:///x.sock")),
+        Source(None, Target(None, "lab")),
+    ]
+
+
+def test_what_could_not_be_read_is_a_gap_and_no_failure(natop: Natop) -> None:
+    ended = natop("snapshot", samples=[sample(dump=[netlink.error(1)], containers=None)])
+    assert (ended.status, ended.err) == (0, "")
+    found = json.loads(ended.out)
+    assert (found["conntrack"]["flows"], found["host"]["docker"]) == (None, None)
+    assert [gap["source"] for gap in found["gaps"]] == ["flows"]
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("snapshot", "--version"), ("--help",), ("-h",)])
+def test_answers_about_natop_itself(natop: Natop, arguments: tuple[str, ...]) -> None:
+    ended = natop(*arguments)
+    if arguments == ("snapshot", "--version"):
+        refused(ended, 2)
+    elif arguments == ("--version",):
+        assert ended == (0, f"natop {__version__}\n", "")
+    else:
+        assert (ended.status, ended.err) == (0, "")
+        for word in ("Usage: natop", "snapshot", "demo", "--netns", "--docker-host", "--no-docker", "--filter", "-b"):
+            assert word in ended.out
+
+
+def test_help_of_a_command(natop: Natop) -> None:
+    ended = natop("snapshot", "--help")
+    assert (ended.status, ended.err) == (0, "")
+    for word in ("--format", "json|csv|md|text", "--output", "--flows", "--every", "--count", "--context"):
+        assert word in ended.out
+
+
+# Usage: status 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("bogus",), "No such command 'bogus'"),
+        (("snapshot", "--bogus"), "No such option"),
+        (("snapshot", "extra"), "unexpected extra argument"),
+        (("snapshot", "--format", "xml"), "'xml' is not one of"),
+        (("snapshot", "--sort", "bogus"), "no column 'bogus'; there are name flows established"),
+        (("snapshot", "--sort", "--flows"), "no column '--flows'"),
+        (("snapshot", "--sort", "dst"), "no column 'dst'"),
+        (("snapshot", "--every", "0.1"), "not in the range"),
+        (("snapshot", "--every", "61"), "not in the range"),
+        (("snapshot", "--every", "nan"), "not a number of seconds"),
+        (("snapshot", "--every", "soon"), "not a valid float"),
+        (("snapshot", "--count", "0"), "not in the range"),
+        (("--interval", "nan"), "not a number of seconds"),
+        (("-n", "3"), "-n and -d go with -b"),
+        (("-d", "3", "snapshot"), "-n and -d go with -b"),
+        (("-b", "snapshot"), "-b goes without a command"),
+        (("-b", "-n", "0"), "not in the range"),
+        (("snapshot", "--no-docker", "--docker-host", "unix:///x"), "--no-docker does not go with"),
+        (("snapshot", "--no-docker", "--context", "lab"), "--no-docker does not go with"),
+        (("--no-docker", "snapshot", "--docker-host", "unix:///x"), "--no-docker does not go with"),
+        (("snapshot", "--context", "lab", "--docker-host", "unix:///x"), "not both"),
+        (("snapshot", "-o", "/"), "is a directory"),
+    ],
+)
+def test_usage(natop: Natop, arguments: tuple[str, ...], words: str) -> None:
+    lines = refused(natop(*arguments), 2)
+    assert words in lines[0]
+    of = " snapshot" if "snapshot" in arguments and arguments[0] not in ("-b", "-d") else ""
+    assert lines[-1] == f"try: natop{of} --help"
+
+
+def test_a_filter_s_mistake_is_pointed_at(natop: Natop) -> None:
+    lines = refused(natop("snapshot", "--filter", "web stat:x"), 2)
+    assert lines[1] == "web stat:x"
+    assert lines[2].startswith("    ^ no field 'stat'")
+
+
+def test_a_live_view_needs_a_terminal(natop: Natop) -> None:
+    lines = refused(natop(), 2)
+    assert "needs a terminal" in lines[0]
+    assert "natop snapshot" in " ".join(lines)
+
+
+# Unreadable: status 3
+
+
+def test_an_unknown_namespace(natop: Natop) -> None:
+    lines = refused(natop("snapshot", samples=[NoSuchNetns("no network namespace 'x'")]), 3)
+    assert "no network namespace 'x'" in lines[0]
+
+
+def test_flows_that_may_not_be_read(natop: Natop) -> None:
+    taken = sample(dump=[netlink.error(1)], containers=CONTAINERS)
+    lines = refused(natop("snapshot", "--flows", samples=[taken]), 3)
+    assert lines == ["natop: reading conntrack needs CAP_NET_ADMIN; run: sudo natop"]
+
+
+def test_flows_that_the_kernel_does_not_have(natop: Natop) -> None:
+    lines = refused(natop("snapshot", "--flows", samples=[sample(None)]), 3)
+    assert lines == ["natop: the flows could not be read"]
+
+
+def test_what_is_said_on_stderr_is_harmless(natop: Natop) -> None:
+    ended = natop("snapshot", samples=[NoSuchNetns("\x1b[2J")])
+    assert "\x1b" not in ended.err
+    assert refused(ended, 3)
+
+
+def test_interrupted(natop: Natop) -> None:
+    ended = natop("snapshot", samples=[KeyboardInterrupt()])
+    assert (ended.status, ended.out, ended.err.strip()) == (130, "", "")
+
+
+# Files
+
+
+def test_a_file_instead_of_stdout(natop: Natop, tmp_path: Path) -> None:
+    target = tmp_path / "natop.json"
+    assert natop("snapshot", "-o", str(target)) == (0, "", "")
+    assert json.loads(target.read_text())["schema"] == 1
+    assert natop("snapshot", "-o", str(target), "--format", "text") == (0, "", "")
+    assert target.read_text().startswith("host        natter")
+    assert [path.name for path in tmp_path.iterdir()] == ["natop.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "taken", "status"),
+    [
+        (("--flows",), sample(dump=[netlink.error(1)]), 3),
+        (("--filter", "stat:x"), sample(FLOWS), 2),
+        ((), NoSuchNetns("gone"), 3),
+        (("--no-docker", "--context", "x"), sample(FLOWS), 2),
+    ],
+)
+def test_a_file_is_left_alone_by_a_command_that_fails(
+    natop: Natop, tmp_path: Path, arguments: tuple[str, ...], taken: Sample | Exception, status: int
+) -> None:
+    target = tmp_path / "natop.json"
+    target.write_text("old")
+    refused(natop("snapshot", "-o", str(target), *arguments, samples=[taken]), status)
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["natop.json"]
+
+
+def test_an_interrupted_file_keeps_what_was_read(natop: Natop, tmp_path: Path) -> None:
+    target = tmp_path / "natop.json"
+    samples: list[Sample | BaseException] = [sample(FLOWS), KeyboardInterrupt()]
+    ended = natop("snapshot", "--every", "1", "-o", str(target), samples=samples)
+    assert (ended.status, ended.out, ended.err.strip()) == (130, "", "")
+    assert len(target.read_text().splitlines()) == 1
+
+
+def test_a_file_that_cannot_be_written(natop: Natop, tmp_path: Path) -> None:
+    target = tmp_path / "no" / "natop.json"
+    assert refused(natop("snapshot", "-o", str(target)), 3) == [f"natop: {target}: No such file or directory"]
+    full = refused(natop("snapshot", "-o", "/dev/full"), 3)
+    assert "No space left on device" in full[0]
+
+
+def test_saving_from_the_screen_never_overwrites(tmp_path: Path) -> None:
+    taken = observed(sample(FLOWS, containers=CONTAINERS))
+    first, second = cli._save(taken, tmp_path), cli._save(taken, tmp_path)
+    assert [path.name for path in (*first, *second)] == [
+        "natop-natter-20261122T211000Z.md",
+        "natop-natter-20261122T211000Z.json",
+        "natop-natter-20261122T211000Z-2.md",
+        "natop-natter-20261122T211000Z-2.json",
+    ]
+    assert first[0].read_text().startswith("### natop: natter")
+    jsonschema.validate(json.loads(first[1].read_text()), SCHEMA)
+
+
+# As a process
+
+
+PROGRAM = (sys.executable, "-m", "natop")
+ROOT = Path(__file__).parents[2]
+
+
+def ran(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=30, cwd=ROOT, **options)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[EngineServer]:
+    café = DemoContainer(
+        "web",
+        pid=os.getpid(),
+        endpoints=(DemoEndpoint("bridge", "172.17.0.2"),),
+        ports=(DemoPort(80, 8080),),
+        labels={"com.docker.compose.project": "café"},
+    )
+    with EngineServer(tmp_path / "d.sock", Inventory([café])) as server:
+        yield server
+
+
+def test_a_real_snapshot_of_this_host(engine: EngineServer) -> None:
+    ended = ran("snapshot", "--docker-host", engine.url)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    found = json.loads(ended.stdout)
+    jsonschema.validate(found, SCHEMA)
+    assert found["host"]["netns"] == os.readlink("/proc/self/ns/net")
+    assert [each["name"] for each in found["containers"]] == ["web"]
+
+
+def test_a_real_unknown_namespace() -> None:
+    ended = ran("snapshot", "--no-docker", "--netns", "no-such-namespace")
+    assert refused(Ended(ended.returncode, ended.stdout, ended.stderr), 3) == [
+        "natop: no network namespace 'no-such-namespace': /run/netns/no-such-namespace does not exist",
+        "give --netns a name of `ip netns`, a path or a pid",
+    ]
+
+
+def test_without_a_terminal_the_process_refuses_the_live_view() -> None:
+    ended = ran(stdin=subprocess.DEVNULL)
+    refused(Ended(ended.returncode, ended.stdout, ended.stderr), 2)
+
+
+def test_a_reader_that_goes_away_ends_the_process() -> None:
+    process = subprocess.Popen(
+        [*PROGRAM, "-b", "-d", "0.5", "--no-docker"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(b"host")
+    process.stdout.close()
+    assert process.wait(10) == 128 + signal.SIGPIPE
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_process_without_a_trace(number: signal.Signals, status: int, tmp_path: Path) -> None:
+    target = tmp_path / "natop.json"
+    process = subprocess.Popen(
+        [*PROGRAM, "snapshot", "--every", "60", "--no-docker", "-o", str(target)], stderr=subprocess.PIPE, cwd=ROOT
+    )
+    deadline = time.monotonic() + 10
+    while not any(path.stat().st_size for path in tmp_path.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(10) == status
+    assert process.stderr is not None
+    assert process.stderr.read().strip() == b""
+    process.stderr.close()
+    expected = ["natop.json"] if number == signal.SIGINT else []
+    assert [path.name for path in tmp_path.iterdir()] == expected
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_encoding_that_lacks_letters_is_no_failure(engine: EngineServer, form: str) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    run = subprocess.run(
+        [*PROGRAM, "snapshot", "--docker-host", engine.url, "--format", form],
+        capture_output=True,
+        timeout=30,
+        cwd=ROOT,
+        env=environment,
+    )
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert "café" in run.stdout.decode()
+
+
+def test_a_closed_stdout_is_no_failure() -> None:
+    run = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, "snapshot", "--no-docker"],
+        stderr=subprocess.PIPE,
+        timeout=30,
+        cwd=ROOT,
+    )
+    assert (run.returncode, run.stderr) == (0, b"")
+
+
+def test_on_a_terminal_a_snapshot_is_text_that_fits() -> None:
+    master, slave = pty.openpty()
+    try:
+        environment = os.environ | {"COLUMNS": "60"}
+        subprocess.run([*PROGRAM, "snapshot", "--no-docker"], stdout=slave, timeout=30, cwd=ROOT, env=environment)
+        text = os.read(master, 1 << 16).decode()
+    finally:
+        os.close(master)
+        os.close(slave)
+    lines = text.replace("\r\n", "\n").splitlines()
+    assert lines[0].startswith("host        ")
+    table = next(line for line in lines if line.startswith("CONTAINER"))
+    assert len(table) <= 60

@@ -1,0 +1,454 @@
+"""The engine's inventory, read and followed over the real SDK from a small server on a unix socket."""
+
+import gc
+import hashlib
+import json
+import os
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from natop.collect import engine as product
+from natop.collect.engine import EngineWatcher, Target, pick
+from natop.decode.inventory import decode_inventory
+from natop.demo import engine as demo
+from natop.demo import shapes
+from natop.demo.engine import EngineServer
+from natop.demo.inventory import DEFAULT_NETWORKS, Inventory
+from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoNetwork, DemoPort
+from natop.model import Container
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+"""The SDK forgets to close the socket that it could not connect."""
+
+SHOP = DemoNetwork("shop", "172.18.0.0/16", "172.18.0.1", subnet6="fd00:18::/64", gateway6="fd00:18::1")
+WEB = DemoContainer(
+    "web",
+    pid=os.getpid(),
+    image="shop/web:1",
+    endpoints=(DemoEndpoint("bridge", "172.17.0.2"), DemoEndpoint("shop", "172.18.0.2", "fd00:18::2")),
+    ports=(DemoPort(80, 8080), DemoPort(9000)),
+    labels={"com.docker.compose.project": "shop", "com.docker.compose.service": "web", "token": "hunter2"},
+    env=("PASSWORD=hunter2",),
+)
+ASLEEP = DemoContainer("asleep", state="exited", endpoints=(DemoEndpoint("shop", "172.18.0.9"),))
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No engine of this machine, short pauses, and nothing left for the garbage collector of a later test."""
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setattr(product, "RETRY_S", 0.05)
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EngineServer]:
+    inventory = Inventory([WEB, ASLEEP], [*DEFAULT_NETWORKS, SHOP])
+    with EngineServer(tmp_path / "d.sock", inventory) as running:
+        yield running
+
+
+@contextmanager
+def watching(target: Target, *, follow: bool = True) -> Iterator[EngineWatcher]:
+    watcher = EngineWatcher(target, follow=follow)
+    try:
+        yield watcher
+    finally:
+        watcher.close()
+        ended(watcher)
+
+
+def ended(watcher: EngineWatcher) -> None:
+    """Wait for its thread, so that nothing of it reaches into the next test."""
+    watcher._thread.join(10)
+    assert not watcher._thread.is_alive()
+
+
+@pytest.fixture
+def watcher(server: EngineServer) -> Iterator[EngineWatcher]:
+    with watching(Target(server.url)) as following:
+        assert following.wait(5)
+        yield following
+
+
+def eventually(condition: Callable[[], object], timeout_s: float = 5) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.005)
+
+
+def containers(watcher: EngineWatcher) -> dict[str, Container]:
+    """By name, of a reading without a gap."""
+    reading, gap = watcher.latest()
+    assert gap is None
+    assert reading is not None
+    return {each.name: each for each in decode_inventory(reading).containers}
+
+
+def addresses(watcher: EngineWatcher, name: str) -> list[tuple[str, str | None]]:
+    return [(place.network, place.ipv4) for place in containers(watcher)[name].networks]
+
+
+def test_the_inventory(watcher: EngineWatcher) -> None:
+    reading, gap = watcher.latest()
+    assert gap is None
+    assert reading is not None
+    inventory = decode_inventory(reading)
+    assert (inventory.engine.version, inventory.engine.api_version) == (demo.VERSION, demo.API_VERSION)
+    assert (inventory.engine.rootless, inventory.engine.firewall_backend) == (False, "nftables")
+    assert [each.name for each in inventory.networks] == ["bridge", "host", "none", "shop"]
+    assert [each.name for each in inventory.containers] == ["asleep", "web"]
+    web = inventory.containers[1]
+    assert (web.id, web.pid, web.project, web.service) == (WEB.id, os.getpid(), "shop", "web")
+    assert [(place.network, place.driver, place.ipv4, place.ipv6, place.gateway) for place in web.networks] == [
+        ("bridge", "bridge", "172.17.0.2", None, "172.17.0.1"),
+        ("shop", "bridge", "172.18.0.2", "fd00:18::2", "172.18.0.1"),
+    ]
+    assert [(port.host_port, port.container_port) for port in web.published] == [(8080, 80)]
+    assert inventory.containers[0].pid is None
+
+
+def test_without_following_it_is_read_once(server: EngineServer) -> None:
+    with watching(Target(server.url), follow=False) as once:
+        assert once.wait(5)
+        ended(once)
+        server.inventory.rename("asleep", "awake")
+        assert sorted(containers(once)) == ["asleep", "web"]
+
+
+# Changes
+
+
+def test_start_and_die(server: EngineServer, watcher: EngineWatcher) -> None:
+    server.inventory.start("asleep", pid=os.getpid())
+    eventually(lambda: addresses(watcher, "asleep") == [("shop", "172.18.0.9")])
+    assert containers(watcher)["asleep"].state == "running"
+    server.inventory.stop("asleep")
+    eventually(lambda: containers(watcher)["asleep"].state == "exited")
+    assert addresses(watcher, "asleep") == [("shop", None)]
+
+
+def test_create_and_destroy(server: EngineServer, watcher: EngineWatcher) -> None:
+    server.inventory.add(DemoContainer("new", pid=os.getpid(), endpoints=(DemoEndpoint("shop", "172.18.0.20"),)))
+    eventually(lambda: "new" in containers(watcher) and addresses(watcher, "new"))
+    server.inventory.remove("new")
+    eventually(lambda: "new" not in containers(watcher))
+
+
+def test_rename(server: EngineServer, watcher: EngineWatcher) -> None:
+    server.inventory.rename("web", "www")
+    eventually(lambda: sorted(containers(watcher)) == ["asleep", "www"])
+    assert containers(watcher)["www"].id == WEB.id
+
+
+def test_connect_and_disconnect(server: EngineServer, watcher: EngineWatcher) -> None:
+    server.inventory.disconnect("web", "bridge")
+    eventually(lambda: addresses(watcher, "web") == [("shop", "172.18.0.2")])
+    server.inventory.connect("web", DemoEndpoint("bridge", "172.17.0.77"))
+    eventually(lambda: addresses(watcher, "web") == [("bridge", "172.17.0.77"), ("shop", "172.18.0.2")])
+
+
+def test_a_network_comes_and_goes(server: EngineServer, watcher: EngineWatcher) -> None:
+    inventory, late = server.inventory, DemoNetwork("late", "172.30.0.0/16")
+
+    def networks() -> list[str]:
+        reading, _ = watcher.latest()
+        assert reading is not None
+        return [each.name for each in decode_inventory(reading).networks]
+
+    with inventory.changed:
+        inventory._networks["late"] = late
+    inventory.emit("network", "create", late.id, {"name": "late", "type": "bridge"})
+    eventually(lambda: "late" in networks())
+    with inventory.changed:
+        del inventory._networks["late"]
+    inventory.emit("network", "destroy", late.id, {"name": "late", "type": "bridge"})
+    eventually(lambda: "late" not in networks())
+
+
+def test_events_that_change_nothing_shown_are_not_asked_for() -> None:
+    assert not {"exec_start", "attach", "top", "health_status"} & set(product.EVENTS["event"])
+    assert {"start", "die", "rename", "destroy", "connect", "disconnect", "remove"} <= set(product.EVENTS["event"])
+
+
+def test_a_container_that_is_gone_when_it_is_looked_at(server: EngineServer, watcher: EngineWatcher) -> None:
+    server.inventory.emit("container", "start", "f" * 64, {"name": "ghost"})
+    server.inventory.rename("asleep", "awake")
+    eventually(lambda: sorted(containers(watcher)) == ["awake", "web"])
+
+
+# An engine that does not answer
+
+
+def test_nothing_is_there(tmp_path: Path) -> None:
+    with watching(Target(f"unix://{tmp_path}/nobody.sock")) as waiting:
+        assert waiting.wait(5)
+        reading, gap = waiting.latest()
+        assert reading is None
+        assert gap is not None
+        assert (gap.source, gap.reason) == ("docker", "no Docker Engine is listening there")
+        assert gap.remedy == "name one by --docker-host URL, or --no-docker"
+
+
+def test_a_socket_that_nobody_serves(server: EngineServer, tmp_path: Path) -> None:
+    dead = tmp_path / "dead.sock"
+    abandoned = socketserver.UnixStreamServer(str(dead), socketserver.BaseRequestHandler)
+    abandoned.server_close()
+    with watching(Target(f"unix://{dead}")) as waiting:
+        assert waiting.wait(5)
+        gap = waiting.latest()[1]
+        assert gap is not None
+        assert gap.reason == "no Docker Engine is listening there"
+    del server
+
+
+def test_an_engine_that_hangs_is_a_gap_in_time_and_delays_nobody(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(product, "TIMEOUT_S", 0.3)
+    server.delay_s = 30
+    with watching(Target(server.url)) as waiting:
+        started = time.monotonic()
+        longest = 0.0
+        while waiting.latest() == (None, None):
+            before = time.monotonic()
+            waiting.latest()
+            longest = max(longest, time.monotonic() - before)
+            assert before - started < 3
+            time.sleep(0.002)
+        assert longest < 0.1
+        gap = waiting.latest()[1]
+        assert gap is not None
+        assert "gave no answer" in gap.reason
+        server.delay_s = 0
+        eventually(lambda: waiting.latest()[1] is None)
+        assert sorted(containers(waiting)) == ["asleep", "web"]
+
+
+def test_an_engine_that_comes_back_is_read_anew(server: EngineServer, watcher: EngineWatcher) -> None:
+    server.stop()
+    eventually(lambda: watcher.latest()[1] is not None)
+    reading, gap = watcher.latest()
+    assert reading is not None
+    assert gap is not None
+    assert gap.reason.endswith("its containers are shown as last seen")
+    assert [each.name for each in decode_inventory(reading).containers] == ["asleep", "web"]
+    server.inventory.rename("asleep", "awake")
+    server.start()
+    eventually(lambda: watcher.latest()[1] is None)
+    assert sorted(containers(watcher)) == ["awake", "web"]
+    server.inventory.rename("awake", "again")
+    eventually(lambda: sorted(containers(watcher)) == ["again", "web"])
+
+
+def test_a_connection_that_drops_is_made_again(server: EngineServer, watcher: EngineWatcher) -> None:
+    server.drop_connections()
+    server.inventory.rename("asleep", "awake")
+    eventually(lambda: watcher.latest()[1] is None and sorted(containers(watcher)) == ["awake", "web"])
+
+
+def test_closing_ends_the_thread_whatever_it_waits_for(server: EngineServer, tmp_path: Path) -> None:
+    before = threading.active_count()
+    for url in (server.url, f"unix://{tmp_path}/nobody.sock"):
+        with watching(Target(url)) as waiting:
+            assert waiting.wait(5)
+    eventually(lambda: threading.active_count() <= before)
+
+
+@pytest.mark.parametrize("after_s", [0, 0.001, 0.005, 0.01, 0.02, 0.03])
+def test_closing_at_any_moment_ends_the_thread(server: EngineServer, after_s: float) -> None:
+    hasty = EngineWatcher(Target(server.url), follow=True)
+    time.sleep(after_s)
+    hasty.close()
+    ended(hasty)
+
+
+class _Rude(BaseHTTPRequestHandler):
+    """Answers everything alike."""
+
+    status, body = 200, b""
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def rude_engine(path: Path, status: int, body: bytes) -> Iterator[str]:
+    handler = type("Rude", (_Rude,), {"status": status, "body": body})
+    with socketserver.ThreadingUnixStreamServer(str(path), handler) as rude:
+        rude.daemon_threads = True
+        thread = threading.Thread(target=rude.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"unix://{path}"
+        finally:
+            rude.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b""),
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b'"text"'),
+        (200, b"null"),
+        (200, b"{}"),
+        (200, b'{"ApiVersion": 7}'),
+        (200, b'{"ApiVersion": "1.44", "Id": [7]}'),
+        (500, b'{"message": "panic"}'),
+        (403, b"forbidden"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_a_gap(tmp_path: Path, status: int, body: bytes) -> None:
+    with rude_engine(tmp_path / "r.sock", status, body) as url, watching(Target(url)) as waiting:
+        assert waiting.wait(5)
+        reading, gap = waiting.latest()
+        assert reading is None
+        assert gap is not None
+        assert gap.source == "docker"
+        assert gap.reason
+
+
+def test_what_a_strange_engine_says_is_made_harmless(tmp_path: Path) -> None:
+    body = json.dumps({"message": "\x1b[2J\x1b]0;gone\x07" + "x" * 5000}).encode()
+    with rude_engine(tmp_path / "r.sock", 500, body) as url, watching(Target(url)) as waiting:
+        assert waiting.wait(5)
+        gap = waiting.latest()[1]
+        assert gap is not None
+        assert not {"\x1b", "\x07", "\n"} & set(gap.reason)
+        assert len(gap.reason) <= 300
+
+
+def test_errors_of_other_kinds_say_what_would_help() -> None:
+    denied = product._gap(PermissionError(13, "Permission denied"), None)
+    assert denied.reason == "no permission to use the Docker socket"
+    assert denied.remedy is not None
+    assert "sudo natop" in denied.remedy
+    assert product._gap(ValueError(), None).reason == "ValueError"
+
+
+# Which engine
+
+
+def context(folder: Path, name: str, url: str, *, current: bool = False) -> None:
+    """A Docker context as `docker context create` writes it."""
+    place = folder / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()
+    place.mkdir(parents=True)
+    meta = {"Name": name, "Metadata": {}, "Endpoints": {"docker": {"Host": url, "SkipTLSVerify": False}}}
+    (place / "meta.json").write_text(json.dumps(meta))
+    if current:
+        (folder / "config.json").write_text(json.dumps({"auths": {}, "currentContext": name}))
+
+
+def reads(target: Target) -> bool:
+    """Whether the target leads to the test's engine."""
+    with watching(target, follow=False) as once:
+        assert once.wait(5)
+        reading, _ = once.latest()
+    return reading is not None and len(reading.containers) == 2
+
+
+def test_the_environment_names_the_engine(server: EngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", server.url)
+    assert reads(Target())
+
+
+def test_a_url_goes_before_the_environment(server: EngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/d.sock")
+    assert not reads(Target())
+    assert reads(Target(server.url))
+
+
+def test_a_context_by_name_goes_before_the_environment(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/d.sock")
+    context(tmp_path / "config", "lab", server.url)
+    assert reads(Target(context="lab"))
+
+
+def test_without_a_word_the_current_context(server: EngineServer, tmp_path: Path) -> None:
+    context(tmp_path / "config", "lab", server.url, current=True)
+    assert reads(Target())
+
+
+def test_the_environment_goes_before_the_current_context(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    context(tmp_path / "config", "lab", "unix:///nowhere/d.sock", current=True)
+    monkeypatch.setenv("DOCKER_HOST", server.url)
+    assert reads(Target())
+
+
+def test_a_context_that_is_not_there_is_a_gap(server: EngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", server.url)
+    with watching(Target(context="no-such"), follow=False) as once:
+        assert once.wait(5)
+        reading, gap = once.latest()
+    assert reading is None
+    assert gap is not None
+    assert "no-such" in gap.reason
+
+
+# What natop must not know
+
+
+def test_environment_and_mounts_never_enter(server: EngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = shapes.inspect_body
+
+    def with_secrets(*arguments: Any) -> dict[str, Any]:
+        body = plain(*arguments)
+        assert "PASSWORD=hunter2" in body["Config"]["Env"] or body["Name"] == "/asleep"
+        body["Mounts"] = [{"Type": "bind", "Source": "/home/hunter2", "Destination": "/run/secrets"}]
+        body["HostConfig"]["Binds"] = ["/home/hunter2:/x"]
+        body["Args"] = body["Config"]["Cmd"] = ["--password=hunter2"]
+        body["NetworkSettings"]["Networks"]["shop"]["DriverOpts"] = {"secret": "hunter2"}
+        return body
+
+    monkeypatch.setattr(demo, "inspect_body", with_secrets)
+    server.info["HttpProxy"] = "http://user:hunter2@proxy"
+    with watching(Target(server.url)) as following:
+        assert following.wait(5)
+        reading, _ = following.latest()
+        assert reading is not None
+        assert len(reading.containers) == 2
+        assert "shop/web:1" in repr(reading)
+        assert "hunter2" not in repr(reading)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1}),
+        ({"a": {"x": 1}, "n": {"k1": {"y": 1, "z": 2}, "k2": {}}}, {"a": {"x": 1}, "n": {"k1": {"y": 1}, "k2": {}}}),
+        ({"n": {"k": 7}}, {"n": {"k": 7}}),
+        ({}, {}),
+        ("text", "text"),
+        (None, None),
+    ],
+)
+def test_pick_keeps_what_the_shape_names(value: object, expected: object) -> None:
+    assert pick(value, {"a": None, "n": {"*": {"y": None}}}) == expected

@@ -1,0 +1,507 @@
+"""A snapshot as JSON, CSV, Markdown and text."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from natop import document, export
+from natop.columns import CONTAINER_COLUMNS, FLOW_COLUMNS
+from natop.export import View
+from natop.filters import parse
+from natop.model import Gap, Snapshot
+from tests.unit import netlink
+from tests.unit.hosts import CONTAINERS, WEB, container, observed, sample
+from tests.unit.plain import ICMP, IGMP, Ends, Flow, flow
+from tests.unit.strategies import flows
+
+SCHEMA = json.loads((Path(__file__).parent.parent / "data" / "snapshot.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+PING = Ends("172.18.0.3", "198.51.100.7", 77, 2048)
+
+FLOWS = [
+    flow("100.64.0.9:51234", "203.0.113.10:8080", dnat="172.18.0.2:80", id=1, state=7, timeout_s=119),
+    flow("172.18.0.3:40000", "198.51.100.7:443", snat="203.0.113.10:50000", id=2, packets=9, bytes=900, mark=3),
+    flow("[fd00:18::2]:40000", "[2001:db8::7]:443", id=3, state=None, timeout_s=None, status=0x418E, zone=7),
+    Flow(orig=PING, reply=Ends("198.51.100.7", "172.18.0.3", 77), proto=ICMP, id=4),
+    Flow(orig=Ends("172.18.0.3", "224.0.0.22"), reply=Ends("224.0.0.22", "172.18.0.3"), proto=IGMP, id=5),
+    flow("203.0.113.10:1024", "192.0.2.5:22", id=6, timeout_s=300, started_ns=1_767_600_000_123_456_789),
+]
+STATS = netlink.stats_global(6, 262144) + netlink.stats_cpu(0, {"found": 12, "drop": 0}) + netlink.done()
+GAP = Gap("flows", "reading conntrack needs CAP_NET_ADMIN", "run: sudo natop")
+
+FIRST = sample(FLOWS, containers=CONTAINERS, stats=STATS)
+FULL = observed(
+    FIRST,
+    sample(
+        FLOWS[:4], at=2, containers=CONTAINERS, stats=STATS.replace(b"\0\0\0\x0c", b"\0\0\0\x10"), gaps=(Gap("x", "y"),)
+    ),
+)
+SNAPSHOTS = {
+    "full": FULL,
+    "first": observed(FIRST),
+    "without flows": observed(sample(None, containers=CONTAINERS)),
+    "refused": observed(sample(dump=[netlink.error(1)], containers=CONTAINERS, proc={})),
+    "without an engine": observed(sample(FLOWS)),
+    "with nothing": observed(sample(None, proc={}, addresses=())),
+    "empty": observed(sample([], containers=())),
+}
+
+
+def parsed(taken: Snapshot, view: View | None = None) -> dict[str, Any]:
+    """The JSON document, valid by the schema and on one line."""
+    text = "".join(export.as_json(taken, view or View()))
+    assert text.endswith("}\n")
+    assert text.count("\n") == 1
+    found: dict[str, Any] = json.loads(text)
+    VALIDATOR.validate(found)
+    return found
+
+
+def text_of(taken: Snapshot, view: View | None = None, width: int | None = None) -> str:
+    return "".join(export.as_text(taken, view or View(), width))
+
+
+# JSON
+
+
+@pytest.mark.parametrize("name", SNAPSHOTS)
+@pytest.mark.parametrize("with_flows", [False, True])
+def test_every_document_is_valid_by_the_schema(name: str, with_flows: bool) -> None:
+    taken = SNAPSHOTS[name]
+    found = parsed(taken, View(flows=with_flows))
+    assert ("flows" in found) == (with_flows and taken.reading is not None)
+
+
+def test_the_document_of_a_full_snapshot() -> None:
+    found = parsed(FULL)
+    assert {key: found[key] for key in ("schema", "taken_at", "interval_s", "nat_pools", "probes", "findings")} == {
+        "schema": 1,
+        "taken_at": "2026-11-22T21:10:02.000Z",
+        "interval_s": 2.0,
+        "nat_pools": None,
+        "probes": None,
+        "findings": None,
+    }
+    assert found["host"] == {
+        "hostname": "natter",
+        "kernel": "6.18.44",
+        "netns": "net:[4026531840]",
+        "docker": {
+            "version": "29.0.0",
+            "api_version": "1.52",
+            "rootless": False,
+            "userland_proxy": None,
+            "firewall_backend": "iptables",
+        },
+        "sysctls": {
+            "nf_conntrack_max": 262144,
+            "nf_conntrack_buckets": 65536,
+            "nf_conntrack_tcp_timeout_time_wait": 120,
+            "ip_local_port_range": [32768, 60999],
+        },
+    }
+    conntrack = found["conntrack"]
+    assert (conntrack["count"], conntrack["max"], conntrack["buckets"], conntrack["flows"]) == (6, 262144, 65536, 4)
+    assert {name: number for name, number in conntrack["states"].items() if number} == {
+        "TIME_WAIT": 1,
+        "ESTABLISHED": 1,
+    }
+    assert conntrack["protocols"] == {"tcp": 3, "icmp": 1}
+    assert (conntrack["counters"]["found"], conntrack["counters"]["drop"], conntrack["counters"]["insert"]) == (
+        16,
+        0,
+        None,
+    )
+    assert conntrack["rates"]["found"] == 2.0
+    assert (conntrack["rates"]["insert"], conntrack["rates"]["new"], conntrack["rates"]["gone"]) == (None, 0.0, 1.0)
+    assert conntrack["skipped"] == {"messages": 0, "attributes": 0}
+    assert found["gaps"] == [{"source": "x", "reason": "y", "remedy": None}]
+    assert found["unowned"]["flows"] == 0
+
+
+def test_a_container_in_the_document() -> None:
+    web = next(each for each in parsed(FULL)["containers"] if each["name"] == "web")
+    states = web.pop("states")
+    assert {name: number for name, number in states.items() if number} == {"TIME_WAIT": 1}
+    kinds = web.pop("kinds")
+    assert {name: number for name, number in kinds.items() if number} == {"PUBLISHED": 1, "ROUTED": 1}
+    assert web == {
+        "id": WEB.id,
+        "name": "web",
+        "image": "web:1",
+        "state": "running",
+        "project": "shop",
+        "service": "web",
+        "network_mode": "shop_default",
+        "pid": 4242,
+        "networks": [
+            {"name": "net0", "driver": "bridge", "ipv4": "172.18.0.2", "ipv6": None, "gateway": None},
+            {"name": "net1", "driver": "bridge", "ipv4": None, "ipv6": "fd00:18::2", "gateway": None},
+        ],
+        "published": [{"proto": "tcp", "host_ip": "0.0.0.0", "host_port": 8080, "container_port": 80}],
+        "flows": {"total": 2, "inbound": 1, "outbound": 1},
+        "nat": {"dnat": 1, "snat": 0, "rewritten_ports": None, "busiest_pool": None},
+        "tcp": None,
+        "rates": {"new": 0.0, "gone": 0.0, "time_wait": 0.0} | dict.fromkeys(document.TCP_COUNTERS),
+        "probes": None,
+    }
+
+
+def test_what_could_not_be_read_is_null_and_never_0() -> None:
+    found = parsed(SNAPSHOTS["refused"])
+    numbers = [each for each in walk(found) if isinstance(each, int | float) and not isinstance(each, bool)]
+    assert numbers == [1, 4242, 8080, 80], "the schema's number, a pid and a published port"
+    assert found["conntrack"]["flows"] is found["conntrack"]["states"] is found["conntrack"]["skipped"] is None
+    assert found["unowned"] == {"flows": None, "states": None}
+    assert found["host"]["kernel"] is None
+    for each in found["containers"]:
+        assert [each[key] for key in ("flows", "states", "kinds", "nat", "tcp")] == [None] * 5
+        assert set(each["rates"].values()) == {None}
+    assert found["gaps"] == [{"source": "flows", "reason": GAP.reason, "remedy": GAP.remedy}]
+    assert parsed(SNAPSHOTS["without an engine"])["host"]["docker"] is None
+
+
+def walk(value: Any) -> list[Any]:
+    """All plain values of a document."""
+    if isinstance(value, dict):
+        return [leaf for each in value.values() for leaf in walk(each)]
+    return [leaf for each in value for leaf in walk(each)] if isinstance(value, list) else [value]
+
+
+def test_flows_in_the_document() -> None:
+    found = {each["id"]: each for each in parsed(observed(FIRST), View(flows=True))["flows"]}
+    assert found[1] == {
+        "proto": "tcp",
+        "state": "TIME_WAIT",
+        "orig": {"src": "100.64.0.9", "sport": 51234, "dst": "203.0.113.10", "dport": 8080, "icmp": None},
+        "reply": {"src": "172.18.0.2", "sport": 80, "dst": "100.64.0.9", "dport": 51234, "icmp": None},
+        "status": ["SEEN_REPLY", "ASSURED", "CONFIRMED", "DST_NAT", "SRC_NAT_DONE", "DST_NAT_DONE"],
+        "timeout_s": 119,
+        "zone": 0,
+        "mark": 0,
+        "id": 1,
+        "packets": None,
+        "bytes": None,
+        "started_at": None,
+        "client": None,
+        "server": "web",
+        "kind": "PUBLISHED",
+    }
+    assert (found[2]["client"], found[2]["packets"], found[2]["bytes"], found[2]["mark"]) == ("app", 9, 900, 3)
+    assert (found[3]["state"], found[3]["timeout_s"], found[3]["zone"]) == (None, None, 7)
+    assert found[3]["status"][-1] == "OFFLOAD"
+    assert found[4]["orig"] == {
+        "src": "172.18.0.3",
+        "sport": None,
+        "dst": "198.51.100.7",
+        "dport": None,
+        "icmp": {"id": 77, "type": 8, "code": 0},
+    }
+    assert found[5]["proto"] == "2"
+    assert found[5]["orig"] == {"src": "172.18.0.3", "sport": None, "dst": "224.0.0.22", "dport": None, "icmp": None}
+    assert found[6]["started_at"] == "2026-01-05T08:00:00.123Z"
+
+
+@pytest.mark.parametrize("count", range(8))
+def test_flows_are_written_in_pieces(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "FLOWS_AT_ONCE", 3)
+    monkeypatch.setattr(export, "FLOWS_AT_ONCE", 3)
+    taken = observed(sample([replace(FLOWS[0], id=number) for number in range(count)], containers=CONTAINERS))
+    assert [each["id"] for each in parsed(taken, View(flows=True))["flows"]] == list(range(count))
+    assert [row["id"] for row in rows_of(taken, View(flows=True))] == [str(number) for number in range(count)]
+
+
+@given(st.lists(flows(), max_size=6))
+def test_any_flow_is_valid_by_the_schema(some: list[Flow]) -> None:
+    taken = observed(sample(some, containers=CONTAINERS))
+    assert len(parsed(taken, View(flows=True))["flows"]) == conntrack_flows(taken)
+    assert len(rows_of(taken, View(flows=True))) == conntrack_flows(taken)
+
+
+def conntrack_flows(taken: Snapshot) -> int:
+    assert taken.reading is not None
+    return len(taken.reading.flows)
+
+
+# What is wanted, in which order
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (View(), ["app", "web", "db", "edge"]),
+        (View(sort="-flows"), ["db", "edge", "app", "web"]),
+        (View(sort="name"), ["app", "db", "edge", "web"]),
+        (View(sort="-name"), ["web", "edge", "db", "app"]),
+        (View(parse("project:shop"), "-name"), ["web", "app"]),
+        (View(parse("state:time_wait")), ["web"]),
+        (View(parse("nobody")), []),
+    ],
+)
+def test_filter_and_sort(view: View, expected: Sequence[str]) -> None:
+    assert [each["name"] for each in parsed(FULL, view)["containers"]] == expected
+    named = [row["name"] for row in rows_of(FULL, view)]
+    assert [name for name in named if name != "(host)"] == expected
+    assert ("(host)" in named) == (view.filter is None)
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (View(parse("proto:tcp"), "src", flows=True), [1, 2, 6, 3]),
+        (View(parse("proto:tcp"), "-src", flows=True), [3, 6, 2, 1]),
+        (View(parse("client:app"), "dst", flows=True), [2, 4, 5]),
+        (View(parse("timeout:>100"), "timeout", flows=True), [6, 1]),
+        (View(parse("state:time_wait,established"), "timeout", flows=True), [6, 1, 2]),
+        (View(parse("state:time_wait,established"), "-timeout", flows=True), [2, 1, 6]),
+        (View(parse("nobody"), "bytes", flows=True), []),
+    ],
+)
+def test_flows_filtered_and_sorted(view: View, expected: list[int]) -> None:
+    assert [each["id"] for each in parsed(observed(FIRST), view)["flows"]] == expected
+
+
+def test_every_column_sorts_both_ways() -> None:
+    for key in export.sort_keys(flows=True):
+        for sign in ("", "-"):
+            found = parsed(FULL, View(sort=sign + key, flows=True))
+            assert (len(found["containers"]), len(found["flows"])) == (4, 4)
+
+
+def test_sort_keys_are_the_columns() -> None:
+    containers = {column.key for column in CONTAINER_COLUMNS}
+    assert set(export.sort_keys(flows=False)) == containers
+    assert set(export.sort_keys(flows=True)) == containers | {column.key for column in FLOW_COLUMNS}
+
+
+# CSV
+
+
+def rows_of(taken: Snapshot, view: View | None = None) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO("".join(export.as_csv(taken, view or View(), header=True)))))
+
+
+def test_csv_parses_back() -> None:
+    rows = {row["name"]: row for row in rows_of(FULL)}
+    assert list(rows) == ["app", "web", "(host)", "db", "edge"]
+    assert "trend" not in rows["web"]
+    assert rows["web"] == {
+        "taken_at": "2026-11-22T21:10:02.000Z",
+        "id": WEB.id,
+        "name": "web",
+        "flows": "2",
+        "established": "0",
+        "syn": "0",
+        "time_wait": "1",
+        "closing": "0",
+        "inbound": "1",
+        "outbound": "1",
+        "new": "0.0",
+        "gone": "0.0",
+        "mode": "shop_default",
+        "project": "shop",
+        "published": "8080→80",
+        "state": "running",
+        "image": "web:1",
+    }
+    assert (rows["(host)"]["id"], rows["(host)"]["inbound"]) == ("", "")
+
+
+def test_csv_leaves_what_is_unknown_empty() -> None:
+    for row in rows_of(SNAPSHOTS["refused"]):
+        assert {row[key] for key in ("flows", "established", "time_wait", "inbound", "new")} == {""}
+    assert rows_of(SNAPSHOTS["refused"], View(flows=True)) == []
+
+
+def test_csv_has_its_header_once() -> None:
+    header, *lines = export.as_csv(FULL, View(), header=True)
+    assert list(export.as_csv(FULL, View(), header=False)) == lines
+    assert header.startswith("taken_at,id,name,flows,")
+
+
+def test_csv_of_flows() -> None:
+    rows = {row["id"]: row for row in rows_of(observed(FIRST), View(flows=True))}
+    assert (rows["1"]["orig_src"], rows["1"]["orig_sport"], rows["1"]["reply_src"]) == (
+        "100.64.0.9",
+        "51234",
+        "172.18.0.2",
+    )
+    assert (rows["1"]["status"], rows["1"]["server"]) == (
+        "SEEN_REPLY ASSURED CONFIRMED DST_NAT SRC_NAT_DONE DST_NAT_DONE",
+        "web",
+    )
+    assert (rows["4"]["orig_sport"], rows["3"]["timeout_s"], rows["6"]["started_at"]) == (
+        "",
+        "",
+        "2026-01-05T08:00:00.123Z",
+    )
+
+
+HOSTILE = (
+    'a,"b',
+    "x|y",
+    "`rm`",
+    "<script>",
+    "[a](http://x)",
+    "**b**",
+    "~~s~~",
+    "&lt;",
+    "#1",
+    "a\\",
+    "!img",
+    "_i_",
+    "=1+1",
+)
+
+
+def hostile_host() -> Snapshot:
+    some = [
+        container(name, f"10.0.0.{n}", id=f"{n:064x}", image=name, project=name) for n, name in enumerate(HOSTILE, 1)
+    ]
+    ways = [flow(f"10.0.0.{n}:1", "192.0.2.1:1", id=n) for n in range(1, len(HOSTILE) + 1)]
+    gap = Gap("docker", "it said: <b>|no</b>")
+    return observed(sample(ways, containers=some, hostname="ho|st*", gaps=(gap,)))
+
+
+def test_hostile_names_survive_csv() -> None:
+    rows = rows_of(hostile_host())
+    assert {row["name"] for row in rows} == {*HOSTILE, "(host)"}
+    assert all(row["image"] == row["name"] for row in rows if row["id"])
+
+
+# Markdown
+
+
+def cells_of(line: str) -> list[str]:
+    """The cells of a line of a Markdown table, as a reader sees them."""
+    parts = re.split(r"(?<!\\)(?:\\\\)*\|", line.strip())
+    return [unescaped(part.strip()) for part in parts[1:-1]]
+
+
+def unescaped(text: str) -> str:
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
+
+
+@pytest.mark.parametrize("with_flows", [False, True])
+def test_hostile_names_are_shown_letter_by_letter(with_flows: bool) -> None:
+    taken = hostile_host()
+    lines = "".join(export.as_markdown(taken, View(flows=with_flows))).splitlines()
+    assert lines[0] == r"### natop: ho\|st\*"
+    assert r"- **not read** docker: it said: \<b\>\|no\</b\>" in lines
+    tables = [line for line in lines if line.startswith("|")]
+    widths = {len(cells_of(line)) for line in tables}
+    assert len(widths) == 1 + with_flows
+    names = {cells_of(line)[0] for line in tables}
+    assert {*HOSTILE, "(host)"} <= names
+    for line in [line for line in lines if "CONTAINER" not in line and "PROTO" not in line]:
+        bare = re.sub(r"\\.", "", line.removeprefix("- ").removeprefix("### "))
+        words = re.sub(r"^\*\*[a-zA-Z ]+\*\*", "", bare)
+        assert not set("`*_<>[]#~!&{}") & set(words), line
+
+
+def test_markdown_of_a_snapshot() -> None:
+    lines = "".join(export.as_markdown(FULL, View())).splitlines()
+    assert lines[0] == "### natop: natter"
+    assert "- **conntrack** 6 of 262,144 (0.0 %)  new 0.0/s  gone 1.0/s" in lines
+    assert "- **not read** x: y" in lines
+    header = next(line for line in lines if line.startswith("| CONTAINER"))
+    assert lines[lines.index(header) + 1].startswith("| :-- | --: |")
+    assert cells_of(lines[lines.index(header) + 2])[:3] == ["app", "2", "1"]
+
+
+# Text
+
+
+def test_text_of_a_snapshot() -> None:
+    lines = text_of(FULL).splitlines()
+    assert lines[:4] == [
+        "host        natter  Linux 6.18.44  Docker 29.0.0  2026-11-22T21:10:02.000Z",
+        "conntrack   6 of 262,144 (0.0 %)  new 0.0/s  gone 1.0/s",
+        "TCP         ESTABLISHED 1  TIME_WAIT 1",
+        "counters    insert_failed - (-)  drop 0 (0.0/s)  early_drop - (-)  invalid - (-)  found 16 (2.0/s)",
+    ]
+    assert lines[4] == ""
+    assert lines[5].split()[:3] == ["CONTAINER", "FLOWS", "ESTAB"]
+    assert [line.split()[0] for line in lines[6:11]] == ["app", "web", "(host)", "db", "edge"]
+    assert lines[-1] == "not read: x: y"
+    assert not any(line != line.rstrip() for line in lines)
+
+
+def test_text_columns_stand_under_their_titles() -> None:
+    lines = text_of(FULL).splitlines()[5:11]
+    end = lines[0].index("FLOWS") + len("FLOWS")
+    assert [line[end - 5 : end].strip() for line in lines[1:]] == ["2", "2", "0", "0", "0"]
+    assert all(line[end] == " " for line in lines)
+
+
+def test_text_shows_what_is_unknown_as_such() -> None:
+    taken = SNAPSHOTS["refused"]
+    text = text_of(taken)
+    assert "host        natter  Linux -  Docker 29.0.0" in text
+    assert "conntrack   - of - (-)  new -  gone -\nTCP         -\n" in text
+    assert f"not read: flows: {GAP.reason} ({GAP.remedy})\n" in text
+    web = next(line for line in text.splitlines() if line.startswith("web"))
+    assert web.split()[1:9] == ["-"] * 8
+    assert "0" not in web.split()
+
+
+def test_text_of_an_empty_table_says_none() -> None:
+    assert "TCP         none\n" in text_of(SNAPSHOTS["empty"])
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 120, 400])
+def test_text_fits_the_width_that_is_given(width: int) -> None:
+    lines = text_of(FULL, View(flows=True), width).splitlines()
+    table = lines[5 : lines.index("", 5)]
+    assert max(map(len, table)) <= max(width, len("(host)") + 4)
+    assert table[0].startswith("CONTAINER")
+    widest = text_of(FULL, View(flows=True)).splitlines()[5]
+    assert set(table[0].split()) <= set(widest.split())
+
+
+def test_text_with_flows() -> None:
+    text = text_of(observed(FIRST), View(parse("dport:8080"), flows=True))
+    line = next(line for line in text.splitlines() if line.startswith("tcp"))
+    assert line.split() == [
+        *("tcp", "TIME_WAIT", "100.64.0.9:51234", "203.0.113.10:8080", "172.18.0.2:80"),
+        *("PUBLISHED", "119", "web", "DNAT"),
+    ]
+
+
+def test_nothing_from_outside_acts_on_the_terminal() -> None:
+    evil = container("\x1b[2Jevil\u202e", "10.0.0.1", image="\x9b31m", project="a\nb")
+    gap = Gap("docker", "x")
+    taken = observed(sample([flow("10.0.0.1:1", "192.0.2.1:1")], containers=(evil,), hostname="\x07", gaps=(gap,)))
+    for text in (text_of(taken, View(flows=True)), "".join(export.as_markdown(taken, View(flows=True)))):
+        assert not [character for character in text if character in "\x1b\x9b\x07\u202e"]
+
+
+# Names
+
+
+def test_a_file_s_name_tells_host_and_time() -> None:
+    assert export.file_stem(FULL) == "natop-natter-20261122T211002Z"
+    strange = replace(FULL, host=replace(FULL.host, hostname="../a b\x00ü"))
+    assert export.file_stem(strange) == "natop-.._a_b__-20261122T211002Z"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1_767_600_000.1239, "2026-01-05T08:00:00.123Z"),
+        (1_767_600_000.9999, "2026-01-05T08:00:00.999Z"),
+    ],
+)
+def test_timestamps_are_utc_to_the_millisecond(seconds: float, expected: str) -> None:
+    assert document.timestamp(seconds) == expected

@@ -1,0 +1,51 @@
+"""What each command loads: starting fast, and never the screen without a screen."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("docker", "lark", "msgspec", "numpy", "psutil", "pyroute2", "requests", "rich", "textual")
+
+
+def loaded(code: str) -> set[str]:
+    """Which of HEAVY a fresh interpreter has loaded after `code`."""
+    script = f"import sys\n{code}\nprint(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert run.returncode == 0, run.stderr
+    return set(run.stderr.split())
+
+
+def after(*arguments: str) -> set[str]:
+    """What `natop ARGUMENTS` has loaded when it ends."""
+    return loaded(f"from natop import cli\nassert cli._run({list(arguments)!r}) == 0")
+
+
+def test_the_command_line_alone_loads_nothing() -> None:
+    assert loaded("import natop.cli") == set()
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("snapshot", "--help")])
+def test_answers_without_a_reading_load_nothing(arguments: tuple[str, ...]) -> None:
+    assert after(*arguments) == set()
+
+
+def test_a_snapshot_loads_no_screen_no_docker_and_no_grammar() -> None:
+    assert not after("snapshot", "--no-docker") & {"docker", "lark", "requests", "rich", "textual"}
+
+
+def test_a_filter_loads_the_grammar_and_still_no_screen() -> None:
+    found = after("-b", "-n", "1", "--no-docker", "--filter", "web")
+    assert "lark" in found
+    assert not found & {"docker", "rich", "textual"}
+
+
+def test_an_engine_loads_the_sdk_and_still_no_screen() -> None:
+    found = after("snapshot", "--docker-host", "unix:///nowhere/d.sock")
+    assert "docker" in found
+    assert not found & {"lark", "rich", "textual"}
+
+
+@pytest.mark.parametrize("module", ["natop.observe", "natop.export"])
+def test_what_is_pure_loads_nothing_that_could_reach_the_host(module: str) -> None:
+    assert not loaded(f"import {module}") & {"docker", "psutil", "pyroute2", "requests", "rich", "textual", "lark"}

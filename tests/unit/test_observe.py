@@ -1,0 +1,233 @@
+"""One sample in, one snapshot out; a live view is a fold."""
+
+import errno
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from natop.decode import counters
+from natop.model import Gap, HostFacts, Pace, Sample, Skipped, Snapshot
+from natop.observe import observe
+from tests.unit import netlink, plain
+from tests.unit.hosts import APP, CONTAINERS, PROC, WEB, engine, observed, sample
+from tests.unit.plain import flow
+
+FLOWS = [
+    flow("100.64.0.9:51234", "203.0.113.10:8080", dnat="172.18.0.2:80", id=1, state=7),
+    flow("172.18.0.3:40000", "198.51.100.7:443", snat="203.0.113.10:50000", id=2),
+]
+REFUSED = [netlink.error(errno.EPERM)]
+EPERM_GAP = Gap("flows", "reading conntrack needs CAP_NET_ADMIN", "run: sudo natop")
+
+
+def stats(count: int, **numbers: int) -> bytes:
+    return netlink.stats_global(count, 262144) + netlink.stats_cpu(0, numbers) + netlink.done()
+
+
+def flow_ids(taken: Snapshot) -> list[int] | None:
+    return None if taken.reading is None else taken.reading.flows.id.tolist()
+
+
+def test_a_first_snapshot() -> None:
+    taken = observed(sample(FLOWS, containers=CONTAINERS, stats=stats(2, insert_failed=7), pace=Pace(2, 2)))
+    assert taken.interval_s is None
+    assert taken.counter_rates is None
+    assert taken.host == HostFacts(
+        "natter",
+        "6.18.44",
+        "net:[4026531840]",
+        {
+            "nf_conntrack_max": 262144,
+            "nf_conntrack_buckets": 65536,
+            "nf_conntrack_tcp_timeout_time_wait": 120,
+            "ip_local_port_range": (32768, 60999),
+        },
+    )
+    assert (taken.conntrack.count, taken.conntrack.max, taken.conntrack.buckets) == (2, 262144, 65536)
+    assert taken.conntrack.counters == {"insert_failed": 7}
+    assert taken.inventory is not None
+    assert [each.container.name for each in taken.containers] == ["app", "db", "edge", "web"]
+    assert flow_ids(taken) == [1, 2]
+    assert (taken.gaps, taken.pace) == ((), Pace(2, 2))
+
+
+def test_counter_rates_are_over_the_time_between_snapshots() -> None:
+    taken = observed(
+        sample(stats=stats(2, insert_failed=2**32 - 1, drop=5)), sample(at=4, stats=stats(2, insert_failed=3, found=1))
+    )
+    assert taken.interval_s == 4
+    assert taken.counter_rates == {"insert_failed": 1.0}
+
+
+def test_a_tick_without_a_dump_keeps_the_reading_as_it_is() -> None:
+    first = observed(sample(FLOWS, containers=CONTAINERS))
+    later = observe(first, sample(None, at=2, containers=CONTAINERS, stats=stats(9)))
+    assert later.reading is first.reading
+    assert (later.whole, later.containers, later.unowned) == (first.whole, first.containers, first.unowned)
+    assert later.inventory is first.inventory
+    assert later.conntrack.count == 9
+    assert later.interval_s == 2
+
+
+def test_a_tick_without_a_dump_before_any_dump_knows_no_flows() -> None:
+    taken = observed(sample(None, containers=CONTAINERS))
+    assert (taken.reading, taken.whole, taken.unowned) == (None, None, None)
+    assert [(each.flows, each.inbound, each.outbound) for each in taken.containers] == [(None, None, None)] * 4
+    assert taken.gaps == ()
+
+
+def test_a_container_that_changes_takes_its_flows_along() -> None:
+    first = observed(sample(FLOWS, containers=(WEB,)))
+    moved = replace(WEB, networks=(replace(WEB.networks[0], ipv4="172.18.0.99"),))
+    later = observe(first, sample(None, at=2, containers=(APP, moved)))
+    assert flow_ids(later) == [1, 2]
+    assert later.reading is not None
+    assert (later.reading.taken_at, later.reading.monotonic_s) == (first.taken_at, first.monotonic_s)
+    assert {each.container.name: each.flows and each.flows.counts.total for each in later.containers} == {
+        "app": 1,
+        "web": 0,
+    }
+
+
+def test_attribution_fits_the_inventory_of_the_same_snapshot() -> None:
+    taken = observed(
+        sample(FLOWS, containers=CONTAINERS),
+        sample(None, at=1, containers=(WEB,)),
+        sample(None, at=2, containers=None),
+        sample(None, at=3, containers=(APP, WEB)),
+    )
+    assert taken.reading is not None
+    assert taken.reading.attribution.server.tolist() == [1, -1]
+    assert taken.reading.attribution.client.tolist() == [-1, 0]
+
+
+def test_an_engine_that_goes_leaves_flows_by_address() -> None:
+    gap = Gap("docker", "no Docker Engine is listening there")
+    taken = observed(sample(FLOWS, containers=CONTAINERS), sample(FLOWS, at=2, containers=None, gaps=(gap,)))
+    assert taken.inventory is None
+    assert taken.containers == ()
+    assert taken.unowned is not None
+    assert taken.whole is not None
+    assert taken.unowned.counts.total == taken.whole.counts.total == 2
+    assert taken.gaps == (gap,)
+
+
+# What could not be read
+
+
+def test_a_refusal_stands_until_the_next_dump() -> None:
+    refused = observed(sample(dump=REFUSED, containers=CONTAINERS, stats=netlink.error(errno.EPERM)))
+    assert refused.gaps == (EPERM_GAP,)
+    assert (refused.reading, refused.whole, refused.conntrack.count) == (None, None, None)
+    waiting = observe(refused, sample(None, at=2, containers=CONTAINERS))
+    assert waiting.gaps == (EPERM_GAP,)
+    again = observe(waiting, sample(dump=REFUSED, at=4, containers=CONTAINERS))
+    assert again.gaps == (EPERM_GAP,)
+    assert observe(again, sample(FLOWS, at=6, containers=CONTAINERS)).gaps == ()
+
+
+def test_a_refusal_after_a_dump_keeps_what_was_read() -> None:
+    taken = observed(sample(FLOWS, containers=CONTAINERS), sample(dump=REFUSED, at=2, containers=CONTAINERS))
+    assert flow_ids(taken) == [1, 2]
+    assert taken.gaps == (EPERM_GAP,)
+
+
+def test_a_collector_s_gap_about_the_flows_stands_once() -> None:
+    """The kernel refused the socket, tick after tick."""
+    gap = Gap("flows", "the kernel refuses ctnetlink: Protocol not supported")
+    refused = [sample(None, at=at, gaps=(gap,)) for at in range(4)]
+    assert observed(*refused).gaps == (gap,)
+    other = Gap("flows", "the kernel refuses ctnetlink: Too many open files")
+    assert observed(*refused, sample(None, at=5, gaps=(other,))).gaps == (other,)
+    assert observed(*refused, sample(None, at=5)).gaps == (gap,)
+    assert observed(*refused, sample(FLOWS, at=5)).gaps == ()
+
+
+def test_gaps_of_other_sources_are_those_of_this_sample() -> None:
+    gap = Gap("docker", "gone")
+    assert observed(sample(FLOWS, gaps=(gap,)), sample(None, at=1)).gaps == ()
+
+
+def test_an_incomplete_dump_keeps_the_last_whole_one() -> None:
+    half = [netlink.flow_message(FLOWS[1])]
+    taken = observed(sample(FLOWS, containers=CONTAINERS), sample(dump=half, at=2, containers=CONTAINERS))
+    assert flow_ids(taken) == [1, 2]
+    assert taken.gaps == (Gap("flows", "the kernel's dump ended early, after 1 flows"),)
+    alone = observed(sample(dump=half))
+    assert (alone.reading, alone.whole) == (None, None)
+
+
+def test_another_refusal_is_named() -> None:
+    (gap,) = observed(sample(dump=[netlink.error(errno.EOPNOTSUPP)])).gaps
+    assert gap.source == "flows"
+    assert "Operation not supported" in gap.reason
+    assert gap.remedy is not None
+    assert "modprobe" in gap.remedy
+
+
+def test_messages_that_made_no_sense_are_a_gap_beside_the_flows() -> None:
+    taken = observed(sample(dump=[netlink.message(netlink.NEW, b"\2\0\0\0") + netlink.dump(FLOWS)]))
+    assert taken.reading is not None
+    assert taken.reading.skipped == Skipped(messages=1)
+    (gap,) = taken.gaps
+    assert gap.reason.startswith("1 messages")
+
+
+def test_what_the_host_calls_itself_is_made_harmless() -> None:
+    proc = PROC | {"sys/kernel/osrelease": "6.1\x1b[2J\n"}
+    host = observed(sample(None, hostname="a\x1b]0;b\x07", netns="net:[\n]", proc=proc)).host
+    assert (host.hostname, host.kernel, host.netns) == ("a�]0;b�", "6.1�[2J", "net:[�]")
+
+
+def test_without_proc_the_kernel_is_unknown() -> None:
+    assert observed(sample(None, proc={})).host == HostFacts("natter", None, "net:[4026531840]", {})
+
+
+def test_the_clock_may_stand_still_or_be_set() -> None:
+    taken = observed(sample(FLOWS, stats=stats(1, drop=1)), sample(FLOWS, stats=stats(1, drop=2), taken_at=0.0))
+    assert (taken.interval_s, taken.counter_rates) == (None, None)
+
+
+BYTES = st.binary(max_size=200)
+
+
+@st.composite
+def hostile_samples(draw: st.DrawFn) -> list[Sample]:
+    """Any bytes and text where the kernel's and the engine's should stand."""
+    found = []
+    for at in range(draw(st.integers(1, 3))):
+        good = draw(st.sampled_from((b"", netlink.dump(FLOWS), netlink.flow_message(FLOWS[0]))))
+        junk = draw(st.sampled_from((b"", netlink.error(draw(st.integers(-(2**31) + 1, 2**31))))) | BYTES)
+        fields: dict[str, Any] = {
+            "stats": draw(st.just(stats(1, drop=1)) | BYTES),
+            "proc": draw(st.dictionaries(st.sampled_from(counters.PROC_FILES), st.text(max_size=20), max_size=3)),
+            "addresses": tuple(draw(st.lists(st.text(max_size=8), max_size=2))),
+            "hostname": draw(st.text(max_size=9)),
+        }
+        dump = draw(st.none() | st.just([good, junk]) | st.just([junk + good]))
+        containers = draw(st.none() | st.just(CONTAINERS))
+        found.append(sample(dump=dump, at=at, containers=containers, **fields))
+    return found
+
+
+@given(hostile_samples())
+def test_no_sample_raises(samples: list[Sample]) -> None:
+    taken = observed(*samples)
+    assert (taken.whole is None) == (taken.reading is None) == (taken.unowned is None)
+    if taken.reading is not None:
+        assert len(plain.rows(taken.reading.flows)) == len(taken.reading.attribution.kind)
+
+
+@pytest.mark.parametrize("number", [-(2**31) + 1, -1, 2**31 - 1, 2**31, 4095])
+def test_an_errno_of_no_kernel_is_a_gap_all_the_same(number: int) -> None:
+    assert [gap.source for gap in observed(sample(dump=[netlink.error(number)])).gaps] == ["flows"]
+
+
+def test_the_engine_s_own_reading_is_not_kept() -> None:
+    """What is not in the inventory's types does not reach the snapshot."""
+    reading = engine(WEB)
+    spoilt = replace(reading, containers=({**reading.containers[0], "Secret": "hunter2"},))
+    assert "hunter2" not in repr(observed(sample(FLOWS, engine=spoilt)))

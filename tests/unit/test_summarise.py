@@ -1,0 +1,279 @@
+"""The numbers of each container, of what is unowned and of the whole table, and how they change."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from natop.model import Container, FlowSummary, Kind, Snapshot
+from natop.observe import observe
+from natop.summarise import TREND_LENGTH
+from tests.unit.hosts import APP, CONTAINERS, DB, EDGE, WEB, container, observed, sample
+from tests.unit.oracle import STATES, judged
+from tests.unit.plain import DST_NAT, SRC_NAT, TCP, UDP, Ends, Flow, flow, table
+
+TIME_WAIT = 7
+
+
+def between(client: str, server: str, number: int, state: int | None = 3) -> Flow:
+    return flow(f"{client}:{10000 + number}", f"{server}:80", state=state, id=number)
+
+
+def summary(taken: Snapshot, described: Container) -> FlowSummary:
+    found = next(each.flows for each in taken.containers if each.container.id == described.id)
+    assert found is not None
+    return found
+
+
+def directions(taken: Snapshot) -> dict[str, tuple[int | None, int | None]]:
+    return {each.container.name: (each.inbound, each.outbound) for each in taken.containers}
+
+
+def test_a_flow_between_two_containers_counts_once_in_each() -> None:
+    taken = observed(sample([between("172.18.0.3", "172.18.0.2", 1)], containers=CONTAINERS))
+    assert directions(taken) == {"app": (0, 1), "db": (0, 0), "edge": (0, 0), "web": (1, 0)}
+    assert [summary(taken, each).counts.total for each in CONTAINERS] == [1, 0, 0, 1]
+    assert taken.whole is not None
+    assert taken.whole.counts.total == 1
+    assert taken.unowned is not None
+    assert taken.unowned.counts.total == 0
+
+
+def test_a_container_with_itself_is_counted_once() -> None:
+    hairpin = flow("172.18.0.2:40000", "203.0.113.10:8080", dnat="172.18.0.2:80", snat="172.18.0.1:40000")
+    taken = observed(sample([hairpin], containers=CONTAINERS))
+    counts = summary(taken, WEB).counts
+    assert directions(taken)["web"] == (1, 1)
+    assert (counts.total, counts.states["ESTABLISHED"], counts.kinds["HAIRPIN"]) == (1, 1, 1)
+    assert (counts.dnat, counts.snat, counts.protocols) == (1, 1, {"tcp": 1})
+
+
+def test_every_state_and_kind_is_there_and_only_protocols_that_occur() -> None:
+    taken = observed(sample([flow("172.18.0.3:1", "198.51.100.7:53", proto=UDP)], containers=CONTAINERS))
+    counts = summary(taken, APP).counts
+    assert counts.states == dict.fromkeys(STATES, 0)
+    assert counts.kinds == dict.fromkeys((kind.name for kind in Kind), 0) | {"ROUTED": 1}
+    assert counts.protocols == {"udp": 1}
+    assert summary(taken, DB).counts.protocols == {}
+
+
+def test_tcp_without_a_state_counts_in_none() -> None:
+    """Offloaded flows tell no state; a state that natop does not know has no name."""
+    flows = [between("172.18.0.3", "172.18.0.2", 1, None), between("172.18.0.3", "172.18.0.2", 2, 99)]
+    counts = summary(observed(sample(flows, containers=CONTAINERS)), WEB).counts
+    assert (counts.total, sum(counts.states.values()), counts.protocols) == (2, 0, {"tcp": 2})
+    assert table(flows).tcp_states().tolist() == [0] * len(STATES)
+
+
+def test_the_states_of_other_protocols_are_not_tcp_s() -> None:
+    sctp = replace(between("172.18.0.3", "172.18.0.2", 1, TIME_WAIT), proto=132)
+    taken = observed(sample([sctp], containers=CONTAINERS), sample([sctp], at=1, containers=CONTAINERS))
+    counts = summary(taken, WEB)
+    assert counts.counts.states["TIME_WAIT"] == 0
+    assert counts.time_wait_trend == (0, 0)
+
+
+def test_a_first_dump_has_no_rates() -> None:
+    taken = observed(sample([between("172.18.0.3", "172.18.0.2", 1)], containers=CONTAINERS))
+    assert taken.whole is not None
+    assert taken.whole.rates is None
+    assert summary(taken, WEB).rates is None
+    assert summary(taken, WEB).time_wait_trend == (0,)
+
+
+def test_rates_are_what_came_and_went_over_the_time_between_dumps() -> None:
+    before = [between("172.18.0.3", "172.18.0.2", number) for number in range(6)]
+    after = [*before[2:], *(between("172.18.0.3", "172.18.0.2", number, TIME_WAIT) for number in range(10, 18))]
+    taken = observed(sample(before, containers=CONTAINERS), sample(after, at=4, containers=CONTAINERS))
+    for found in (summary(taken, WEB), summary(taken, APP), taken.whole):
+        assert found is not None
+        assert found.rates is not None
+        assert (found.rates.new, found.rates.gone, found.rates.time_wait) == (2.0, 0.5, 2.0)
+    rates = summary(taken, DB).rates
+    assert rates is not None
+    assert (rates.new, rates.gone, rates.time_wait) == (0, 0, 0)
+
+
+def test_time_wait_shrinks_as_a_negative_rate() -> None:
+    waiting = [between("172.18.0.3", "172.18.0.2", number, TIME_WAIT) for number in range(6)]
+    taken = observed(sample(waiting, containers=CONTAINERS), sample(waiting[:2], at=2, containers=CONTAINERS))
+    rates = summary(taken, WEB).rates
+    assert rates is not None
+    assert (rates.new, rates.gone, rates.time_wait) == (0, 2.0, -2.0)
+
+
+def test_a_container_that_appears_has_rates_from_its_second_dump_on() -> None:
+    flows = [between("172.18.0.3", "172.18.0.2", 1)]
+    first = sample(flows, containers=(APP,))
+    second = sample(flows, at=1, containers=(APP, WEB))
+    taken = observed(first, second)
+    assert summary(taken, WEB).rates is None
+    assert summary(taken, WEB).time_wait_trend == (0,)
+    assert summary(taken, APP).rates is not None
+    assert summary(observed(first, second, sample(flows, at=2, containers=(APP, WEB))), WEB).rates is not None
+
+
+def test_a_container_that_vanished_begins_anew_when_it_comes_back() -> None:
+    flows = [between("172.18.0.3", "172.18.0.2", 1, TIME_WAIT)]
+    both, one = (APP, WEB), (APP,)
+    present = [both, both, one, both]
+    taken = observed(*(sample(flows, at=at, containers=some) for at, some in enumerate(present)))
+    assert summary(taken, WEB).time_wait_trend == (1,)
+    assert summary(taken, APP).time_wait_trend == (1, 1, 1, 1)
+
+
+def test_a_container_that_changes_its_name_keeps_its_past() -> None:
+    flows = [between("172.18.0.3", "172.18.0.2", 1, TIME_WAIT)]
+    renamed = container("www", "172.18.0.2", id=WEB.id)
+    taken = observed(sample(flows, containers=(WEB,)), sample(flows, at=1, containers=(APP, renamed)))
+    assert summary(taken, renamed).time_wait_trend == (1, 1)
+
+
+def test_the_same_dump_for_other_containers_keeps_rates_and_trends() -> None:
+    flows = [between("172.18.0.3", "172.18.0.2", number, TIME_WAIT) for number in range(4)]
+    first, second = sample(flows[:2], containers=(APP,)), sample(flows, at=2, containers=(APP,))
+    taken = observed(first, second, sample(None, at=4, containers=(APP, WEB)))
+    found = summary(taken, APP)
+    assert found.rates is not None
+    assert (found.rates.new, found.time_wait_trend) == (1.0, (2, 4))
+    appeared = summary(taken, WEB)
+    assert (appeared.counts.total, appeared.rates, appeared.time_wait_trend) == (4, None, ())
+    assert taken.whole is not None
+    assert taken.whole.time_wait_trend == (2, 4)
+
+
+def test_a_trend_is_no_longer_than_it_may_be() -> None:
+    taken: Snapshot | None = None
+    for at in range(TREND_LENGTH + 5):
+        flows = [between("172.18.0.3", "172.18.0.2", number, TIME_WAIT) for number in range(at)]
+        taken = observe(taken, sample(flows, at=at, containers=(WEB,)))
+    assert taken is not None
+    assert summary(taken, WEB).time_wait_trend == tuple(range(5, TREND_LENGTH + 5))
+
+
+# Against a plain loop over any sequence of samples
+
+ADDRESSES = ("172.18.0.2", "172.18.0.3", "172.19.0.4", "203.0.113.10", "198.51.100.7")
+
+
+@st.composite
+def ticks(draw: st.DrawFn) -> list["Tick"]:
+    found, at = [], 0.0
+    for _ in range(draw(st.integers(1, 4))):
+        at += draw(st.sampled_from((0.5, 2.0, 7.0)))
+        ids = draw(st.lists(st.integers(1, 9), max_size=9, unique=True))
+        some = tuple(each for each in (APP, DB, EDGE, WEB) if draw(st.booleans()))
+        flows = None if draw(st.integers(0, 3)) == 0 else [draw(entries(number)) for number in ids]
+        found.append(Tick(at, some, flows))
+    return found
+
+
+@dataclass(frozen=True)
+class Tick:
+    at: float
+    containers: tuple[Container, ...]
+    flows: list[Flow] | None
+
+
+@st.composite
+def entries(draw: st.DrawFn, number: int) -> Flow:
+    src, dst, answers, seen_as = (draw(st.sampled_from(ADDRESSES)) for _ in range(4))
+    proto = draw(st.sampled_from((TCP, TCP, UDP)))
+    return Flow(
+        orig=Ends(src, dst, 1000 + number, 80),
+        reply=Ends(answers, seen_as, 80, 1000 + number),
+        proto=proto,
+        state=draw(st.sampled_from((None, 1, 3, 7, 8, 99))) if proto == TCP else None,
+        status=8 | draw(st.sampled_from((0, SRC_NAT, DST_NAT, SRC_NAT | DST_NAT))),
+        id=number,
+    )
+
+
+@dataclass
+class Plain:
+    """What is expected of one key: a container's id, "unowned" or "whole"."""
+
+    flows: list[Flow]
+    rates: tuple[float, float, float] | None = None
+    trend: list[int] = field(default_factory=list)
+
+    @property
+    def waiting(self) -> int:
+        return sum(each.proto == TCP and each.state == TIME_WAIT for each in self.flows)
+
+
+def groups(flows: list[Flow], containers: Sequence[Container], host: tuple[str, ...]) -> dict[str, list[Flow]]:
+    found: dict[str, list[Flow]] = {each.id: [] for each in containers} | {"unowned": [], "whole": list(flows)}
+    for one in flows:
+        client, server, _ = judged(one, tuple(containers), host)
+        owners = {each.id for each in (client, server) if each} or {"unowned"}
+        for owner in owners:
+            found[owner].append(one)
+    return found
+
+
+@given(ticks())
+def test_any_sequence_of_samples_equals_a_plain_loop(sequence: list[Tick]) -> None:
+    taken: Snapshot | None = None
+    last: list[Flow] | None = None
+    last_at = 0.0
+    past: dict[str, Plain] = {}
+    for tick in sequence:
+        drawn = sample(tick.flows, at=tick.at, containers=tick.containers)
+        taken = observe(taken, drawn)
+        flows = last if tick.flows is None else tick.flows
+        if flows is None:
+            assert (taken.whole, taken.unowned) == (None, None)
+            assert all(each.flows is None for each in taken.containers)
+            continue
+        now = {key: Plain(some) for key, some in groups(flows, tick.containers, tuple(drawn.addresses)).items()}
+        for key, expected in now.items():
+            earlier = past.get(key)
+            if tick.flows is None:
+                expected.rates = earlier.rates if earlier else None
+                expected.trend = earlier.trend if earlier else []
+                continue
+            expected.trend = [*(earlier.trend if earlier else []), expected.waiting]
+            if earlier is not None and last is not None:
+                expected.rates = _rates(earlier, expected, last, flows, tick.at - last_at)
+        if tick.flows is not None:
+            last, last_at = tick.flows, tick.at
+        past = now
+        _check(taken, now, tick, tuple(drawn.addresses))
+
+
+def _rates(
+    earlier: Plain, now: Plain, flows_before: list[Flow], flows: list[Flow], seconds: float
+) -> tuple[float, float, float]:
+    ids_before, ids = {each.id for each in flows_before}, {each.id for each in flows}
+    new = sum(each.id not in ids_before for each in now.flows)
+    gone = sum(each.id not in ids for each in earlier.flows)
+    return new / seconds, gone / seconds, (now.waiting - earlier.waiting) / seconds
+
+
+def _check(taken: Snapshot, expected: dict[str, Plain], tick: Tick, host: tuple[str, ...]) -> None:
+    assert taken.whole is not None
+    assert taken.unowned is not None
+    found: dict[str, FlowSummary] = {"whole": taken.whole, "unowned": taken.unowned}
+    for each in taken.containers:
+        assert each.flows is not None
+        found[each.container.id] = each.flows
+        own = [judged(one, tick.containers, host) for one in expected["whole"].flows]
+        assert each.outbound == sum(client is not None and client.id == each.container.id for client, _, _ in own)
+        assert each.inbound == sum(server is not None and server.id == each.container.id for _, server, _ in own)
+    assert found.keys() == expected.keys()
+    for key, want in expected.items():
+        counts, rates = found[key].counts, found[key].rates
+        numbers = [one.state for one in want.flows if one.proto == TCP and one.state is not None]
+        states = Counter(STATES[number] for number in numbers if number < len(STATES))
+        kinds = Counter(judged(one, tick.containers, host)[2].name for one in want.flows)
+        assert counts.total == len(want.flows)
+        assert counts.states == dict.fromkeys(STATES, 0) | states
+        assert counts.kinds == dict.fromkeys((kind.name for kind in Kind), 0) | kinds
+        assert counts.protocols == Counter({TCP: "tcp", UDP: "udp"}[one.proto] for one in want.flows)
+        assert counts.dnat == sum(bool(one.status & DST_NAT) for one in want.flows)
+        assert counts.snat == sum(bool(one.status & SRC_NAT) for one in want.flows)
+        assert (rates and (rates.new, rates.gone, rates.time_wait)) == want.rates
+        assert list(found[key].time_wait_trend) == want.trend
