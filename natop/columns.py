@@ -201,8 +201,9 @@ class Flows(NamedTuple):
 
     def _places(self, container: Container) -> Sequence[Attachment]:
         """Its own places on networks, or those of the container whose namespace it joined."""
-        host = next((each for each in self.containers if each.id == container.joined), container)
-        return host.networks
+        if not container.joined:
+            return container.networks
+        return next((each.networks for each in self.containers if each.id == container.joined), ())
 
 
 @dataclass(frozen=True, slots=True)

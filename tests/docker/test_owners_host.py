@@ -82,8 +82,7 @@ def test_a_container_in_another_s_namespace(docker_host: DockerHost, line: Line)
     app1 = docker_host.address("app1", "internal")
     with running(docker_host, "joiner", target, command="nc -ll -p 7000 -e cat"), ExitStack() as held:
         line.until(present=["joiner"])
-        wait_until(lambda: _accepts(docker_host, app1, 7000), what="port 7000 to accept")
-        docker_host.namespace.flush()
+        _await(docker_host, 7000, app1)
         held.enter_context(traffic.hold(docker_host.inside("app2"), app1, 7000, 1))
         held.enter_context(docker_host.hold_internal("app2", "app1", 1))
         held.enter_context(talking(docker_host, "joiner", OUTSIDE, 5432))
@@ -135,8 +134,10 @@ def test_a_port_that_nobody_listens_on(docker_host: DockerHost, line: Line) -> N
     assert row["server"] is None
 
 
-def _await(host: DockerHost, port: int) -> None:
-    wait_until(lambda: _accepts(host, HOST, port), what=f"port {port} to accept")
+def _await(host: DockerHost, port: int, address: str = HOST) -> None:
+    """Wait until somebody listens there, and forget the flows of having tried."""
+    wait_until(lambda: _accepts(host, address, port), what=f"port {port} to accept")
+    host.quiet()  # a connection that is closing would come back after the flush
     host.namespace.flush()
 
 

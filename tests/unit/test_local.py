@@ -121,6 +121,24 @@ def test_two_prefixes_with_one_low_half() -> None:
     assert index.listening(server_ends(flows, np.arange(3))).tolist() == [1, 2, NOBODY]
 
 
+def test_two_remote_prefixes_with_one_low_half() -> None:
+    table = decode_sockets(diag.answers([diag.connected("fd00:9::1:80", "fd00:1::5:4000")]))
+    index = SocketIndex(table, np.array([4], np.int32), SHARED)
+    flows = plain.table([flow(Ends("fd00:9::1", f"fd00:{net}::5", 80, 4000)) for net in (1, 2)])
+    assert index.connected(client_ends(flows, np.arange(2))).tolist() == [0, NOBODY]
+
+
+@pytest.mark.parametrize(
+    ("listener", "expected"),
+    [("10.0.0.1:80", 5), ("::ffff:10.0.0.1:80", 5), ("0.0.0.0:80", 5), (":::80", 5), ("10.0.0.2:80", NOBODY)],
+)
+def test_where_a_listener_of_an_ipv4_flow_may_be_bound(listener: str, expected: int) -> None:
+    table = decode_sockets(diag.answers([diag.listening(listener)]))
+    index = SocketIndex(table, np.array([5], np.int32), SHARED)
+    flows = plain.table([flow(Ends("10.0.0.9", "10.0.0.1", 4000, 80))])
+    assert index.listening(server_ends(flows, np.arange(1))).tolist() == [expected]
+
+
 @given(st.lists(st.booleans(), max_size=60), st.randoms(use_true_random=False))
 def test_docker_proxy_s_connections_are_tied_by_descriptor(opening: list[bool], random: Random) -> None:
     """A process that accepts and then dials, the lowest free descriptors each, while others close in any order."""

@@ -116,6 +116,13 @@ def test_closed_ones_are_remembered() -> None:
     assert dumps.told([OUT, INTO], place(RIM, sockets=held([]))) == [("HOST", "gone: edge", None), expected[1]]
 
 
+def test_who_served_is_remembered_before_who_listens_now() -> None:
+    dumps = Dumps()
+    dumps.told([INTO], place(EDGE, RIM, sockets=held([listening("0.0.0.0:9000", cgroup=7)])))
+    now = held([listening("0.0.0.0:9000", cgroup=8)])
+    assert dumps.told([INTO], place(EDGE, RIM, sockets=now)) == [("HOST", None, "edge")]
+
+
 def test_another_flow_of_the_same_id_is_not_remembered() -> None:
     dumps = Dumps()
     dumps.told([OUT], place(EDGE, sockets=held([connected(f"{HOST}:41000", f"{REMOTE}:443", cgroup=7)])))
@@ -206,6 +213,22 @@ def test_an_open_socket_of_another_is_not_the_proxy_s() -> None:
     assert dumps.told(direct, place(WEB, sockets=proxied())) == [("PROXIED", THE_PROXY, "web")]
     assert dumps.told(direct, place(WEB, sockets=known)) == [("ROUTED", "host: curl[900]", "web")]
     assert dumps.told(direct, place(WEB, sockets=proxied())) == [("ROUTED", "host: curl[900]", "web")]
+
+
+def test_what_was_tied_stays_tied_whatever_the_descriptors_say() -> None:
+    dumps, where = Dumps(), (APP, CLI, WEB)
+    assert dumps.told(HALVES, place(*where, sockets=proxied(0, 1, 2))) == TIED
+    mixed = proxied(0, 1, 2)
+    order = (1, 10, 21, 11, 20, 12, 22)
+    mixed = Sockets(mixed.answers, mixed.cgroups, {PROXY: tuple(Descriptor(fd, i) for fd, i in enumerate(order, 4))})
+    assert Dumps().told(HALVES, place(*where, sockets=mixed)) != TIED
+    assert dumps.told(HALVES, place(*where, sockets=mixed)) == TIED
+
+
+def test_the_host_to_another_container_is_not_proxied() -> None:
+    other = flow("172.18.0.1:60000", "172.18.0.3:80")
+    where = Place((APP, WEB), (*HOST_ADDRESSES, "172.18.0.1"), sockets=proxied())
+    assert Dumps().told([other], where) == [("ROUTED", "host", "app")]
 
 
 def test_a_proxy_of_a_container_that_is_not_known() -> None:
