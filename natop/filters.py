@@ -31,6 +31,8 @@ from natop.model import (
 from natop.uapi import PORTED, STATEFUL, Ips, proto_name
 
 CONTAINER_FIELDS = ("container", "client", "server", "project", "service", "image", "network")
+_OWN_FIELDS = ("container", "project", "service", "image", "network")
+"""Fields that a container in the table must match itself, beside having the flows that are asked for."""
 WORD_FIELDS = ("state", "status", "kind", "proto")
 ADDRESS_FIELDS = ("src", "dst", "nat", "addr")
 PORT_FIELDS = ("sport", "dport", "port")
@@ -108,10 +110,13 @@ class Filter:
         return found
 
     def containers(self, snapshot: Snapshot) -> tuple[bool, ...]:
-        """Which of `container_rows` match: by their own words or, where flows are asked for, by having such flows."""
+        """Which of `container_rows` match: by their own words and, where flows are asked for, by having such flows."""
         rows = container_rows(snapshot)
-        if all(term.field in (None, *CONTAINER_FIELDS) for term in self.terms):
-            return tuple(all(_on_container(term, row.container, row.name) for term in self.terms) for row in rows)
+        of_flows = any(term.field not in (None, *CONTAINER_FIELDS) for term in self.terms)
+        own = [term for term in self.terms if term.field in _OWN_FIELDS or not of_flows]
+        matching = tuple(all(_on_container(term, row.container, row.name) for term in own) for row in rows)
+        if not of_flows:
+            return matching
         flows = Flows.of(snapshot)
         if flows is None:
             return (False,) * len(rows)
@@ -119,7 +124,8 @@ class Filter:
         client, server = flows.attribution.client, flows.attribution.server
         owners = {*np.unique(client[found]).tolist(), *np.unique(server[found]).tolist()}
         host = bool((found & (client < 0) & (server < 0)).any())
-        return (*(index in owners for index in range(len(rows) - 1)), host)
+        having = (*(index in owners for index in range(len(rows) - 1)), host)
+        return tuple(own and has for own, has in zip(matching, having, strict=True))
 
 
 @lru_cache(maxsize=1)

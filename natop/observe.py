@@ -39,7 +39,12 @@ Summaries = tuple[FlowSummary | None, tuple[ContainerSummary, ...], FlowSummary 
 
 
 def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
-    """What one sample says, beside the snapshot before it, which gives the rates and the trends."""
+    """What one sample says, beside the snapshot before it, which gives the rates and the trends.
+
+    Where a name now stands for another namespace, the snapshot before counts for nothing.
+    """
+    if previous and previous.host.netns != clean(sample.netns):
+        previous = None
     inventory = _inventory(previous, sample)
     former, own_tables = _former(previous, inventory), _own_tables(previous, sample)
     reading, flow_gaps = _read_flows(previous, sample, inventory, former)

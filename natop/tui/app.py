@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.app import App
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.notifications import SeverityLevel
 
 from natop.text import clean
@@ -24,9 +24,10 @@ from natop.tui import terminal
 from natop.tui.containers import ContainersScreen
 from natop.tui.flows import FlowsScreen
 from natop.tui.frame import VIEWS, Frame
-from natop.tui.glyphs import ASCII, COLOURLESS, UNICODE
+from natop.tui.glyphs import ASCII, COLOURLESS, UNICODE, plain
 from natop.tui.header import News
 from natop.tui.help import HelpScreen
+from natop.tui.keys import bind
 from natop.tui.messages import Feed, FeedFailed, FeedOpened, SnapshotTaken
 from natop.tui.reading import start_reading
 from natop.tui.tableview import TableView
@@ -42,6 +43,8 @@ INTERVALS_S = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0)
 EXIT_UNREADABLE = 3
 """Exit status when the feed cannot be opened."""
 _PAST_FILTERS = 50
+_OF_VIEWS = frozenset(("leave", "help", "view", "next_view", "go_back", "pause", "read_now", "interval", "save"))
+"""Actions that belong to the views and not to the panels over them."""
 
 
 class NatopApp(App[None]):
@@ -50,17 +53,17 @@ class NatopApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     DEFAULT_MODE = "containers"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "quit", "Quit", show=False),
-        Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
-        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
-        Binding("question_mark,h,f1", "help", "Help", show=False),
-        Binding("1", "view('containers')", "Containers", show=False),
-        Binding("2", "view('flows')", "Flows", show=False),
-        Binding("p", "pause", "Pause", show=False),
-        Binding("r", "read_now", "Read now", show=False),
-        Binding("plus", "interval(1)", "Longer interval", show=False),
-        Binding("minus", "interval(-1)", "Shorter interval", show=False),
-        Binding("e", "save", "Save", show=False),
+        bind("q", "leave", "Quit"),
+        bind("ctrl+c", "quit", "Quit"),
+        bind("ctrl+z", "suspend_process", "Suspend"),
+        bind("question_mark,h,f1", "help", "Help"),
+        bind("1", "view('containers')", "Containers"),
+        bind("2", "view('flows')", "Flows"),
+        bind("p", "pause", "Pause"),
+        bind("r", "read_now", "Read now"),
+        bind("plus", "interval(1)", "Longer interval"),
+        bind("minus", "interval(-1)", "Shorter interval"),
+        bind("e", "save", "Save"),
     ]
 
     def __init__(
@@ -74,6 +77,7 @@ class NatopApp(App[None]):
         ascii: bool = False,
         save: Save,
     ) -> None:
+        terminal.prepare()
         super().__init__(ansi_color=True if "NO_COLOR" in environ else None)
         self.glyphs = ASCII if ascii or terminal.needs_ascii() else COLOURLESS if self.no_color else UNICODE
         self.past_filters: list[str] = []
@@ -90,20 +94,29 @@ class NatopApp(App[None]):
         """When the snapshot shown came, on this process's clock."""
         self._one_more = False
         """Whether the next snapshot is shown although the screen is paused."""
-        wish = Wish(filter_text, filter_text, sort)
+        wish = Wish(filter_text, sort=sort)
         self.add_mode("containers", lambda: ContainersScreen(wish))
         self.add_mode("flows", lambda: FlowsScreen(wish))
+        self.animation_level = "none"
         self._set_theme()
 
     def _set_theme(self) -> None:
         self.register_theme(DARK)
         self.register_theme(LIGHT)
-        self.theme = first_theme(self.console.color_system, self.no_color)
+        chosen = environ.get("TEXTUAL_THEME", "")
+        first = first_theme(self.console.color_system, self.no_color)
+        self.theme = chosen if chosen in self.available_themes else first
         self.set_class(self.glyphs is ASCII, "-ascii")
 
     def get_css_variables(self) -> dict[str, str]:
         variables = super().get_css_variables()
         return variables | tone_variables(variables, self.current_theme.ansi)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of the views are nothing but letters while a filter is typed, and mean nothing in a panel."""
+        if action in _OF_VIEWS and not (isinstance(self.screen, Frame) and not self.screen.is_typing):
+            return False
+        return super().check_action(action, parameters)
 
     def on_mount(self) -> None:
         if not self.is_headless:
@@ -207,12 +220,15 @@ class NatopApp(App[None]):
         except Exception as error:
             self.tell(f"could not save: {error}", bad=True)
         else:
-            self.tell("saved " + ", ".join(str(path) for path in paths))
+            self.tell("saved", *(str(path) for path in paths))
 
-    def tell(self, text: str, bad: bool = False) -> None:
+    def tell(self, *lines: str, bad: bool = False) -> None:
         """Say something in a corner for some seconds."""
         severity: SeverityLevel = "error" if bad else "information"
-        self.notify(clean(text), severity=severity, timeout=8 if bad else 4, markup=False)
+        text = "\n".join(clean(line) for line in lines)
+        self.notify(
+            plain(text) if self.glyphs is ASCII else text, severity=severity, timeout=8 if bad else 4, markup=False
+        )
 
     def remember_filter(self, text: str) -> None:
         if text.strip():
@@ -248,6 +264,9 @@ class NatopApp(App[None]):
         self.push_screen(HelpScreen(view, content.columns if content else (), gaps, self.glyphs))
 
     async def action_quit(self) -> None:
+        self.exit()
+
+    def action_leave(self) -> None:
         self.exit()
 
     def on_unmount(self) -> None:

@@ -16,11 +16,11 @@ _LABEL = 11
 def container_lines(row: ContainerRow, glyphs: Glyphs) -> list[Line]:
     """At most five lines about one row, whatever is known."""
     counts = row.flows.counts if row.flows else None
-    nat = {"DNAT": counts.dnat, "SNAT": counts.snat} if counts else {}
+    ways = {**counts.kinds, "DNAT": counts.dnat, "SNAT": counts.snat} if counts else None
     return [
         *(_of_container(row.container) if row.container else [_line(row.name, _THE_HOST, Tone.NAME)]),
-        _line("ways", _numbers(counts.kinds if counts else {}, glyphs)),
-        _line("protocols", _numbers({**counts.protocols, **nat} if counts else {}, glyphs)),
+        _line("ways", _numbers(ways, glyphs)),
+        _line("protocols", _numbers(counts.protocols if counts else None, glyphs)),
     ]
 
 
@@ -58,8 +58,12 @@ def _networks(container: Container) -> list[Piece]:
     return pieces or [(container.network_mode, Tone.PLAIN)]
 
 
-def _numbers(numbers: Mapping[str, int], glyphs: Glyphs) -> list[Piece]:
+def _numbers(numbers: Mapping[str, int] | None, glyphs: Glyphs) -> list[Piece]:
+    """Those above 0; None is unknown."""
+    if numbers is None:
+        return [(glyphs.unknown, Tone.QUIET)]
     pieces: list[Piece] = []
     for name, number in numbers.items():
-        pieces += [(f"{name} ", Tone.QUIET), (f"{count(number, glyphs):<9}", Tone.PLAIN if number else Tone.QUIET)]
-    return pieces or [(glyphs.unknown, Tone.QUIET)]
+        if number:
+            pieces += [(f"{name} ", Tone.QUIET), (f"{count(number, glyphs):<9}", Tone.PLAIN)]
+    return pieces or [("none", Tone.QUIET)]

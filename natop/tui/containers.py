@@ -11,11 +11,11 @@ Enter shows the flows of the row under the cursor.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar
 
 from natop.tui.flows import FlowsScreen
 from natop.tui.keys import Hint
-from natop.tui.table import VirtualTable
 from natop.tui.tableview import TableView
 from natop.tui.wish import Arranged, Wish
 
@@ -46,6 +46,5 @@ class ContainersScreen(TableView):
 
         return arrange_containers(snapshot, wish, self.glyphs)
 
-    def on_virtual_table_chosen(self, event: VirtualTable.Chosen) -> None:
-        if isinstance(event.identity, str):
-            self.app.push_screen(FlowsScreen(Wish(scope=event.identity, named=self.natop.named)))
+    async def open(self, identity: Hashable) -> None:
+        await self.app.push_screen(FlowsScreen(Wish(scope=str(identity), named=self.natop.named)))

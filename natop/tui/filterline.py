@@ -7,67 +7,83 @@ Enter keeps it, Esc clears it, the arrow up brings back earlier ones.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable, Sequence
 
+from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.message import Message
 from textual.widgets import Input, Label
 
 PROMPT = " / "
 
+Ended = Callable[[str, bool], None]
+"""Called with the text typed, and whether to keep it."""
+
 
 class FilterInput(Input):
-    """One line of text with the earlier filters behind it."""
+    """One line of text with the earlier filters behind it.
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "earlier(1)", show=False),
-        Binding("down", "earlier(-1)", show=False),
-        Binding("escape", "clear", show=False),
-    ]
+    Keys may be typed faster than they are handled. Therefore the line ends within the handling of the key that ends it,
+    and keys that came after that one go back to the app.
+    """
 
-    class Cleared(Message):
-        """Esc: no filter any more."""
-
-    def __init__(self) -> None:
+    def __init__(self, ended: Ended) -> None:
         super().__init__(compact=True, select_on_focus=False)
-        self.past: list[str] = []
-        """Earlier filters, oldest first."""
+        self._ended = ended
+        self._past: Sequence[str] = ()
         self._back = 0
         self._typed = ""
+        self._is_open = False
 
-    def begin(self, text: str, past: list[str]) -> None:
-        self.past, self._back, self._typed = past, 0, text
-        self.value = text
-        self.cursor_position = len(text)
-        self.focus()
+    def begin(self, text: str, past: Sequence[str]) -> None:
+        """Take over the keys; `past` are the earlier filters, oldest first."""
+        self._past, self._back, self._typed, self._is_open = past, 0, text, True
+        self._put(text)
+        self.screen.set_focus(self)
 
-    def action_earlier(self, step: int) -> None:
+    async def _on_key(self, event: events.Key) -> None:
+        if not self._is_open:
+            self.app.post_message(events.Key(event.key, event.character))
+        elif event.key in ("enter", "escape"):
+            self._is_open = False
+            self._ended(self.value, event.key == "enter")
+        elif event.key in ("up", "down"):
+            self._bring_back(1 if event.key == "up" else -1)
+        elif event.key not in ("tab", "shift+tab"):
+            return
+        event.stop()
+        event.prevent_default()
+
+    def _bring_back(self, step: int) -> None:
         if self._back == 0:
             self._typed = self.value
-        self._back = max(0, min(self._back + step, len(self.past)))
-        self.value = self.past[-self._back] if self._back else self._typed
-        self.cursor_position = len(self.value)
+        self._back = max(0, min(self._back + step, len(self._past)))
+        self._put(self._past[-self._back] if self._back else self._typed)
 
-    def action_clear(self) -> None:
-        self.post_message(self.Cleared())
+    def _put(self, text: str) -> None:
+        self.value = text
+        self.cursor_position = len(text)
 
 
 class FilterLine(Horizontal):
     """The prompt and the input; out of sight while no filter is being typed."""
 
+    def __init__(self, ended: Ended) -> None:
+        super().__init__(id="filter")
+        self._ended = ended
+
     def compose(self) -> ComposeResult:
         yield Label(PROMPT, markup=False)
-        yield FilterInput()
+        yield FilterInput(self._close)
 
     @property
     def is_open(self) -> bool:
         return self.has_class("-shown")
 
-    def open(self, text: str, past: list[str]) -> None:
+    def open(self, text: str, past: Sequence[str]) -> None:
         self.add_class("-shown")
         self.query_one(FilterInput).begin(text, past)
 
-    def close(self) -> None:
+    def _close(self, text: str, keep: bool) -> None:
         self.remove_class("-shown")
+        self._ended(text, keep)

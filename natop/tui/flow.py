@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widget import Widget
 
@@ -29,7 +29,7 @@ from natop.tui.clipboard import copy
 from natop.tui.formats import clock
 from natop.tui.frame import Frame
 from natop.tui.header import News
-from natop.tui.keys import Hint
+from natop.tui.keys import Hint, bind
 from natop.tui.lines import Lines
 from natop.tui.tones import Line, Piece, Tone, text_of
 
@@ -37,10 +37,10 @@ from natop.tui.tones import Line, Piece, Tone, text_of
 class FlowScreen(Frame):
     VIEW = "flows"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,backspace", "app.go_back", "Back", show=False),
-        Binding("y", "copy", "Copy", show=False),
-        Binding("j", "scroll(1)", "Down", show=False),
-        Binding("k", "scroll(-1)", "Up", show=False),
+        bind("escape,backspace", "app.go_back", "Back"),
+        bind("y", "copy", "Copy"),
+        bind("j", "scroll(1)", "Down"),
+        bind("k", "scroll(-1)", "Up"),
     ]
     HINTS: ClassVar[tuple[Hint, ...]] = (
         Hint("question_mark", "?", "help", 1),

@@ -10,14 +10,14 @@ Enter shows everything about the flow under the cursor.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from natop.tui.flow import FlowScreen
-from natop.tui.keys import Hint
-from natop.tui.table import VirtualTable
+from natop.tui.keys import Hint, bind
 from natop.tui.tableview import TableView
 from natop.tui.tones import Piece, Tone
 from natop.tui.wish import Arranged, Wish
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class FlowsScreen(TableView):
     VIEW = "flows"
     THINGS = "flows"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("d", "names", "Names", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [bind("d", "names", "Names")]
     HINTS: ClassVar[tuple[Hint, ...]] = (
         Hint("question_mark", "?", "help", 1),
         Hint("slash", "/", "filter", 1),
@@ -71,5 +71,5 @@ class FlowsScreen(TableView):
         self.natop.named = not self.wish.named
         self.ask(replace(self.wish, named=self.natop.named))
 
-    def on_virtual_table_chosen(self, event: VirtualTable.Chosen) -> None:
-        self.app.push_screen(FlowScreen(event.identity))
+    async def open(self, identity: Hashable) -> None:
+        await self.app.push_screen(FlowScreen(identity))

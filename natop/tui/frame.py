@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.screen import Screen
 from textual.widget import Widget
 
 from natop.tui.formats import fit
 from natop.tui.glyphs import Glyphs
 from natop.tui.header import News, header_lines, is_roomy
-from natop.tui.keys import Hint, KeyLine
+from natop.tui.keys import Hint, KeyLine, bind
 from natop.tui.lines import Lines
 from natop.tui.tones import Line, Piece, Tone
 
@@ -41,7 +41,7 @@ class Frame(Screen[None]):
 
     VIEW: ClassVar[str] = ""
     HINTS: ClassVar[tuple[Hint, ...]] = ()
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("tab", "app.next_view", "Next view", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [bind("tab", "app.next_view", "Next view")]
 
     def compose(self) -> ComposeResult:
         yield Lines(self.glyphs, id="header")
@@ -49,6 +49,11 @@ class Frame(Screen[None]):
         yield Lines(self.glyphs, id="title")
         yield from self.body()
         yield KeyLine(self.glyphs)
+
+    @property
+    def is_typing(self) -> bool:
+        """Whether keys are text now."""
+        return False
 
     def body(self) -> Sequence[Widget]:
         return ()

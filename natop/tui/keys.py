@@ -11,12 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textual import events
+from textual.binding import Binding
 
 from natop.tui.glyphs import UNICODE, Glyphs
 from natop.tui.lines import Lines
 from natop.tui.tones import Piece, Tone
 
 _GAP = 2
+
+
+def bind(keys: str, action: str, description: str) -> Binding:
+    """A binding that acts in the order in which keys are typed.
+
+    Others act when their key has come back up from the focused widget, and by then a later key may have acted.
+    """
+    return Binding(keys, action, description, show=False, priority=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import ClassVar, Protocol
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from natop.tui.glyphs import UNICODE, Glyphs
+from natop.tui.keys import bind
 from natop.tui.layout import Column, Place, place
 from natop.tui.painter import LEFT, PAINTER_CLASSES, Painter
 from natop.tui.tones import TONE_CLASSES, Line, Piece
@@ -50,23 +51,19 @@ class VirtualTable(ScrollView, can_focus=True):
     """Content as lines under a header, with a cursor that follows the identity it sits on."""
 
     ALLOW_SELECT = False
+    FOCUS_ON_CLICK = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {*PAINTER_CLASSES, *TONE_CLASSES}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "top", "Top", show=False),
-        Binding("end,G", "bottom", "Bottom", show=False),
-        Binding("enter", "choose", "Open", show=False),
+        bind("up,k", "move(-1)", "Up"),
+        bind("down,j", "move(1)", "Down"),
+        bind("pageup", "page(-1)", "Page up"),
+        bind("pagedown", "page(1)", "Page down"),
+        bind("home", "top", "Top"),
+        bind("end,G", "bottom", "Bottom"),
     ]
 
     class Chosen(Message):
-        """Enter, or a second click, on a line."""
-
-        def __init__(self, identity: Hashable) -> None:
-            super().__init__()
-            self.identity = identity
+        """A second click on the line under the cursor."""
 
     class Pointed(Message):
         """The cursor is on another line, or the line is new."""
@@ -194,11 +191,12 @@ class VirtualTable(ScrollView, can_focus=True):
     def action_bottom(self) -> None:
         self._move_to(self.line_count - 1)
 
-    def action_choose(self) -> None:
+    def choose(self) -> Hashable | None:
+        """What the cursor is on, and with that it is a choice."""
         if self.chosen is not None:
             self._placed = True
             self._identity = self.chosen
-            self.post_message(self.Chosen(self.chosen))
+        return self.chosen
 
     # The mouse
 
@@ -211,7 +209,7 @@ class VirtualTable(ScrollView, can_focus=True):
         if offset.y < HEADER:
             self._ask_sort(offset.x)
         elif line < self.line_count and line == self.cursor and event.chain > 1:
-            self.action_choose()
+            self.post_message(self.Chosen())
         elif line < self.line_count:
             self._move_to(line)
 

@@ -11,20 +11,21 @@ Subclasses say what the lines are made from.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widget import Widget
 from textual.widgets import Input
 
 from natop.tui.clipboard import copy
-from natop.tui.filterline import PROMPT, FilterInput, FilterLine
+from natop.tui.filterline import PROMPT, FilterLine
 from natop.tui.formats import count, fit
 from natop.tui.frame import Frame
 from natop.tui.header import News
+from natop.tui.keys import bind
 from natop.tui.lines import Lines
 from natop.tui.sorting import SortScreen
 from natop.tui.table import VirtualTable
@@ -44,20 +45,23 @@ class TableView(Frame):
     THINGS: ClassVar[str] = ""
     """What the lines are, in the plural."""
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter", show=False),
-        Binding("less_than_sign", "sort_by(-1)", "Sort by the column to the left", show=False),
-        Binding("greater_than_sign", "sort_by(1)", "Sort by the column to the right", show=False),
-        Binding("f6", "choose_sort", "Choose the sort column", show=False),
-        Binding("I", "reverse", "Reverse", show=False),
-        Binding("F", "follow", "Follow", show=False),
-        Binding("y", "copy", "Copy", show=False),
-        Binding("escape", "back(True)", "Back", show=False),
-        Binding("backspace", "back(False)", "Back", show=False),
+        bind("enter", "open", "Open"),
+        bind("slash", "filter", "Filter"),
+        bind("less_than_sign", "sort_by(-1)", "Sort by the column to the left"),
+        bind("greater_than_sign", "sort_by(1)", "Sort by the column to the right"),
+        bind("f6", "choose_sort", "Choose the sort column"),
+        bind("I", "reverse", "Reverse"),
+        bind("F", "follow", "Follow"),
+        bind("y", "copy", "Copy"),
+        bind("escape", "back(True)", "Back"),
+        bind("backspace", "back(False)", "Back"),
     ]
 
     def __init__(self, wish: Wish) -> None:
         super().__init__()
         self.wish = wish
+        self.table = VirtualTable()
+        self.filter_line = FilterLine(self._close_filter)
         self.arranged: Arranged | None = None
         self._wanted = False
         self._busy = False
@@ -65,20 +69,13 @@ class TableView(Frame):
         self._shown_wish: Wish | None = None
 
     def body(self) -> Sequence[Widget]:
-        return (
-            FilterLine(id="filter"),
-            Lines(self.glyphs, id="mistake"),
-            VirtualTable(self.glyphs),
-            Lines(self.glyphs, id="aside"),
-        )
+        self.table.glyphs = self.glyphs
+        mistake, aside = Lines(self.glyphs, id="mistake"), Lines(self.glyphs, id="aside")
+        return self.filter_line, mistake, self.table, aside
 
     def on_mount(self) -> None:
         self.table.show(None, empty=self.empty_text())
-        self.table.focus()
-
-    @property
-    def table(self) -> VirtualTable:
-        return self.query_one(VirtualTable)
+        self.set_focus(self.table)
 
     @property
     def is_busy(self) -> bool:
@@ -86,8 +83,14 @@ class TableView(Frame):
         return self._busy
 
     @property
-    def filter_line(self) -> FilterLine:
-        return self.query_one(FilterLine)
+    def is_typing(self) -> bool:
+        return self.filter_line.is_open
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return False if self.is_typing else super().check_action(action, parameters)
+
+    def on_screen_suspend(self) -> None:
+        self._shown_source = None  # a screen out of sight keeps no old snapshot
 
     # From snapshot and wish to lines
 
@@ -136,6 +139,7 @@ class TableView(Frame):
         self.table.show(arranged.content, arranged.sort, arranged.descending, self.empty_text())
         self._show_mistake(arranged)
         self.show_title()
+        self._drop_mistake()
 
     def on_virtual_table_pointed(self) -> None:
         """More about the line under the cursor, where there is room for that."""
@@ -187,22 +191,19 @@ class TableView(Frame):
         if self.filter_line.is_open:
             self.ask(replace(self.wish, filter_text=event.value))
 
-    @on(Input.Submitted)
-    def filter_kept(self) -> None:
-        self._close_filter(self.wish.filter_text)
-
-    @on(FilterInput.Cleared)
-    def filter_cleared(self) -> None:
-        self._close_filter("")
-
-    def _close_filter(self, text: str) -> None:
-        """Back to the table. A filter with a mistake is dropped for the last good one."""
-        mistaken = self.arranged is not None and self.arranged.mistake is not None
-        self.filter_line.close()
-        self.table.focus()
-        self.natop.remember_filter(self.wish.good_filter)
-        self.ask(replace(self.wish, filter_text=self.wish.good_filter if text and mistaken else text))
+    def _close_filter(self, text: str, keep: bool) -> None:
+        """Back to the table."""
+        self.set_focus(self.table)
+        self.natop.remember_filter(text)
+        self.ask(replace(self.wish, filter_text=text if keep else ""))
+        if not self._busy:
+            self._drop_mistake()
         self.show_title()
+
+    def _drop_mistake(self) -> None:
+        """A filter with a mistake gives way to the last good one, unless it is still being typed."""
+        if self.arranged and self.arranged.mistake and not self.is_typing and not self._wanted:
+            self.ask(replace(self.wish, filter_text=self.wish.good_filter))
 
     def _show_mistake(self, arranged: Arranged) -> None:
         line = self.part("mistake")
@@ -240,7 +241,17 @@ class TableView(Frame):
         else:
             self._sort(event.key)
 
-    # The row, and the way back
+    # The row, and the way there and back
+
+    async def open(self, identity: Hashable) -> None:
+        """Show more about that line."""
+        raise NotImplementedError
+
+    @on(VirtualTable.Chosen)
+    async def action_open(self) -> None:
+        identity = self.table.choose()
+        if identity is not None:
+            await self.open(identity)
 
     def action_follow(self) -> None:
         self.table.follow_rows(not self.table.follow)

@@ -1,13 +1,10 @@
-"""The terminal: when a live view is refused, what is set before Textual is loaded, and signals."""
+"""The terminal: when a live view is refused, what its environment says, and signals. Needs no Textual."""
 
 import asyncio
 import os
 import signal
 import sys
 from collections.abc import Callable, MutableMapping
-
-FRAMES_PER_SECOND = "30"
-"""Half of Textual's own default: enough for the eye, and half the bytes of a key held down over SSH."""
 
 _TRUECOLOUR = ("alacritty", "foot", "wezterm", "xterm-direct", "xterm-ghostty", "xterm-kitty")
 """Values of TERM of terminals that show 24-bit colour; SSH does not carry COLORTERM, which would say so."""
@@ -37,9 +34,12 @@ def needs_ascii() -> bool:
 
 
 def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Set what Textual reads when it is imported; what the user has set stays."""
-    environ.setdefault("TEXTUAL_FPS", FRAMES_PER_SECOND)
-    environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    """Set right what Textual reads of the terminal in the environment.
+
+    COLUMNS and LINES would keep a window that changes its size at the old one.
+    """
+    for name in ("COLUMNS", "LINES"):
+        environ.pop(name, None)
     if environ.get("TERM", "") in _TRUECOLOUR:
         environ.setdefault("COLORTERM", "truecolor")
 

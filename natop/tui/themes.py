@@ -101,9 +101,7 @@ def tone_variables(variables: Mapping[str, str], ansi: bool) -> dict[str, str]:
 
 
 def first_theme(colour_system: str | None, no_colour: bool) -> str:
-    """The theme to start with: the user's, or the terminal's own colours where it has 16 or none."""
-    if chosen := environ.get("TEXTUAL_THEME"):
-        return chosen
+    """The theme to start with: the terminal's own colours where it has 16 or none."""
     if no_colour or colour_system in (None, "standard"):
         return "ansi-dark"
     return LIGHT.name if _light_background() else DARK.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from natop.collect.engine import EngineWatcher
 from natop.model import Container
-from tests.docker.inventory import as_container, guest, known, named, network_drivers, watching
+from tests.docker.inventory import UNCLOSED, as_container, guest, known, named, network_drivers, watching
 from tests.kernel import product
 from tests.lab.dockerhost import HOST, DockerHost
 from tests.lab.engine import IMAGE, Engine
@@ -169,6 +170,7 @@ def test_a_watcher_leaves_no_thread(docker_host: DockerHost) -> None:
         wait_until(lambda: threading.enumerate() == before, PATIENCE_S, what="the watcher's thread to end")
 
 
+@pytest.mark.filterwarnings(UNCLOSED)
 def test_an_engine_that_restarts_is_read_again(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is away the last inventory stands, with a gap that says so; what changed meanwhile is seen after."""
     monkeypatch.setattr("natop.collect.engine.RETRY_S", 0.2)
@@ -191,3 +193,4 @@ def test_an_engine_that_restarts_is_read_again(namespace: Namespace, monkeypatch
         wait_until(lambda: watcher.latest()[1] is None, PATIENCE_S, what="the gap's end")
         engine.docker("rename", "once", "renamed")
         await_guest(watcher, lambda _: True, "renamed")
+    gc.collect()

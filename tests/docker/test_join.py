@@ -71,7 +71,7 @@ def scene(shared_docker_host: DockerHost) -> Iterator[Scene]:
         host.knock("app2", 2)
         host.reset(2)
         inject(host.namespace, STRANGERS)
-        inject(host.namespace, [hairpin(host)])
+        inject(host.namespace, [hairpin(host), moved_port(host)])
         table = host.quiet()
         yield Scene(
             product.snapshot(host.namespace, "--flows", "--docker-host", host.url),
@@ -109,6 +109,11 @@ def hairpin(host: DockerHost) -> Entry:
     """A container's call to its own published port, as it is without docker-proxy."""
     web = host.address("webserver", "bridge")
     return Entry(src=web, dst=HOST, dport=8080, dnat=web, dnat_port=80, snat="172.17.0.1", state=7)
+
+
+def moved_port(host: DockerHost) -> Entry:
+    """The host's own call to a container, whose source port was taken (a null binding moves it; SRC_NAT is set)."""
+    return Entry(src="172.18.0.1", dst=host.address("app3", "internal"), snat="172.18.0.1", snat_port=50_000)
 
 
 def addresses(namespace: Namespace) -> set[str]:
@@ -223,7 +228,8 @@ PATHS: dict[str, tuple[int, dict[str, Any]]] = {
     "outside → the host's own network": (2, {"dport": 9000, "client": None, "server": None, "kind": "HOST"}),
     "the host → outside": (2, {"src": HOST, "dport": 443, "client": None, "server": None, "kind": "HOST"}),
     "the host → outside, held": (2, {"src": HOST, "dport": 5432, "state": "ESTABLISHED", "kind": "HOST"}),
-    "the host → a container": (1, {"client": None, "server": "app3", "kind": "ROUTED"}),
+    "the host → a container": (1, {"server": "app3", "kind": "ROUTED", "state": "TIME_WAIT"}),
+    "the host → a container, its port moved": (1, {"server": "app3", "kind": "ROUTED", "state": "ESTABLISHED"}),
     "the host → its own published port": (1, {"src": HOST, "dport": 8080, "server": "webserver", "kind": "PUBLISHED"}),
     "a container → docker-proxy": (1, {"client": "app1", "dst": HOST, "dport": 8080, "server": None, "kind": "ROUTED"}),
     "docker-proxy → a container": (2, {"client": None, "dport": 80, "server": "webserver", "kind": "ROUTED"}),

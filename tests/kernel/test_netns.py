@@ -178,6 +178,22 @@ def test_a_namespace_that_vanishes_between_readings() -> None:
     assert len(complaint.splitlines()) <= 3
 
 
+def test_a_namespace_made_anew_is_not_compared_with_the_old(namespace: Namespace) -> None:
+    inject(namespace, [ENTRY])
+    taken = readings(Source(namespace.name), 0.5, 3)
+    first = next(taken)
+    namespace.close()
+    with namespace:
+        second, third = taken
+    assert (first.conntrack.counters["insert"], second.conntrack.counters["insert"]) == (1, 0)
+    assert second.host.netns != first.host.netns
+    assert (second.interval_s, second.counter_rates) == (None, None)
+    assert second.whole is not None
+    assert (second.whole.rates, second.whole.counts.total) == (None, 0)
+    assert third.counter_rates is not None
+    assert set(third.counter_rates.values()) == {0.0}
+
+
 def test_a_vanished_namespace_ends_a_live_feed() -> None:
     with Namespace() as doomed:
         feed = LiveFeed(Source(str(doomed.start("sleep", "1000"))), 0.5)

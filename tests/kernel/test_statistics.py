@@ -7,9 +7,12 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from natop.collect.host import HostReader
+from natop.decode.counters import PROC_FILES, conntrack
 from natop.feed import Source, readings
 from tests.kernel import product
 from tests.kernel.product import WITHOUT_NET_ADMIN
@@ -104,6 +107,16 @@ def test_counters_are_those_of_conntrack(troubled: Namespace, by: tuple[str, ...
     assert document["conntrack"]["buckets"] == int(troubled.sysctl("net.netfilter.nf_conntrack_buckets"))
 
 
+def test_proc_is_that_of_the_reading_thread_s_namespace(troubled: Namespace) -> None:
+    """/proc/net means the namespace of the process's first thread; a screen reads on another."""
+    reader = HostReader(PROC_FILES, troubled.path, None)
+    with ThreadPoolExecutor(1) as another:
+        sample = another.submit(reader.sample, dump=False).result()
+    fallback = conntrack(b"", sample.proc)
+    assert fallback.counters == oracle.counters(troubled)
+    assert fallback.count == oracle.count(troubled)
+
+
 def test_counters_and_fill_belong_to_the_namespace(namespace: Namespace, troubled: Namespace) -> None:
     assert oracle.count(troubled) > 0
     document = product.snapshot(None, "--netns", namespace.name, "--no-docker")
@@ -134,7 +147,7 @@ def test_rates_are_what_changed_in_the_interval(namespace: Namespace) -> None:
     for snapshot, counted in ((second, (40, 40, 1, 40)), (third, (0, 0, 0, 0))):
         seconds = snapshot.interval_s
         assert seconds is not None
-        assert seconds == pytest.approx(0.5, abs=0.3)
+        assert 0.4 < seconds < 10
         assert snapshot.counter_rates is not None
         assert snapshot.whole is not None
         assert snapshot.whole.rates is not None

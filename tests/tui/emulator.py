@@ -132,7 +132,7 @@ def terminal(
 ) -> Iterator[Terminal]:
     """Run a command on a new terminal; a variable that is None is not set."""
     variables = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8", **environment}
-    for name in {"NO_COLOR", "TMUX", "TEXTUAL_THEME", "COLORFGBG"} - environment.keys():
+    for name in {"NO_COLOR", "TMUX", "TEXTUAL_THEME", "COLORFGBG", "COLUMNS", "LINES"} - environment.keys():
         variables[name] = None
     kept = {name: value for name, value in variables.items() if value is not None}
     pid, master = pty.fork()

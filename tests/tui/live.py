@@ -102,7 +102,7 @@ async def open_live(
     """The app on these snapshots, the first `at_once` of them shown."""
     feed = ListFeed(snapshots, at_once, endless)
     app = NatopApp(lambda: feed, interval_s=2.0, save_dir=Path("/tickets"), save=save, **options)  # type: ignore[arg-type]  # NatopApp's own
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         live = Live(app, feed, pilot)
         await live.until(lambda: app.news.snapshot is not None)
         await live.settle()

@@ -4,15 +4,16 @@ import threading
 from pathlib import Path
 
 import pytest
+from textual.events import Key
 
 from natop.model import Snapshot
-from natop.tui.app import INTERVALS_S
+from natop.tui.app import INTERVALS_S, NatopApp
 from natop.tui.containers import ContainersScreen
 from natop.tui.flow import FlowScreen
 from natop.tui.flows import FlowsScreen
 from natop.tui.help import HelpScreen
 from tests.tui.live import Live, open_live
-from tests.tui.worlds import NO_DOCKER, NO_RIGHT, world
+from tests.tui.worlds import NO_DOCKER, NO_RIGHT, ListFeed, save_nowhere, world
 
 
 def toasts(live: Live) -> list[str]:
@@ -65,7 +66,7 @@ async def test_saving_is_told_with_the_paths(small: list[Snapshot]) -> None:
         await live.step()
         await live.press("e")
         await live.until(lambda: bool(toasts(live)))
-        assert toasts(live) == ["saved /tickets/a.md, /tickets/a.json"]
+        assert toasts(live) == ["saved\n/tickets/a.md\n/tickets/a.json"]
     ((snapshot, directory, thread),) = saved
     assert snapshot is small[0], "what is shown is saved"
     assert directory == Path("/tickets")
@@ -203,3 +204,24 @@ async def test_a_click_on_a_hint_is_its_key(small: list[Snapshot]) -> None:
         await live.pilot.click(offset=(at + 1, 23))
         await live.settle()
         assert live.app.news.paused
+
+
+async def test_keys_typed_ahead_act_in_their_order(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        for key in ("slash", *"webq2p", "enter", "2", "p"):
+            live.app.post_message(Key(key, key if len(key) == 1 else None))
+        await live.until(lambda: live.app.news.paused)
+        await live.settle()
+        assert isinstance(live.app.screen, FlowsScreen)
+        await live.press("1")
+        assert live.view.wish.filter_text == "webq2p"
+
+
+async def test_a_key_before_the_first_picture_does_no_harm(small: list[Snapshot]) -> None:
+    feed = ListFeed(small)
+    app = NatopApp(lambda: feed, interval_s=2.0, save_dir=Path("/"), save=save_nowhere)
+    for key in ("slash", "enter", "down", "2", "I", "f6", "question_mark", "escape"):
+        app.post_message(Key(key, None))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause(0.3)
+        assert app.is_running

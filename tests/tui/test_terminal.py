@@ -123,8 +123,9 @@ def test_a_terminal_without_utf8_gets_ascii() -> None:
         assert "\\u" not in screen.text
 
 
-def test_resizing_is_followed() -> None:
-    with terminal(LIVE) as screen:
+@pytest.mark.parametrize("environment", [{}, {"COLUMNS": "80", "LINES": "24"}])
+def test_resizing_is_followed(environment: Environment) -> None:
+    with terminal(LIVE, environment=environment) as screen:
         screen.until(is_live).resize(120, 40)
         screen.until(lambda shown: "counters" in shown.text and shown.lines[-1].startswith(" ?"))
         screen.resize(40, 10)
@@ -142,12 +143,11 @@ def test_an_idle_screen_sends_next_to_nothing() -> None:
         assert len(screen.raw) - before < 600
 
 
-def test_what_the_user_has_set_stays() -> None:
-    environment = {"TEXTUAL_FPS": "10", "TERM": "xterm-kitty"}
+def test_the_environment_is_set_right() -> None:
+    environment = {"TERM": "xterm-kitty", "COLUMNS": "80", "LINES": "24"}
     guards.prepare(environment)
-    assert environment["TEXTUAL_FPS"] == "10"
-    assert environment["COLORTERM"] == "truecolor"
-    plain: dict[str, str] = {"TERM": "xterm"}
-    guards.prepare(plain)
-    assert plain["TEXTUAL_FPS"] == guards.FRAMES_PER_SECOND
-    assert "COLORTERM" not in plain
+    assert environment == {"TERM": "xterm-kitty", "COLORTERM": "truecolor"}
+    for settled in ({"TERM": "xterm"}, {"TERM": "foot", "COLORTERM": "24bit"}):
+        before = settled.copy()
+        guards.prepare(settled)
+        assert settled == before

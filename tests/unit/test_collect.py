@@ -161,13 +161,24 @@ def test_a_large_dump_comes_in_blocks_of_whole_messages(kernel: Kernel) -> None:
 
 
 def test_a_dump_that_nobody_wants_any_more_is_left(kernel: Kernel) -> None:
-    kernel.answers(ENTRY, ENTRY)
+    datagram = ENTRY * (30_000 // len(ENTRY))
+
+    def send() -> None:
+        with suppress(OSError):
+            for _ in range(10 * conntrack.BLOCK // len(datagram)):
+                kernel.here.send(datagram)
+
+    kernel.here.settimeout(1)
+    sender = threading.Thread(target=send)
     before = threading.active_count()
+    sender.start()
     blocks = conntrack.dump()
-    next(blocks)
+    assert len(next(blocks)) > conntrack.BLOCK // 2
     blocks.close()  # type: ignore[attr-defined]  # it is a generator
-    assert threading.active_count() == before
+    assert "natop-dump" not in [thread.name for thread in threading.enumerate()]
     assert kernel.there.fileno() == -1
+    sender.join()
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("together", [True, False])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -139,10 +140,10 @@ def test_attributes_that_natop_does_not_need_are_not_counted() -> None:
     assert plain.rows(dump.flows) == [WEB]
 
 
-@given(st.lists(flows(), max_size=12, unique_by=lambda each: each.id), st.randoms(use_true_random=False), st.data())
+@given(st.lists(flows(), max_size=8, unique_by=lambda each: each.id), st.randoms(use_true_random=False), st.data())
 def test_what_is_built_comes_back(entries: list[Flow], random: Random, data: st.DataObject) -> None:
     """Any mix, attributes in any order, blocks cut between any two messages, known extras anywhere."""
-    extras = data.draw(st.lists(st.lists(st.sampled_from(KNOWN_EXTRAS), max_size=3), min_size=12, max_size=12))
+    extras = data.draw(st.lists(st.lists(st.sampled_from(KNOWN_EXTRAS), max_size=3), min_size=8, max_size=8))
     messages = [netlink.flow_message(*pair, random=random) for pair in zip(entries, extras, strict=False)]
     blocks: list[bytes] = [b""]
     for message in (*messages, netlink.done()):
@@ -215,6 +216,11 @@ def test_other_messages_are_skipped_and_counted() -> None:
 def test_a_dump_without_its_end_is_not_complete() -> None:
     dump = decode_dump([netlink.flow_message(WEB)])
     assert (dump.complete, len(dump.flows), skipped(dump)) == (False, 1, (0, 0))
+
+
+def test_the_end_may_come_before_the_last_block() -> None:
+    dump = decode_dump([netlink.dump([WEB]), netlink.flow_message(replace(WEB, id=8))])
+    assert (dump.complete, len(dump.flows)) == (True, 2)
 
 
 @pytest.mark.parametrize("blocks", [[], [b""], [memoryview(b"")], [b"", bytearray()]])
@@ -370,9 +376,10 @@ def test_more_layouts_of_one_length_than_are_remembered() -> None:
     entries = [_of_layout(number) for number in (*range(many), *range(many))]
     messages = [netlink.flow_message(each, extra) for each, extra in entries]
     assert len(set(map(len, messages))) == 1
-    dump = decode_dump([*messages, netlink.done()])
-    assert sorted(each.id for each in plain.rows(dump.flows)) == list(range(many))
-    assert skipped(dump) == (0, 2 * many)
+    for blocks in ([*messages, netlink.done()], [b"".join(messages), netlink.done()]):
+        dump = decode_dump(blocks)
+        assert sorted(each.id for each in plain.rows(dump.flows)) == list(range(many))
+        assert skipped(dump) == (0, 2 * many)
 
 
 def test_messages_that_all_differ_cost_no_more_than_their_number() -> None:
@@ -414,7 +421,9 @@ def test_more_rows_than_there_is_room_for_at_first() -> None:
     for number in range(count):
         struct.pack_into(">I", one, at, number)
         block += one
-    dump = decode_dump([netlink.flow_message(ENTRIES["udp over ipv6"]), block, netlink.done()])
+    before = replace(ENTRIES["udp over ipv6"], id=2**32 - 1)
+    dump = decode_dump([netlink.flow_message(before), block, netlink.done()])
+    assert plain.rows(dump.flows.take(np.array([0]))) == [before]
     assert len(dump.flows) == count + 1
     assert dump.flows.id.tolist()[1:] == list(range(count))
     assert plain.rows(dump.flows.take(dump.flows.id.nonzero()[0][-1:])) == [

@@ -41,6 +41,14 @@ WEB = DemoContainer(
 ASLEEP = DemoContainer("asleep", state="exited", endpoints=(DemoEndpoint("shop", "172.18.0.9"),))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def old_objects_aside() -> Iterator[None]:
+    """Collecting garbage after every test costs little when it need not look at what was there before."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No engine of this machine, short pauses, and nothing left for the garbage collector of a later test."""
@@ -78,11 +86,11 @@ def ended(watcher: EngineWatcher) -> None:
 @pytest.fixture
 def watcher(server: EngineServer) -> Iterator[EngineWatcher]:
     with watching(Target(server.url)) as following:
-        assert following.wait(5)
+        assert following.wait(10)
         yield following
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 5) -> None:
+def eventually(condition: Callable[[], object], timeout_s: float = 10) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "in vain"
@@ -122,7 +130,7 @@ def test_the_inventory(watcher: EngineWatcher) -> None:
 
 def test_without_following_it_is_read_once(server: EngineServer) -> None:
     with watching(Target(server.url), follow=False) as once:
-        assert once.wait(5)
+        assert once.wait(10)
         ended(once)
         server.inventory.rename("asleep", "awake")
         assert sorted(containers(once)) == ["asleep", "web"]
@@ -194,7 +202,7 @@ def test_a_container_that_is_gone_when_it_is_looked_at(server: EngineServer, wat
 
 def test_nothing_is_there(tmp_path: Path) -> None:
     with watching(Target(f"unix://{tmp_path}/nobody.sock")) as waiting:
-        assert waiting.wait(5)
+        assert waiting.wait(10)
         reading, gap = waiting.latest()
         assert reading is None
         assert gap is not None
@@ -207,7 +215,7 @@ def test_a_socket_that_nobody_serves(server: EngineServer, tmp_path: Path) -> No
     abandoned = socketserver.UnixStreamServer(str(dead), socketserver.BaseRequestHandler)
     abandoned.server_close()
     with watching(Target(f"unix://{dead}")) as waiting:
-        assert waiting.wait(5)
+        assert waiting.wait(10)
         gap = waiting.latest()[1]
         assert gap is not None
         assert gap.reason == "no Docker Engine is listening there"
@@ -217,7 +225,7 @@ def test_a_socket_that_nobody_serves(server: EngineServer, tmp_path: Path) -> No
 def test_an_engine_that_hangs_is_a_gap_in_time_and_delays_nobody(
     server: EngineServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(product, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(product, "TIMEOUT_S", 0.6)
     server.delay_s = 30
     with watching(Target(server.url)) as waiting:
         started = time.monotonic()
@@ -226,9 +234,9 @@ def test_an_engine_that_hangs_is_a_gap_in_time_and_delays_nobody(
             before = time.monotonic()
             waiting.latest()
             longest = max(longest, time.monotonic() - before)
-            assert before - started < 3
+            assert before - started < 10
             time.sleep(0.002)
-        assert longest < 0.1
+        assert longest < 0.4
         gap = waiting.latest()[1]
         assert gap is not None
         assert "gave no answer" in gap.reason
@@ -263,7 +271,7 @@ def test_closing_ends_the_thread_whatever_it_waits_for(server: EngineServer, tmp
     before = threading.active_count()
     for url in (server.url, f"unix://{tmp_path}/nobody.sock"):
         with watching(Target(url)) as waiting:
-            assert waiting.wait(5)
+            assert waiting.wait(10)
     eventually(lambda: threading.active_count() <= before)
 
 
@@ -324,7 +332,7 @@ def rude_engine(path: Path, status: int, body: bytes) -> Iterator[str]:
 )
 def test_an_answer_that_makes_no_sense_is_a_gap(tmp_path: Path, status: int, body: bytes) -> None:
     with rude_engine(tmp_path / "r.sock", status, body) as url, watching(Target(url)) as waiting:
-        assert waiting.wait(5)
+        assert waiting.wait(10)
         reading, gap = waiting.latest()
         assert reading is None
         assert gap is not None
@@ -335,7 +343,7 @@ def test_an_answer_that_makes_no_sense_is_a_gap(tmp_path: Path, status: int, bod
 def test_what_a_strange_engine_says_is_made_harmless(tmp_path: Path) -> None:
     body = json.dumps({"message": "\x1b[2J\x1b]0;gone\x07" + "x" * 5000}).encode()
     with rude_engine(tmp_path / "r.sock", 500, body) as url, watching(Target(url)) as waiting:
-        assert waiting.wait(5)
+        assert waiting.wait(10)
         gap = waiting.latest()[1]
         assert gap is not None
         assert not {"\x1b", "\x07", "\n"} & set(gap.reason)
@@ -366,7 +374,7 @@ def context(folder: Path, name: str, url: str, *, current: bool = False) -> None
 def reads(target: Target) -> bool:
     """Whether the target leads to the test's engine."""
     with watching(target, follow=False) as once:
-        assert once.wait(5)
+        assert once.wait(10)
         reading, _ = once.latest()
     return reading is not None and len(reading.containers) == 2
 
@@ -395,6 +403,15 @@ def test_without_a_word_the_current_context(server: EngineServer, tmp_path: Path
     assert reads(Target())
 
 
+def test_the_environment_may_name_a_context(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    context(tmp_path / "config", "lab", server.url)
+    context(tmp_path / "config", "other", "unix:///nowhere/d.sock", current=True)
+    monkeypatch.setenv("DOCKER_CONTEXT", "lab")
+    assert reads(Target())
+
+
 def test_the_environment_goes_before_the_current_context(
     server: EngineServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -406,7 +423,7 @@ def test_the_environment_goes_before_the_current_context(
 def test_a_context_that_is_not_there_is_a_gap(server: EngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", server.url)
     with watching(Target(context="no-such"), follow=False) as once:
-        assert once.wait(5)
+        assert once.wait(10)
         reading, gap = once.latest()
     assert reading is None
     assert gap is not None
@@ -431,7 +448,7 @@ def test_environment_and_mounts_never_enter(server: EngineServer, monkeypatch: p
     monkeypatch.setattr(demo, "inspect_body", with_secrets)
     server.info["HttpProxy"] = "http://user:hunter2@proxy"
     with watching(Target(server.url)) as following:
-        assert following.wait(5)
+        assert following.wait(10)
         reading, _ = following.latest()
         assert reading is not None
         assert len(reading.containers) == 2

@@ -151,6 +151,8 @@ def test_each_term(expression: str, expected: set[int]) -> None:
         ("0.0.0.0/0", ["app", "db", "web"]),
         ("state:time_wait", ["web"]),
         ("dport:5432", ["app", "db"]),
+        ("container:app dport:5432", ["app"]),
+        ("!container:app dport:5432", []),
         ("kind:host", ["(host)"]),
         ("kind:forwarded,internal", ["app", "db", "(host)"]),
         ("state:none", []),

@@ -12,7 +12,7 @@ from natop.observe import observe
 from natop.summarise import TREND_LENGTH
 from tests.unit.hosts import APP, CONTAINERS, DB, EDGE, WEB, container, observed, sample
 from tests.unit.oracle import STATES, judged
-from tests.unit.plain import DST_NAT, SRC_NAT, TCP, UDP, Ends, Flow, flow, table
+from tests.unit.plain import DST_NAT, SCTP, SRC_NAT, TCP, UDP, Ends, Flow, flow, table
 
 TIME_WAIT = 7
 
@@ -68,11 +68,15 @@ def test_tcp_without_a_state_counts_in_none() -> None:
 
 
 def test_the_states_of_other_protocols_are_not_tcp_s() -> None:
-    sctp = replace(between("172.18.0.3", "172.18.0.2", 1, TIME_WAIT), proto=132)
-    taken = observed(sample([sctp], containers=CONTAINERS), sample([sctp], at=1, containers=CONTAINERS))
-    counts = summary(taken, WEB)
-    assert counts.counts.states["TIME_WAIT"] == 0
-    assert counts.time_wait_trend == (0, 0)
+    before = replace(between("172.18.0.3", "172.18.0.2", 1), proto=SCTP)
+    after = replace(before, state=TIME_WAIT)
+    found = summary(
+        observed(sample([before], containers=CONTAINERS), sample([after], at=1, containers=CONTAINERS)), WEB
+    )
+    assert found.counts.states["TIME_WAIT"] == 0
+    assert found.time_wait_trend == (0, 0)
+    assert found.rates is not None
+    assert found.rates.time_wait == 0
 
 
 def test_a_first_dump_has_no_rates() -> None:
