@@ -5,7 +5,7 @@ reply's source is the address that answers, whatever DNAT made of the address th
 own address belongs to whoever holds, or held, the socket there (`local`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -28,7 +28,6 @@ from natop.local import (
 )
 from natop.model import (
     U8,
-    U64,
     UNKNOWN64,
     Addresses,
     Attribution,
@@ -317,7 +316,7 @@ class _Last:
         self._codes = {"client": past.client, "server": past.server}
         self._kind = past.kind
         self._flows = memory.flows
-        self._order = np.argsort(memory.flows.id, kind="stable")
+        self._order = np.argsort(memory.flows.id)
         self._ids = memory.flows.id[self._order]
         names = [place[each.id] if each.id in place else parties.code(GONE + each.name) for each in memory.containers]
         others = [parties.code(name) for name in past.others]
@@ -344,7 +343,11 @@ class _Last:
 
 
 class _Owners:
-    """Sorted addresses and whose each is, so that a whole column is looked up at once."""
+    """Addresses and whose each is, so that a whole column is looked up at once.
+
+    A table of SLOTS places by a hash of the address gives the only one that it may be; where several known addresses
+    fall into one slot, further tables hold the others.
+    """
 
     def __init__(self, place: Place, parties: Parties) -> None:
         former = place.former.items()
@@ -353,23 +356,40 @@ class _Owners:
         for index, container in enumerate(place.containers):
             texts = (text for network in container.networks for text in (network.ipv4, network.ipv6) if text)
             owner_of.update(dict.fromkeys(_values(texts), index))
-        known = sorted(owner_of, key=lambda value: (value & _LOW, value >> 64))
-        self._hi: U64 = np.array([value >> 64 for value in known], np.uint64)
-        self._lo: U64 = np.array([value & _LOW for value in known], np.uint64)
-        self._owners: Codes = np.array([owner_of[value] for value in known], np.int32)
-        self._longest = _longest_run(self._lo)
+        high = np.array([value >> 64 for value in owner_of], np.uint64)
+        low = np.array([value & _LOW for value in owner_of], np.uint64)
+        self._known = Addresses(high, low)
+        self._codes: Codes = np.array(list(owner_of.values()), np.int32)
+        self._tables = list(_tables(_slots(self._known)))
 
     def of(self, addresses: Addresses) -> Codes:
         """The container's index, THE_HOST, one that is gone, or NOBODY, for each address."""
         result = np.full(len(addresses), NOBODY, np.int32)
-        if len(self._lo) == 0:
-            return result
-        first = np.searchsorted(self._lo, addresses.lo)
-        for step in range(self._longest):
-            at = np.minimum(first + step, len(self._lo) - 1)
-            same = (self._lo[at] == addresses.lo) & (self._hi[at] == addresses.hi)
-            result[same] = self._owners[at[same]]
+        slots = _slots(addresses)
+        for table in self._tables:
+            at = table[slots]
+            same = (self._known.lo[at] == addresses.lo) & (self._known.hi[at] == addresses.hi)
+            np.copyto(result, self._codes[at], where=same)
         return result
+
+
+SLOTS = 1 << 16
+
+
+def _slots(addresses: Addresses) -> npt.NDArray[np.uint16]:
+    with np.errstate(over="ignore"):
+        mixed = (addresses.lo ^ addresses.hi * np.uint64(0xC2B2AE3D27D4EB4F)) * np.uint64(0x9E3779B97F4A7C15)
+    return (mixed >> np.uint64(48)).astype(np.uint16)
+
+
+def _tables(slots: npt.NDArray[np.uint16]) -> Iterator[npt.NDArray[np.int32]]:
+    """The index of an address by its slot: of the first with that slot, of the second, until all have a place."""
+    left = np.arange(len(slots), dtype=np.int32)
+    while len(left):
+        table = np.zeros(SLOTS, np.int32)
+        table[slots[left]] = left
+        yield table
+        left = left[table[slots[left]] != left]
 
 
 def _values(texts: Iterable[str]) -> list[int]:
@@ -380,12 +400,6 @@ def _values(texts: Iterable[str]) -> list[int]:
         except ValueError:
             continue
     return values
-
-
-def _longest_run(sorted_values: U64) -> int:
-    """The most addresses that share their low half, as two networks' ::2 do."""
-    _, counts = np.unique(sorted_values, return_counts=True)
-    return int(counts.max(initial=0))
 
 
 def _first_known(*choices: Codes | npt.NDArray[np.signedinteger]) -> Codes:

@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -54,6 +55,7 @@ class Addresses:
         return address_text(self.value(row))
 
 
+@lru_cache(maxsize=1 << 13)
 def address_value(text: str) -> int:
     """An address as the 128-bit number that `Addresses` holds. Raises ValueError."""
     address = ipaddress.ip_address(text)
