@@ -103,6 +103,18 @@ def main() -> None:
         print(f"{made:,} flows, {rounds} rounds")
         show(measured)
         server.stop()
+    join(flows)
+
+
+def join(flows: int) -> None:
+    """The join of as many flows with 300 containers that have 1,000 addresses."""
+    members = [f"172.{18 + number // 250}.0.{number % 250 + 2}" for number in range(1000)]
+    with tempfile.NamedTemporaryFile("w") as addresses, table_room(flows), Namespace("bench") as namespace:
+        json.dump(members, addresses)
+        addresses.flush()
+        print(f"\n{fill(namespace, flows, containers=members):,} flows, 300 containers, {len(members):,} addresses")
+        sys.stdout.flush()
+        subprocess.run(namespace.enter(sys.executable, "-m", "tests.bench.joining", addresses.name), check=True)
 
 
 if __name__ == "__main__":
