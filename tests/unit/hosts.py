@@ -16,6 +16,7 @@ PROC = {
     counters.BUCKETS_FILE: "65536\n",
     "sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait": "120\n",
     "sys/net/ipv4/ip_local_port_range": "32768\t60999\n",
+    "sys/net/bridge/bridge-nf-call-iptables": "1\n",
 }
 
 
@@ -63,6 +64,7 @@ def inspection(described: Container) -> Mapping[str, object]:
                 for place in described.networks
             },
             "Ports": ports,
+            "SandboxKey": described.sandbox or "",
         },
     }
 

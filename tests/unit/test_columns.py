@@ -84,6 +84,7 @@ def test_a_container_s_row() -> None:
         "mode": "shop_default",
         "project": "shop",
         "published": "8080→80",
+        "own_table": None,
         "state": "running",
         "image": "web:1",
     }

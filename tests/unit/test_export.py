@@ -18,7 +18,7 @@ from natop import document, export
 from natop.columns import CONTAINER_COLUMNS, FLOW_COLUMNS
 from natop.export import View
 from natop.filters import parse
-from natop.model import Gap, Snapshot
+from natop.model import Attachment, Gap, Kind, Snapshot
 from tests.unit import netlink
 from tests.unit.hosts import CONTAINERS, WEB, container, observed, sample
 from tests.unit.plain import ICMP, IGMP, Ends, Flow, flow
@@ -108,6 +108,7 @@ def test_the_document_of_a_full_snapshot() -> None:
             "nf_conntrack_buckets": 65536,
             "nf_conntrack_tcp_timeout_time_wait": 120,
             "ip_local_port_range": [32768, 60999],
+            "bridge-nf-call-iptables": 1,
         },
     }
     conntrack = found["conntrack"]
@@ -127,6 +128,9 @@ def test_the_document_of_a_full_snapshot() -> None:
     assert conntrack["skipped"] == {"messages": 0, "attributes": 0}
     assert found["gaps"] == [{"source": "x", "reason": "y", "remedy": None}]
     assert found["unowned"]["flows"] == 0
+    assert found["unowned"]["kinds"] == dict.fromkeys((kind.name for kind in Kind), 0)
+    first = parsed(observed(FIRST))["unowned"]
+    assert {name: number for name, number in first["kinds"].items() if number} == {"HOST": 1}
 
 
 def test_a_container_in_the_document() -> None:
@@ -151,6 +155,8 @@ def test_a_container_in_the_document() -> None:
         "published": [{"proto": "tcp", "host_ip": "0.0.0.0", "host_port": 8080, "container_port": 80}],
         "flows": {"total": 2, "inbound": 1, "outbound": 1},
         "nat": {"dnat": 1, "snat": 0, "rewritten_ports": None, "busiest_pool": None},
+        "untracked": None,
+        "own_table": None,
         "tcp": None,
         "rates": {"new": 0.0, "gone": 0.0, "time_wait": 0.0} | dict.fromkeys(document.TCP_COUNTERS),
         "probes": None,
@@ -162,12 +168,13 @@ def test_what_could_not_be_read_is_null_and_never_0() -> None:
     numbers = [each for each in walk(found) if isinstance(each, int | float) and not isinstance(each, bool)]
     assert numbers == [1, 4242, 8080, 80], "the schema's number, a pid and a published port"
     assert found["conntrack"]["flows"] is found["conntrack"]["states"] is found["conntrack"]["skipped"] is None
-    assert found["unowned"] == {"flows": None, "states": None}
+    assert found["unowned"] == {"flows": None, "states": None, "kinds": None}
     assert found["host"]["kernel"] is None
     for each in found["containers"]:
-        assert [each[key] for key in ("flows", "states", "kinds", "nat", "tcp")] == [None] * 5
+        assert [each[key] for key in ("flows", "states", "kinds", "nat", "own_table", "tcp")] == [None] * 6
         assert set(each["rates"].values()) == {None}
-    assert found["gaps"] == [{"source": "flows", "reason": GAP.reason, "remedy": GAP.remedy}]
+    assert found["gaps"][0] == {"source": "flows", "reason": GAP.reason, "remedy": GAP.remedy}
+    assert [gap["source"] for gap in found["gaps"]] == ["flows", "bridge"]
     assert parsed(SNAPSHOTS["without an engine"])["host"]["docker"] is None
 
 
@@ -195,6 +202,9 @@ def test_flows_in_the_document() -> None:
         "started_at": None,
         "client": None,
         "server": "web",
+        "client_other": None,
+        "server_other": None,
+        "network": "net0",
         "kind": "PUBLISHED",
     }
     assert (found[2]["client"], found[2]["packets"], found[2]["bytes"], found[2]["mark"]) == ("app", 9, 900, 3)
@@ -210,6 +220,58 @@ def test_flows_in_the_document() -> None:
     assert found[5]["proto"] == "2"
     assert found[5]["orig"] == {"src": "172.18.0.3", "sport": None, "dst": "224.0.0.22", "dport": None, "icmp": None}
     assert found[6]["started_at"] == "2026-01-05T08:00:00.123Z"
+    assert [found[number]["network"] for number in sorted(found)] == ["net0", "net0", "net1", "net0", "net0", None]
+
+
+def test_who_is_no_container_is_told_apart() -> None:
+    """Who is gone is never given out for a container of that name."""
+    crossing = flow("172.18.0.3:40001", "172.18.0.2:80", id=7)
+    taken = observed(sample([*FLOWS[:2], crossing], containers=CONTAINERS), sample(None, at=1, containers=(WEB,)))
+    parties = ("client", "server", "client_other", "server_other", "network", "kind")
+    found = {each["id"]: [each[key] for key in parties] for each in parsed(taken, View(flows=True))["flows"]}
+    assert found == {
+        1: [None, "web", None, None, "net0", "PUBLISHED"],
+        2: [None, None, "gone: app", None, None, "STALE"],
+        7: [None, "web", "gone: app", None, "net0", "STALE"],
+    }
+
+
+def partly_seen() -> Snapshot:
+    """Containers that the table knows nothing of, and one with a table of its own."""
+    some = [
+        WEB,
+        container("alone", network_mode="none"),
+        replace(container("mac"), network_mode="lan", networks=(Attachment("lan", "macvlan", "192.168.7.9"),)),
+    ]
+    tables = {WEB.id: netlink.stats_global(37, 262144) + netlink.done()}
+    return observed(sample(FLOWS, containers=some, tables=tables))
+
+
+def test_containers_that_the_table_knows_nothing_of() -> None:
+    found = {each["name"]: each for each in parsed(partly_seen())["containers"]}
+    assert {name: each["untracked"] for name, each in found.items()} == {
+        "web": None,
+        "alone": "no network",
+        "mac": "macvlan",
+    }
+    assert {name: each["flows"] is None for name, each in found.items()} == {
+        "web": False,
+        "alone": True,
+        "mac": True,
+    }
+    assert {name: each["own_table"] for name, each in found.items()} == {
+        "web": 37,
+        "alone": None,
+        "mac": None,
+    }
+    rows = {row["name"]: row for row in rows_of(partly_seen())}
+    assert {name: (row["mode"], row["flows"], row["own_table"]) for name, row in rows.items()} == {
+        "web": ("shop_default", "2", "37"),
+        "alone": ("not tracked: no network", "", ""),
+        "mac": ("not tracked: macvlan", "", ""),
+        "(host)": ("", "4", ""),
+    }
+    assert "not tracked: macvlan" in text_of(partly_seen())
 
 
 @pytest.mark.parametrize("count", range(8))
@@ -311,6 +373,7 @@ def test_csv_parses_back() -> None:
         "mode": "shop_default",
         "project": "shop",
         "published": "8080→80",
+        "own_table": "",
         "state": "running",
         "image": "web:1",
     }

@@ -1,9 +1,12 @@
 """Whose each flow is, and the way it takes."""
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from natop.columns import Flows
 from natop.join import Place, attribute
 from natop.model import Container, Kind
 from tests.unit import plain
@@ -11,6 +14,9 @@ from tests.unit.hosts import APP, CONTAINERS, DB, HOST_ADDRESSES, WEB, container
 from tests.unit.oracle import judged
 from tests.unit.plain import DST_NAT, ICMP, SRC_NAT, UDP, Flow, flow
 
+Party = Container | str | None
+FORMER = {"172.18.0.77": "old", "172.18.0.2": "former web", "203.0.113.10": "a guest"}
+"""Who is gone, by the addresses that they had; another container and the host have two of them now."""
 CASES = {
     "in by a published port": (
         flow("100.64.0.9:51234", "203.0.113.10:8080", dnat="172.18.0.2:80"),
@@ -61,6 +67,30 @@ CASES = {
     "the host's own, out": (flow("203.0.113.10:40000", "192.0.2.5:5432"), (None, None, Kind.HOST)),
     "the host's own, in": (flow("100.64.0.9:51234", "203.0.113.10:22"), (None, None, Kind.HOST)),
     "the host's own, link local": (flow("[fe80::1]:546", "[ff02::1:2]:547", proto=UDP), (None, None, Kind.HOST)),
+    "the host's own, moved to another port": (
+        flow("203.0.113.10:40000", "192.0.2.5:5432", snat="203.0.113.10:26252"),
+        (None, None, Kind.REMAPPED),
+    ),
+    "the host's own, moved to another port, to itself": (
+        flow("203.0.113.10:40000", "203.0.113.10:22", snat="203.0.113.10:26252", proto=UDP),
+        (None, None, Kind.REMAPPED),
+    ),
+    "the host's own, under another address": (
+        flow("172.18.0.1:40000", "192.0.2.5:5432", snat="203.0.113.10:40000"),
+        (None, None, Kind.HOST),
+    ),
+    "the host's own, both ends changed": (
+        flow("203.0.113.10:40000", "192.0.2.5:80", dnat="192.0.2.8:80", snat="203.0.113.10:26252"),
+        (None, None, Kind.HOST),
+    ),
+    "from one that is gone": (
+        flow("172.18.0.77:40000", "198.51.100.7:443", snat="203.0.113.10:50000"),
+        ("gone: old", None, Kind.STALE),
+    ),
+    "published, to one that is gone": (
+        flow("172.18.0.3:51234", "203.0.113.10:8080", dnat="172.18.0.77:80"),
+        (APP, "gone: old", Kind.STALE),
+    ),
     "called at the host, answered elsewhere": (
         flow("100.64.0.9:51234", "203.0.113.10:8443", dnat="192.0.2.8:443"),
         (None, None, Kind.HOST),
@@ -74,33 +104,36 @@ CASES = {
 
 
 def attributed(
-    flows: list[Flow], containers: tuple[Container, ...] = CONTAINERS, host: tuple[str, ...] = HOST_ADDRESSES
-) -> list[tuple[Container | None, Container | None, Kind]]:
-    found = attribute(plain.table(flows), Place(containers, host))
+    flows: list[Flow],
+    containers: tuple[Container, ...] = CONTAINERS,
+    host: tuple[str, ...] = HOST_ADDRESSES,
+    former: Mapping[str, str] = {},
+) -> list[tuple[Party, Party, Kind]]:
+    table = plain.table(flows)
+    found = attribute(table, Place(containers, host, former))
+    names = Flows(table, found, containers)
+
+    def party(code: int) -> Party:
+        return containers[code] if code >= 0 else names.other(code)
+
     columns = zip(found.client.tolist(), found.server.tolist(), found.kind.tolist(), strict=True)
-    assert all(owner >= -1 for owner in (*found.client.tolist(), *found.server.tolist()))
-    return [
-        (
-            containers[client] if client >= 0 else None,
-            containers[server] if server >= 0 else None,
-            Kind(kind),
-        )
-        for client, server, kind in columns
-    ]
+    return [(party(client), party(server), Kind(kind)) for client, server, kind in columns]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_each_way(name: str) -> None:
     one, expected = CASES[name]
-    assert attributed([one]) == [expected]
+    assert attributed([one], former=FORMER) == [expected]
 
 
 def test_every_kind_has_a_case() -> None:
-    assert {expected[2] for _, expected in CASES.values()} == set(Kind)
+    """But what docker-proxy copies, which addresses alone do not tell."""
+    assert {expected[2] for _, expected in CASES.values()} == set(Kind) - {Kind.PROXIED}
 
 
 def test_all_at_once_keep_their_rows() -> None:
-    assert attributed([one for one, _ in CASES.values()]) == [expected for _, expected in CASES.values()]
+    told = attributed([one for one, _ in CASES.values()], former=FORMER)
+    assert told == [expected for _, expected in CASES.values()]
 
 
 def test_no_flows() -> None:
@@ -110,7 +143,7 @@ def test_no_flows() -> None:
 def test_without_containers_and_addresses_nothing_is_anybody_s() -> None:
     flows = [one for one, _ in CASES.values()]
     assert attributed(flows, (), ()) == [(None, None, Kind.FORWARDED)] * len(flows)
-    assert {kind for _, _, kind in attributed(flows, ())} == {Kind.HOST, Kind.FORWARDED}
+    assert {kind for _, _, kind in attributed(flows, ())} == {Kind.HOST, Kind.REMAPPED, Kind.FORWARDED}
 
 
 def test_a_container_s_address_goes_before_the_host_s() -> None:

@@ -1,6 +1,7 @@
 """One sample in, one snapshot out; a live view is a fold."""
 
 import errno
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from natop import observe as observe_module
+from natop.columns import Flows
 from natop.decode import counters
-from natop.model import Gap, HostFacts, Pace, Sample, Skipped, Snapshot
+from natop.model import (
+    Attachment,
+    Container,
+    ContainerSummary,
+    Gap,
+    HostFacts,
+    Kind,
+    Namespace,
+    Pace,
+    Sample,
+    Skipped,
+    Snapshot,
+)
 from natop.observe import observe
 from tests.unit import netlink, plain
-from tests.unit.hosts import APP, CONTAINERS, PROC, WEB, engine, observed, sample
+from tests.unit.hosts import APP, CONTAINERS, DB, PROC, WEB, container, engine, observed, sample
 from tests.unit.plain import flow
 
 FLOWS = [
@@ -31,6 +46,14 @@ def flow_ids(taken: Snapshot) -> list[int] | None:
     return None if taken.reading is None else taken.reading.flows.id.tolist()
 
 
+def parties(taken: Snapshot) -> list[tuple[str | None, str | None, str]]:
+    """Who is at the ends of each flow, and its kind."""
+    flows = Flows.of(taken)
+    assert flows is not None
+    kinds = [Kind(kind).name for kind in flows.attribution.kind.tolist()]
+    return [(flows.client(row), flows.server(row), kind) for row, kind in enumerate(kinds)]
+
+
 def test_a_first_snapshot() -> None:
     taken = observed(sample(FLOWS, containers=CONTAINERS, stats=stats(2, insert_failed=7), pace=Pace(2, 2)))
     assert taken.interval_s is None
@@ -44,6 +67,7 @@ def test_a_first_snapshot() -> None:
             "nf_conntrack_buckets": 65536,
             "nf_conntrack_tcp_timeout_time_wait": 120,
             "ip_local_port_range": (32768, 60999),
+            "bridge-nf-call-iptables": 1,
         },
     )
     assert (taken.conntrack.count, taken.conntrack.max, taken.conntrack.buckets) == (2, 262144, 65536)
@@ -92,16 +116,31 @@ def test_a_container_that_changes_takes_its_flows_along() -> None:
     }
 
 
-def test_attribution_fits_the_inventory_of_the_same_snapshot() -> None:
+@pytest.mark.parametrize("containers", [(APP, WEB), (APP, DB, WEB), CONTAINERS, None])
+def test_attribution_fits_the_inventory_of_the_same_snapshot(containers: tuple[Container, ...] | None) -> None:
     taken = observed(
         sample(FLOWS, containers=CONTAINERS),
-        sample(None, at=1, containers=(WEB,)),
+        sample(None, at=1, containers=containers),
         sample(None, at=2, containers=None),
         sample(None, at=3, containers=(APP, WEB)),
     )
     assert taken.reading is not None
     assert taken.reading.attribution.server.tolist() == [1, -1]
     assert taken.reading.attribution.client.tolist() == [-1, 0]
+
+
+def test_who_came_back_does_not_own_the_flows_of_before() -> None:
+    there, away = (APP, WEB), (WEB,)
+    taken = observed(*(sample(None if at else FLOWS, at=at, containers=c) for at, c in enumerate((there, away, there))))
+    assert taken.reading is not None
+    assert taken.reading.attribution.server.tolist() == [1, -1]
+    assert parties(taken) == [(None, "web", "PUBLISHED"), ("gone: app", None, "STALE")]
+    assert taken.former == {"172.18.0.3": "app", "172.19.0.3": "app"}
+    new = replace(FLOWS[1], id=9)
+    assert parties(observe(taken, sample([FLOWS[1], new], at=4, containers=there))) == [
+        ("gone: app", None, "STALE"),
+        ("app", None, "MASQUERADED"),
+    ]
 
 
 def test_an_engine_that_goes_leaves_flows_by_address() -> None:
@@ -113,6 +152,140 @@ def test_an_engine_that_goes_leaves_flows_by_address() -> None:
     assert taken.whole is not None
     assert taken.unowned.counts.total == taken.whole.counts.total == 2
     assert taken.gaps == (gap,)
+
+
+def test_another_namespace_of_the_same_name_starts_anew() -> None:
+    first = observed(sample(FLOWS, containers=CONTAINERS, stats=stats(2, drop=1)))
+    other = sample(None, at=2, containers=(WEB,), netns="net:[7]", stats=stats(2, drop=9))
+    taken = observe(first, other)
+    assert (taken.reading, taken.whole, taken.interval_s, taken.counter_rates) == (None, None, None, None)
+    assert (taken.former, taken.containers) == ({}, (ContainerSummary(WEB),))
+    again = observe(taken, sample(FLOWS, at=4, containers=(WEB,), netns="net:[7]", stats=stats(2, drop=11)))
+    assert (again.interval_s, again.counter_rates) == (2.0, {"drop": 1.0})
+
+
+# Who had an address before
+
+
+def moved(described: Container, ipv4: str) -> Container:
+    return replace(described, networks=(replace(described.networks[0], ipv4=ipv4),))
+
+
+ONE, TWO = container("one", "10.0.0.1", "fd00::1"), container("two", "10.0.0.2")
+
+
+@pytest.mark.parametrize(
+    ("inventories", "expected"),
+    [
+        ([(ONE, TWO)], {}),
+        ([(ONE, TWO), (ONE, TWO)], {}),
+        ([(), (ONE,)], {}),
+        ([(ONE, TWO), (TWO,)], {"10.0.0.1": "one", "fd00::1": "one"}),
+        ([(ONE, TWO), ()], {"10.0.0.1": "one", "fd00::1": "one", "10.0.0.2": "two"}),
+        ([(TWO,), (moved(TWO, "10.0.0.9"),)], {"10.0.0.2": "two"}),
+        ([(TWO,), (replace(TWO, networks=(), state="exited"),)], {"10.0.0.2": "two"}),
+        ([(TWO,), (replace(TWO, name="zwei"),)], {}),
+        ([(TWO,), (container("heir", "10.0.0.2"),)], {"10.0.0.2": "two"}),
+        ([(TWO,), (container("heir", "10.0.0.2"),), ()], {"10.0.0.2": "heir"}),
+        ([(TWO,), (), (TWO,)], {"10.0.0.2": "two"}),
+        ([(TWO,), None, (TWO,)], {}),
+        ([(TWO,), (), None, (ONE,)], {"10.0.0.2": "two"}),
+    ],
+)
+def test_former(inventories: list[tuple[Container, ...] | None], expected: dict[str, str]) -> None:
+    taken = observed(*(sample(None, at=at, containers=some) for at, some in enumerate(inventories)))
+    assert taken.former == expected
+
+
+def test_the_last_to_go_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observe_module, "FORMER_KEPT", 3)
+    some = [container(f"c{number}", f"10.0.0.{number}") for number in range(6)]
+    taken = observed(*(sample(None, at=at, containers=[each]) for at, each in enumerate([*some, some[2]])))
+    assert taken.former == {"10.0.0.3": "c3", "10.0.0.4": "c4", "10.0.0.5": "c5"}
+    again = observe(taken, sample(None, at=9, containers=()))
+    assert list(again.former) == ["10.0.0.4", "10.0.0.5", "10.0.0.2"]
+
+
+# What else a dump's sample tells of
+
+
+def own_tables(taken: Snapshot) -> dict[str, int | None]:
+    return {each.container.name: each.own_table for each in taken.containers}
+
+
+def test_own_tables_are_those_of_the_last_dump() -> None:
+    tables = {WEB.id: stats(37), DB.id: netlink.error(errno.EPERM), "no container's": stats(5)}
+    first = observed(sample(FLOWS, containers=CONTAINERS, tables=tables))
+    expected = {"app": None, "db": None, "edge": None, "web": 37}
+    assert own_tables(first) == expected
+    waiting = observe(first, sample(None, at=1, containers=CONTAINERS))
+    assert own_tables(waiting) == expected
+    changed = observe(waiting, sample(None, at=2, containers=(APP, WEB)))
+    assert own_tables(changed) == {"app": None, "web": 37}
+    assert own_tables(observe(changed, sample(FLOWS, at=3, containers=(APP, WEB)))) == {"app": None, "web": None}
+
+
+def test_namespaces_have_the_names_that_people_know() -> None:
+    boxed = replace(WEB, sandbox="/var/run/docker/netns/0123456789ab")
+    paths = ("/run/docker/netns/ingress_sbox", "/run/netns/b\x1b[2J", "/run/docker/netns/0123456789ab", "/run/netns/a")
+    first = observed(sample(FLOWS, containers=(APP, boxed), namespaces=paths))
+    expected = (
+        Namespace("a", "/run/netns/a"),
+        Namespace("b�[2J", "/run/netns/b\x1b[2J"),
+        Namespace("ingress_sbox", "/run/docker/netns/ingress_sbox"),
+        Namespace("web", "/run/docker/netns/0123456789ab"),
+    )
+    assert first.namespaces == expected
+    assert observe(first, sample(None, at=1, containers=(APP, boxed))).namespaces == expected
+    alone = observe(first, sample(FLOWS, at=2, containers=None, namespaces=paths[2:]))
+    assert [each.name for each in alone.namespaces] == ["0123456789ab", "a"]
+    assert observe(first, sample(FLOWS, at=2, containers=(APP, boxed))).namespaces == ()
+
+
+# What this host's set-up keeps out of the table
+
+
+UNSEEN_BRIDGE = Gap(
+    "bridge",
+    "flows between containers of one network are not in this table: bridge-nf-call-iptables is not 1",
+    "modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 (their packets then pass iptables)",
+)
+ON_LAN = [replace(each, networks=(Attachment("lan", "macvlan", each.networks[0].ipv4),)) for each in (APP, WEB)]
+
+
+@pytest.mark.parametrize("call", ["0\n", "", None])
+@pytest.mark.parametrize(
+    ("containers", "told"),
+    [
+        (CONTAINERS, True),
+        ((APP, WEB), True),
+        ((APP, DB), True),
+        ((DB, WEB), False),
+        ((APP,), False),
+        ((), False),
+        (None, False),
+        ((APP, replace(WEB, state="exited")), False),
+        ((APP, replace(WEB, state="paused")), False),
+        (ON_LAN, False),
+    ],
+)
+def test_neighbours_whose_flows_pass_unseen(
+    containers: Sequence[Container] | None, told: bool, call: str | None
+) -> None:
+    key = "sys/net/bridge/bridge-nf-call-iptables"
+    proc = {name: text for name, text in PROC.items() if name != key} | ({} if call is None else {key: call})
+    assert observed(sample(FLOWS, containers=containers, proc=proc)).gaps == ((UNSEEN_BRIDGE,) if told else ())
+    assert observed(sample(FLOWS, containers=containers)).gaps == ()
+
+
+def test_a_rootless_engine_has_its_nat_elsewhere() -> None:
+    reading = replace(engine(WEB), info={"SecurityOptions": ["name=seccomp", "name=rootless"]})
+    (gap,) = observed(sample(FLOWS, engine=reading)).gaps
+    assert gap == Gap(
+        "docker",
+        "this engine is rootless: its containers' NAT is in a network namespace of its own",
+        "as its user: nsenter -U -n --preserve-credentials -t $(cat $XDG_RUNTIME_DIR/docker.pid) natop",
+    )
 
 
 # What could not be read

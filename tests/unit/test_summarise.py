@@ -11,7 +11,7 @@ from natop.model import Container, FlowSummary, Kind, Snapshot
 from natop.observe import observe
 from natop.summarise import TREND_LENGTH
 from tests.unit.hosts import APP, CONTAINERS, DB, EDGE, WEB, container, observed, sample
-from tests.unit.oracle import STATES, judged
+from tests.unit.oracle import STATES, History
 from tests.unit.plain import DST_NAT, SCTP, SRC_NAT, TCP, UDP, Ends, Flow, flow, table
 
 TIME_WAIT = 7
@@ -124,8 +124,9 @@ def test_a_container_that_vanished_begins_anew_when_it_comes_back() -> None:
     both, one = (APP, WEB), (APP,)
     present = [both, both, one, both]
     taken = observed(*(sample(flows, at=at, containers=some) for at, some in enumerate(present)))
-    assert summary(taken, WEB).time_wait_trend == (1,)
+    assert summary(taken, WEB).time_wait_trend == (0,), "its flow is one of before"
     assert summary(taken, APP).time_wait_trend == (1, 1, 1, 1)
+    assert summary(taken, APP).counts.kinds["STALE"] == 1
 
 
 def test_a_container_that_changes_its_name_keeps_its_past() -> None:
@@ -159,19 +160,28 @@ def test_a_trend_is_no_longer_than_it_may_be() -> None:
 
 # Against a plain loop over any sequence of samples
 
+Told = tuple[Container | None, Container | None, Kind]
 ADDRESSES = ("172.18.0.2", "172.18.0.3", "172.19.0.4", "203.0.113.10", "198.51.100.7")
 
 
 @st.composite
 def ticks(draw: st.DrawFn) -> list["Tick"]:
+    """An entry's tuples stay what they are as long as its id and its client do."""
     found, at = [], 0.0
+    known: dict[tuple[int, str], Flow] = {}
     for _ in range(draw(st.integers(1, 4))):
         at += draw(st.sampled_from((0.5, 2.0, 7.0)))
         ids = draw(st.lists(st.integers(1, 9), max_size=9, unique=True))
         some = tuple(each for each in (APP, DB, EDGE, WEB) if draw(st.booleans()))
-        flows = None if draw(st.integers(0, 3)) == 0 else [draw(entries(number)) for number in ids]
+        flows = None if draw(st.integers(0, 3)) == 0 else [_again(draw(entries(number)), known) for number in ids]
         found.append(Tick(at, some, flows))
     return found
+
+
+def _again(drawn: Flow, known: dict[tuple[int, str], Flow]) -> Flow:
+    """The same entry as before where there was one, in its present state."""
+    first = known.setdefault((drawn.id, drawn.orig.src), drawn)
+    return replace(first, state=drawn.state if first.proto == TCP else None)
 
 
 @dataclass(frozen=True)
@@ -200,6 +210,7 @@ class Plain:
     """What is expected of one key: a container's id, "unowned" or "whole"."""
 
     flows: list[Flow]
+    kinds: list[Kind]
     rates: tuple[float, float, float] | None = None
     trend: list[int] = field(default_factory=list)
 
@@ -208,13 +219,13 @@ class Plain:
         return sum(each.proto == TCP and each.state == TIME_WAIT for each in self.flows)
 
 
-def groups(flows: list[Flow], containers: Sequence[Container], host: tuple[str, ...]) -> dict[str, list[Flow]]:
-    found: dict[str, list[Flow]] = {each.id: [] for each in containers} | {"unowned": [], "whole": list(flows)}
-    for one in flows:
-        client, server, _ = judged(one, tuple(containers), host)
+def groups(flows: list[Flow], told: list[Told], containers: Sequence[Container]) -> dict[str, Plain]:
+    found = {key: Plain([], []) for key in (*(each.id for each in containers), "unowned", "whole")}
+    for one, (client, server, kind) in zip(flows, told, strict=True):
         owners = {each.id for each in (client, server) if each} or {"unowned"}
-        for owner in owners:
-            found[owner].append(one)
+        for owner in (*owners, "whole"):
+            found[owner].flows.append(one)
+            found[owner].kinds.append(kind)
     return found
 
 
@@ -224,15 +235,17 @@ def test_any_sequence_of_samples_equals_a_plain_loop(sequence: list[Tick]) -> No
     last: list[Flow] | None = None
     last_at = 0.0
     past: dict[str, Plain] = {}
+    history = History()
     for tick in sequence:
         drawn = sample(tick.flows, at=tick.at, containers=tick.containers)
         taken = observe(taken, drawn)
         flows = last if tick.flows is None else tick.flows
+        told = history.judged(flows or [], tick.containers, tuple(drawn.addresses))
         if flows is None:
             assert (taken.whole, taken.unowned) == (None, None)
             assert all(each.flows is None for each in taken.containers)
             continue
-        now = {key: Plain(some) for key, some in groups(flows, tick.containers, tuple(drawn.addresses)).items()}
+        now = groups(flows, told, tick.containers)
         for key, expected in now.items():
             earlier = past.get(key)
             if tick.flows is None:
@@ -245,7 +258,7 @@ def test_any_sequence_of_samples_equals_a_plain_loop(sequence: list[Tick]) -> No
         if tick.flows is not None:
             last, last_at = tick.flows, tick.at
         past = now
-        _check(taken, now, tick, tuple(drawn.addresses))
+        _check(taken, now, told)
 
 
 def _rates(
@@ -257,22 +270,21 @@ def _rates(
     return new / seconds, gone / seconds, (now.waiting - earlier.waiting) / seconds
 
 
-def _check(taken: Snapshot, expected: dict[str, Plain], tick: Tick, host: tuple[str, ...]) -> None:
+def _check(taken: Snapshot, expected: dict[str, Plain], told: list[Told]) -> None:
     assert taken.whole is not None
     assert taken.unowned is not None
     found: dict[str, FlowSummary] = {"whole": taken.whole, "unowned": taken.unowned}
     for each in taken.containers:
         assert each.flows is not None
         found[each.container.id] = each.flows
-        own = [judged(one, tick.containers, host) for one in expected["whole"].flows]
-        assert each.outbound == sum(client is not None and client.id == each.container.id for client, _, _ in own)
-        assert each.inbound == sum(server is not None and server.id == each.container.id for _, server, _ in own)
+        assert each.outbound == sum(client is not None and client.id == each.container.id for client, _, _ in told)
+        assert each.inbound == sum(server is not None and server.id == each.container.id for _, server, _ in told)
     assert found.keys() == expected.keys()
     for key, want in expected.items():
         counts, rates = found[key].counts, found[key].rates
         numbers = [one.state for one in want.flows if one.proto == TCP and one.state is not None]
         states = Counter(STATES[number] for number in numbers if number < len(STATES))
-        kinds = Counter(judged(one, tick.containers, host)[2].name for one in want.flows)
+        kinds = Counter(kind.name for kind in want.kinds)
         assert counts.total == len(want.flows)
         assert counts.states == dict.fromkeys(STATES, 0) | states
         assert counts.kinds == dict.fromkeys((kind.name for kind in Kind), 0) | kinds
