@@ -14,7 +14,7 @@ from natop.columns import HOST_KEY, ContainerRow, Flows, container_rows, endpoin
 from natop.local import mixed
 from natop.model import Addresses, Attribution, FlowSummary, Mask, Snapshot, address_value
 from natop.summarise import count_groups
-from natop.uapi import proto_name
+from natop.uapi import PORTED, proto_name
 
 Codes = npt.NDArray[np.int32]
 
@@ -106,19 +106,25 @@ def _networks(flows: Flows) -> _Groups:
 
 
 def _placed(addresses: Addresses, places: Mapping[int, int]) -> Codes:
+    """The place of each address, or -1; looked up by the low half among those of one high half, such as IPv4's."""
     codes = np.full(len(addresses), -1, np.int32)
-    for name in set(places.values()):
-        values = [value for value, place in places.items() if place == name]
-        low = np.array([value & (2**64 - 1) for value in values], np.uint64)
-        high = np.array([value >> 64 for value in values], np.uint64)
-        codes[np.isin(addresses.lo, low) & np.isin(addresses.hi, high)] = name
+    for high in {value >> 64 for value in places}:
+        known = sorted((value & (2**64 - 1), place) for value, place in places.items() if value >> 64 == high)
+        low, place_of = (
+            np.array([each for each, _ in known], np.uint64),
+            np.array([each for _, each in known], np.int32),
+        )
+        at = np.minimum(np.searchsorted(low, addresses.lo), len(low) - 1)
+        found = (low[at] == addresses.lo) & (addresses.hi == np.uint64(high))
+        codes[found] = place_of[at[found]]
     return codes
 
 
 def _destinations(flows: Flows) -> _Groups:
-    """By protocol, address and port called; the ends of a flow are all its client's."""
+    """By protocol, address and, where it has ports, port called; the ends of a flow are all its client's."""
     table = flows.table
-    keys = mixed(table.proto, table.orig_dst.lo, table.orig_dport, table.orig_dst.hi, np.zeros_like(table.orig_dport))
+    ports = np.where(np.isin(table.proto, tuple(PORTED)), table.orig_dport, np.uint16(0))
+    keys = mixed(table.proto, table.orig_dst.lo, ports, table.orig_dst.hi, np.zeros_like(ports))
     _, first, group, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     busiest = np.argsort(-counts, kind="stable")[:MOST_DESTINATIONS]
     rank = np.full(len(first), -1, np.int32)
