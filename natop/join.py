@@ -295,10 +295,11 @@ class _Proxies:
                 join.client[row] = client
 
     def _to_target(self, proxy: Proxy, target: int, rows: Rows) -> Mask:
-        """Which flows go where the proxy connects to, a container that is known."""
+        """Which flows go straight where the proxy connects to, a container that is known."""
         flows = self._join.flows
-        there = (flows.reply_sport[rows] == proxy.container_port) & (flows.proto[rows] == proxy.proto)
-        known: Mask = there & (self._join.server[rows] == target) & (target >= 0)
+        there = (flows.orig_dport[rows] == proxy.container_port) & (flows.proto[rows] == proxy.proto)
+        straight = (flows.status[rows] & Ips.DST_NAT) == 0
+        known: Mask = there & straight & (self._join.server[rows] == target) & (target >= 0)
         return known
 
     @staticmethod

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from natop.columns import Flows
 from natop.join import Place, attribute
-from natop.model import Container, Kind
-from tests.unit import plain
+from natop.model import Container, Descriptor, Kind, Process, Sockets
+from tests.unit import diag, plain
 from tests.unit.hosts import APP, CONTAINERS, DB, HOST_ADDRESSES, WEB, container
 from tests.unit.oracle import judged
 from tests.unit.plain import DST_NAT, ICMP, SRC_NAT, UDP, Flow, flow
@@ -108,9 +108,10 @@ def attributed(
     containers: tuple[Container, ...] = CONTAINERS,
     host: tuple[str, ...] = HOST_ADDRESSES,
     former: Mapping[str, str] = {},
+    sockets: Sockets | None = None,
 ) -> list[tuple[Party, Party, Kind]]:
     table = plain.table(flows)
-    found = attribute(table, Place(containers, host, former))
+    found = attribute(table, Place(containers, host, former, sockets))
     names = Flows(table, found, containers)
 
     def party(code: int) -> Party:
@@ -127,13 +128,52 @@ def test_each_way(name: str) -> None:
 
 
 def test_every_kind_has_a_case() -> None:
-    """But what docker-proxy copies, which addresses alone do not tell."""
-    assert {expected[2] for _, expected in CASES.values()} == set(Kind) - {Kind.PROXIED}
+    """What docker-proxy copies is told by its sockets."""
+    cases = (*CASES.values(), *BESIDE_A_PROXY.values())
+    assert {expected[2] for _, expected in cases} == set(Kind)
 
 
 def test_all_at_once_keep_their_rows() -> None:
     told = attributed([one for one, _ in CASES.values()], former=FORMER)
     assert told == [expected for _, expected in CASES.values()]
+
+
+COMMAND = "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.18.0.2 -container-port 80"
+PROXY = Process(500, "docker-proxy", tuple(COMMAND.split()))
+BESIDE_A_PROXY = {
+    "to docker-proxy": (flow("172.19.0.4:40000", "203.0.113.10:8080"), (DB, WEB, Kind.PROXIED)),
+    "from docker-proxy": (
+        flow("172.18.0.1:40000", "172.18.0.2:80"),
+        ("host: docker-proxy[500]", WEB, Kind.PROXIED),
+    ),
+    "the host calls the container's published port": (
+        flow("203.0.113.10:40000", "203.0.113.10:8080", dnat="172.18.0.2:80"),
+        ("host", WEB, Kind.PUBLISHED),
+    ),
+    "the host calls another port of the container": (
+        flow("172.18.0.1:40000", "172.18.0.2:81"),
+        ("host", WEB, Kind.ROUTED),
+    ),
+    "the host calls a port of the container that is the same one elsewhere": (
+        flow("203.0.113.10:40000", "203.0.113.10:80", dnat="172.18.0.2:81"),
+        ("host", WEB, Kind.PUBLISHED),
+    ),
+    "the host calls that port by UDP": (
+        flow("172.18.0.1:40000", "172.18.0.2:80", proto=UDP),
+        ("host", WEB, Kind.ROUTED),
+    ),
+    "the host calls that port of another container": (
+        flow("172.18.0.1:40000", "172.18.0.3:80"),
+        ("host", APP, Kind.ROUTED),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE_A_PROXY)
+def test_each_way_beside_a_proxy_of_closed_connections(name: str) -> None:
+    one, expected = BESIDE_A_PROXY[name]
+    listener = Sockets(diag.answers([diag.listening("0.0.0.0:8080", inode=1)]), {}, {PROXY: (Descriptor(4, 1),)})
+    assert attributed([one], (APP, DB, WEB), sockets=listener) == [expected]
 
 
 def test_no_flows() -> None:
