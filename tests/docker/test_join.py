@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.docker.inventory import guest
+from tests.docker.line import proxy_names
 from tests.kernel import product
 from tests.kernel.judge import as_row, assert_same, identity
 from tests.kernel.product import Row
@@ -27,6 +28,13 @@ STRANGERS = [
     Entry(src="2001:db8::1", dst="2001:db8::2", proto="udp"),
 ]
 """Flows that the host merely forwards; both ends are documentation addresses."""
+REMAPPED = Entry(src=HOST, dst=OUTSIDE, dport=8444, snat=HOST, snat_port=50_001)
+"""The host's own call, whose source port was taken."""
+HOST_LISTENERS = {9000: "hostnet"}
+"""Which container on the host's own network listens where."""
+
+
+Judged = tuple[oracle.Flow, str | None, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,12 @@ class Scene:
     states: dict[str, int]
     inspected: list[dict[str, Any]]
     host_addresses: set[str]
+    proxies: set[str]
+    """How natop may name the docker-proxies of the web server's port."""
+
+    def judged(self) -> list[Judged]:
+        """Every flow of the judge's with its client, its server and its kind."""
+        return [(flow, *parties(flow, self.inspected, self.host_addresses)) for flow in self.table]
 
     def told(self, **wanted: Any) -> list[Row]:
         """natop's flows with these values, as `dport=8080, server="webserver"`; ports are those of the original."""
@@ -71,7 +85,7 @@ def scene(shared_docker_host: DockerHost) -> Iterator[Scene]:
         host.knock("app2", 2)
         host.reset(2)
         inject(host.namespace, STRANGERS)
-        inject(host.namespace, [hairpin(host), moved_port(host)])
+        inject(host.namespace, [hairpin(host), moved_port(host), REMAPPED])
         table = host.quiet()
         yield Scene(
             product.snapshot(host.namespace, "--flows", "--docker-host", host.url),
@@ -79,6 +93,7 @@ def scene(shared_docker_host: DockerHost) -> Iterator[Scene]:
             oracle.state_counts(host.namespace),
             host.inspect(),
             addresses(host.namespace),
+            proxy_names(host.namespace, 8080),
         )
 
 
@@ -128,8 +143,38 @@ def owner(address: str, inspected: Sequence[dict[str, Any]]) -> str | None:
     return found[0] if found else None
 
 
+def published(inspected: Sequence[dict[str, Any]]) -> dict[int, tuple[str, int]]:
+    """By the host's TCP port: the container behind it, and its port."""
+    return {
+        int(binding["HostPort"]): (one["Name"][1:], int(port.partition("/")[0]))
+        for one in inspected
+        for port, bindings in (one["NetworkSettings"]["Ports"] or {}).items()
+        for binding in bindings or ()
+        if port.endswith("/tcp")
+    }
+
+
+def parties(
+    flow: oracle.Flow, inspected: Sequence[dict[str, Any]], host_addresses: set[str]
+) -> tuple[str | None, str | None, str]:
+    """The containers at a flow's ends, and its kind.
+
+    Nothing but docker-proxy answers at the host's own published ports without DNAT, or calls from the host straight to
+    a published port of a container. Connections through it are closed by now, so that who called behind it is unknown.
+    """
+    orig, nat, ports = flow["orig"], oracle.nat(flow), published(inspected)
+    client, server = owner(orig["src"], inspected), owner(flow["reply"]["src"], inspected)
+    port = orig.get("dport") if flow["proto"] == "tcp" else None
+    if not nat and flow["reply"]["src"] in host_addresses and port in ports:
+        return client, ports[port][0], "PROXIED"
+    if not nat and orig["src"] in host_addresses and (server, port) in ports.values():
+        return client, server, "PROXIED"
+    kind = way(flow, client, server, host_addresses)
+    return client, HOST_LISTENERS.get(port, server) if kind == "HOST" and port else server, kind
+
+
 def way(flow: oracle.Flow, client: str | None, server: str | None, host_addresses: set[str]) -> str:
-    """The kind of a flow, from what NAT did to its tuples and whose they are."""
+    """The kind of a flow, from what NAT did to its tuples and whose addresses they have."""
     nat = oracle.nat(flow)
     if server and "dnat" in nat:
         return "HAIRPIN" if "snat" in nat else "PUBLISHED"
@@ -137,6 +182,8 @@ def way(flow: oracle.Flow, client: str | None, server: str | None, host_addresse
         return "MASQUERADED"
     if client or server:
         return "INTERNAL" if client and server else "ROUTED"
+    if nat == {"snat"} and flow["orig"]["src"] == flow["reply"]["dst"] and flow["orig"]["src"] in host_addresses:
+        return "REMAPPED"
     ends = {flow["orig"]["src"], flow["orig"]["dst"], flow["reply"]["src"]}
     return "HOST" if ends & host_addresses else "FORWARDED"
 
@@ -154,34 +201,71 @@ def test_the_table_is_the_judge_s(scene: Scene) -> None:
 def test_client_server_and_kind_of_every_flow(scene: Scene) -> None:
     told = {identity(flow): flow for flow in scene.document["flows"]}
     kinds = Counter[str]()
-    for flow in scene.table:
-        client, server = owner(flow["orig"]["src"], scene.inspected), owner(flow["reply"]["src"], scene.inspected)
-        kind = way(flow, client, server, scene.host_addresses)
+    for flow, client, server, kind in scene.judged():
         row = told[identity(as_row(flow))]
         assert (row["client"], row["server"], row["kind"]) == (client, server, kind)
         kinds[kind] += 1
-    assert kinds.keys() == {"PUBLISHED", "MASQUERADED", "INTERNAL", "HAIRPIN", "ROUTED", "HOST", "FORWARDED"}
+    with_nat = {"PUBLISHED", "MASQUERADED", "HAIRPIN", "REMAPPED"}
+    assert kinds.keys() == with_nat | {"INTERNAL", "ROUTED", "PROXIED", "HOST", "FORWARDED"}
+
+
+def test_who_is_no_container(scene: Scene) -> None:
+    """The host's own ends have a name, strangers have none, and docker-proxy has its own where no client is known."""
+    for row in scene.document["flows"]:
+        src, answers = row["orig"]["src"], row["reply"]["src"]
+        assert bool(row["client_other"]) == (row["client"] is None and src in scene.host_addresses)
+        assert bool(row["server_other"]) == (row["server"] is None and answers in scene.host_addresses)
+    dialled = scene.told(dport=80, server="webserver", kind="PROXIED")
+    assert dialled
+    assert all(row["client_other"] in scene.proxies for row in dialled)
+
+
+def test_the_network_of_every_flow(scene: Scene) -> None:
+    """The client's that it left by, else the server's; none where the container's end is at the host's address."""
+    networks = {
+        address: name
+        for one in scene.inspected
+        for name, place in one["NetworkSettings"]["Networks"].items()
+        for address in (place["IPAddress"], place["GlobalIPv6Address"])
+        if address
+    }
+    told = {identity(flow): flow for flow in scene.document["flows"]}
+    found = Counter[str | None]()
+    for flow in scene.table:
+        left_by = networks.get(flow["orig"]["src"]) or networks.get(flow["reply"]["src"])
+        assert told[identity(as_row(flow))]["network"] == left_by
+        found[left_by] += 1
+    assert found.keys() >= {"bridge", "internal", None}
 
 
 def test_the_numbers_of_each_container(scene: Scene) -> None:
-    owners = oracle.owners(scene.table, scene.inspected)
-    directions = oracle.directions(scene.table, scene.inspected)
-    assert {container["name"] for container in scene.document["containers"]} == owners.keys()
-    for name, states in owners.items():
+    names = {one["Name"][1:] for one in scene.inspected}
+    assert {container["name"] for container in scene.document["containers"]} == names
+    judged = scene.judged()
+    for name in names - {"nonet"}:
         told = scene.container(name)
-        assert {state: number for state, number in told["states"].items() if number} == {
-            state: number for state, number in states.items() if state.isupper()
-        }
-        inbound, outbound = directions[name]
-        assert told["flows"] == {"total": sum(states.values()), "inbound": inbound, "outbound": outbound}
-    assert [name for name in owners if sum(owners[name].values())] == [
-        name for name in owners if name not in ("hostnet", "nonet", "sidecar")
-    ]
+        mine = [flow for flow, client, server, _ in judged if name in (client, server)]
+        states = Counter(flow["state"] for flow in mine if flow["proto"] == "tcp")
+        assert {state: number for state, number in told["states"].items() if number} == states
+        inbound = sum(server == name for _, _, server, _ in judged)
+        outbound = sum(client == name for _, client, _, _ in judged)
+        assert told["flows"] == {"total": len(mine), "inbound": inbound, "outbound": outbound}
+        assert bool(mine) == (name != "sidecar")
+        assert told["untracked"] is None
+
+
+def test_a_container_without_a_network_has_no_numbers(scene: Scene) -> None:
+    alone = scene.container("nonet")
+    assert [alone[key] for key in ("flows", "states", "kinds", "nat", "own_table")] == [None] * 5
+    assert alone["untracked"] == "no network"
+    assert [each["name"] for each in scene.document["containers"] if each["untracked"]] == ["nonet"]
 
 
 def test_kinds_and_nat_of_each_container(scene: Scene) -> None:
     for container in scene.document["containers"]:
         name = container["name"]
+        if name == "nonet":
+            continue
         mine = [flow for flow in scene.document["flows"] if name in (flow["client"], flow["server"])]
         kinds = {kind: number for kind, number in container["kinds"].items() if number}
         assert kinds == Counter(flow["kind"] for flow in mine)
@@ -192,11 +276,14 @@ def test_kinds_and_nat_of_each_container(scene: Scene) -> None:
 
 
 def test_what_belongs_to_nobody(scene: Scene) -> None:
-    strangers = oracle.unowned(scene.table, scene.inspected)
+    nobody_s = [(flow, kind) for flow, client, server, kind in scene.judged() if not client and not server]
     unowned = scene.document["unowned"]
-    assert unowned["flows"] == len(strangers) > 0
-    states = Counter(flow["state"] for flow in strangers if flow["proto"] == "tcp")
+    assert unowned["flows"] == len(nobody_s) > 0
+    states = Counter(flow["state"] for flow, _ in nobody_s if flow["proto"] == "tcp")
     assert {state: number for state, number in unowned["states"].items() if number} == states
+    kinds = Counter(kind for _, kind in nobody_s)
+    assert {kind: number for kind, number in unowned["kinds"].items() if number} == kinds
+    assert kinds.keys() == {"HOST", "REMAPPED", "FORWARDED"}
 
 
 PATHS: dict[str, tuple[int, dict[str, Any]]] = {
@@ -225,15 +312,19 @@ PATHS: dict[str, tuple[int, dict[str, Any]]] = {
     "egress unanswered": (2, {"client": "app2", "state": "SYN_SENT", "kind": "MASQUERADED"}),
     "egress by UDP": (3, {"client": "app2", "proto": "udp", "dport": 5353, "kind": "MASQUERADED"}),
     "egress by ICMP": (1, {"client": "app2", "proto": "icmp", "kind": "MASQUERADED"}),
-    "outside → the host's own network": (2, {"dport": 9000, "client": None, "server": None, "kind": "HOST"}),
+    "outside → the host's own network": (2, {"dport": 9000, "client": None, "server": "hostnet", "kind": "HOST"}),
     "the host → outside": (2, {"src": HOST, "dport": 443, "client": None, "server": None, "kind": "HOST"}),
     "the host → outside, held": (2, {"src": HOST, "dport": 5432, "state": "ESTABLISHED", "kind": "HOST"}),
+    "the host → outside, its port moved": (1, {"src": HOST, "dport": 8444, "client": None, "kind": "REMAPPED"}),
     "the host → a container": (1, {"server": "app3", "kind": "ROUTED", "state": "TIME_WAIT"}),
     "the host → a container, its port moved": (1, {"server": "app3", "kind": "ROUTED", "state": "ESTABLISHED"}),
     "the host → its own published port": (1, {"src": HOST, "dport": 8080, "server": "webserver", "kind": "PUBLISHED"}),
-    "a container → docker-proxy": (1, {"client": "app1", "dst": HOST, "dport": 8080, "server": None, "kind": "ROUTED"}),
-    "docker-proxy → a container": (2, {"client": None, "dport": 80, "server": "webserver", "kind": "ROUTED"}),
-    "the host → docker-proxy": (1, {"dst": "127.0.0.1", "dport": 8080, "server": None, "kind": "HOST"}),
+    "a container → docker-proxy": (
+        1,
+        {"client": "app1", "dst": HOST, "dport": 8080, "server": "webserver", "kind": "PROXIED"},
+    ),
+    "docker-proxy → a container": (2, {"client": None, "dport": 80, "server": "webserver", "kind": "PROXIED"}),
+    "the host → docker-proxy": (1, {"dst": "127.0.0.1", "dport": 8080, "server": "webserver", "kind": "PROXIED"}),
     "a container → itself by NAT": (1, {"client": "webserver", "server": "webserver", "kind": "HAIRPIN"}),
     "strangers": (3, {"client": None, "server": None, "kind": "FORWARDED"}),
 }
