@@ -114,7 +114,7 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         panel = VerticalScroll(Lines(self._glyphs), id="panel")
         panel.border_title = "natop"
-        panel.border_subtitle = "Esc"
+        panel.border_subtitle = "j k scroll, Esc back"
         yield panel
 
     def on_mount(self) -> None:
