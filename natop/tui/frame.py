@@ -42,7 +42,7 @@ class Frame(Screen[None]):
     VIEW: ClassVar[str] = ""
     HINTS: ClassVar[tuple[Hint, ...]] = ()
     PARTS: ClassVar[tuple[str, ...]] = ("header", "banner", "title")
-    """Names of the screen's pieces of text. They are there before and after the screen is, for news comes at any time."""
+    """The screen's pieces of text. They are there before it is mounted and after: news comes at any time."""
     BINDINGS: ClassVar[list[BindingType]] = [bind("tab", "app.next_view", "Next view")]
 
     def __init__(self) -> None:
