@@ -144,7 +144,7 @@ def summarise(
         earlier = past.get(key, FlowSummary(now))
         if before and change is None:
             return FlowSummary(now, earlier.rates, earlier.time_wait_trend)
-        return FlowSummary(now, rates.get(key), _extended(earlier.time_wait_trend, now))
+        return FlowSummary(now, rates.get(key) if key in past else None, _extended(earlier.time_wait_trend, now))
 
     inbound = _per_container(attribution.server, len(containers))
     outbound = _per_container(attribution.client, len(containers))
