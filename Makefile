@@ -10,7 +10,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-FAST := tests/unit tests/tui
+# Most of tests/tui waits for screens and terminals, more than a minute in all; `make test` runs it.
+FAST := tests/unit $(addprefix tests/tui/test_,formats.py frames.py header.py layout.py)
 
 .PHONY: demo test check bench screenshots format clean
 

@@ -82,6 +82,7 @@ class _Seconds(click.FloatRange):
 
 
 _INTERVAL = _Seconds(0.5, 60)
+_EVERY = _Seconds(0.5, 86_400)
 _COMMON_OPTIONS = (
     click.option("--interval", type=_INTERVAL, metavar="S", help="Seconds between readings, 0.5 to 60 (2)."),
     click.option("--filter", metavar="EXPR", help="Only what matches, as 'state:time_wait dport:443'."),
@@ -139,7 +140,7 @@ FORMATS = ("json", "csv", "md", "text")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="json when piped, text on a terminal.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write to FILE.")
 @click.option("--flows", is_flag=True, help="With every flow.")
-@click.option("--every", type=_INTERVAL, metavar="S", help="Repeat every S seconds; JSON is then a document a line.")
+@click.option("--every", type=_EVERY, metavar="S", help="Repeat every S seconds; JSON is then a document a line.")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="Repeat N times.")
 @common_options
 @click.pass_context
@@ -162,14 +163,17 @@ def snapshot(
 
 @program.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def demo(command: tuple[str, ...]) -> None:
+@click.pass_context
+def demo(context: click.Context, /, command: tuple[str, ...]) -> None:
     """A small NAT host in private namespaces, with traffic, and natop (or natop COMMAND…) on it.
 
     Needs no root, no Docker and no network.
     """
+    if context.obj != Common():
+        raise click.UsageError("options go behind `demo`: natop demo snapshot --filter …")
     from natop.demo.run import run
 
-    raise click.exceptions.Exit(run(command))
+    raise click.exceptions.Exit(run(command, tell=_say))
 
 
 def _write_snapshots(
@@ -181,29 +185,41 @@ def _write_snapshots(
     try:
         with _opened(output) as out:
             for number, taken in enumerate(feed.readings(_source(common), every_s, count)):
-                if flows and taken.reading is None:
+                if flows and (taken.reading is None or taken.reading.taken_at != taken.taken_at):
                     raise Refused(Exit.UNREADABLE, _why_no_flows(taken))
                 width = shutil.get_terminal_size().columns if out.isatty() else None
-                out.writelines(_pieces(taken, view, form, number, width))
-                out.flush()
+                _write_one(out, _pieces(taken, view, form, number, width), whole=output is not None)
     except feed.CannotRead as error:
         raise Refused(Exit.UNREADABLE, str(error)) from error
 
 
+def _write_one(out: TextIO, pieces: Iterator[str], *, whole: bool) -> None:
+    """One snapshot; with `whole`, none of it where it is interrupted half way."""
+    start = out.tell() if whole and out.seekable() else None
+    try:
+        out.writelines(pieces)
+        out.flush()
+    except (KeyboardInterrupt, SystemExit):
+        if start is not None:
+            out.seek(start)
+            out.truncate()
+        raise
+
+
 @contextmanager
 def _opened(output: Path | None) -> Iterator[TextIO]:
-    """Where snapshots go. Ctrl+C ends them; a file keeps what was read until then.
+    """Where snapshots go. Ctrl+C, SIGTERM and SIGHUP end them; a file keeps what was read until then.
 
     A reader that goes away ends them as SIGPIPE would; left to click, the status would be that of findings.
     """
     from natop.files import written_whole
 
-    interrupted: KeyboardInterrupt | None = None
+    interrupted: KeyboardInterrupt | SystemExit | None = None
     target: AbstractContextManager[TextIO] = written_whole(output) if output else nullcontext(_stdout())
     with target as out:
         try:
             yield out
-        except KeyboardInterrupt as interrupt:
+        except (KeyboardInterrupt, SystemExit) as interrupt:
             interrupted = interrupt
         except BrokenPipeError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -313,7 +329,7 @@ def _say(message: str) -> None:
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    """Unwind on SIGTERM and SIGHUP, so that nothing is left half-written."""
+    """Unwind on SIGTERM and SIGHUP, so that nothing is lost or left half-written."""
     raise SystemExit(128 + number)
 
 

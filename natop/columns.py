@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from natop.model import (
     NO_STATE,
+    U8,
+    U32,
     U64,
     UNKNOWN32,
     UNKNOWN64,
@@ -238,14 +240,28 @@ def status_names(status: int) -> tuple[str, ...]:
 
 
 def flow_state(table: FlowTable, row: int) -> str:
-    """State as `conntrack -L` shows it; for protocols without, whether the flow was answered."""
+    """State as `conntrack -L` shows it; where there is none, the word of STATELESS that the status bits give."""
     state = int(table.state[row])
     if state != NO_STATE:
         return state_name(int(table.proto[row]), state) or str(state)
-    status = int(table.status[row])
-    if status & Ips.OFFLOAD:
-        return "OFFLOAD"
-    return "ASSURED" if status & Ips.ASSURED else "REPLIED" if status & Ips.SEEN_REPLY else "UNREPLIED"
+    return STATELESS[int(stateless(table.status[row : row + 1])[0])]
+
+
+STATELESS = ("OFFLOAD", "ASSURED", "SEEN_REPLY", "UNREPLIED")
+"""What stands for a state where conntrack has, or tells, none: by the IPS bits, the first that holds."""
+
+
+def stateless(status: U32) -> U8:
+    """The index in STATELESS for each row's status bits."""
+    bits = [(status & bit) != 0 for bit in (Ips.OFFLOAD, Ips.ASSURED, Ips.SEEN_REPLY)]
+    return np.select(bits, [np.uint8(index) for index in range(len(bits))], np.uint8(len(bits)))
+
+
+def _state_order(flows: "Flows") -> npt.NDArray[np.uint16]:
+    """By protocol, then by state in the kernel's order; those without a state by STATELESS, behind."""
+    table = flows.table
+    without = np.uint16(NO_STATE) - np.uint16(len(STATELESS)) + stateless(table.status)
+    return table.proto.astype(np.uint16) << np.uint16(8) | np.where(table.state == NO_STATE, without, table.state)
 
 
 def nat_text(table: FlowTable, row: int) -> str:
@@ -316,7 +332,7 @@ FLOW_COLUMNS = (
         11,
         False,
         lambda f, r: flow_state(f.table, r),
-        lambda f: f.table.proto.astype(np.uint16) << np.uint16(8) | f.table.state,
+        _state_order,
         "conntrack's state",
     ),
     FlowColumn(

@@ -72,7 +72,7 @@ def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
             "sysctls": snapshot.host.sysctls,
         },
         "conntrack": _conntrack(snapshot),
-        "containers": [_container(row, row.container) for row in rows if row.container],
+        "containers": [_container(row, row.container) for row in rows if row.container] if snapshot.inventory else None,
         "unowned": _unowned(snapshot.unowned),
         "nat_pools": None,
         "probes": None,

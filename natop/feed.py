@@ -12,6 +12,7 @@ from pathlib import Path
 from natop.collect import netns
 from natop.collect.engine import EngineWatcher, Target
 from natop.collect.host import PROCESS_BUDGET_S, HostReader
+from natop.collect.proc import cpu_s
 from natop.decode.counters import PROC_FILES
 from natop.model import Pace, Snapshot
 from natop.observe import observe
@@ -124,7 +125,7 @@ class LiveFeed:
             yield _observed(previous, self._reader, dump=False, pace=pace)
         if due:
             self._dumped_at = now
-            before = time.process_time()
+            before = cpu_s()
             snapshot = _observed(previous, self._reader, dump=True, pace=pace)
-            self._dump_cost_s = time.process_time() - before
+            self._dump_cost_s = cpu_s() - before
             yield snapshot

@@ -15,8 +15,9 @@ import numpy as np
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
-from natop.columns import Flows, container_rows
+from natop.columns import STATELESS, Flows, container_rows, stateless
 from natop.model import (
+    NO_STATE,
     UNKNOWN32,
     UNKNOWN64,
     V4_MAPPED,
@@ -307,6 +308,9 @@ def _named(value: Value, field: str, flows: Flows) -> Mask:
         states = [number for number, name in enumerate(names) if value.matches(name)]
         if states:
             found |= (table.proto == proto) & np.isin(table.state, states)
+    words = [index for index, name in enumerate(STATELESS) if value.matches(name)]
+    if words:
+        found |= (table.state == NO_STATE) & np.isin(stateless(table.status), words)
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from natop.uapi import AF_INET, TCP_STATES, IpProto
+from natop.uapi import TCP_STATES, IpProto
 
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
@@ -133,9 +133,6 @@ class FlowTable:
     def tcp_states(self) -> npt.NDArray[np.intp]:
         """Count of TCP flows by state number, len(TCP_STATES) long; unknown states are left out."""
         return np.bincount(self.state[self.proto == IpProto.TCP], minlength=256)[: len(TCP_STATES)]
-
-    def is_ipv4(self, row: int) -> bool:
-        return int(self.family[row]) == AF_INET
 
 
 @dataclass(frozen=True, slots=True)

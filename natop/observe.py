@@ -29,6 +29,7 @@ from natop.model import (
 from natop.summarise import summarise, unread
 from natop.text import clean
 
+DOCKER = "docker"
 FLOWS = "flows"
 """Source of the gaps that stand until the next dump."""
 
@@ -65,7 +66,7 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         reading=reading,
         whole=whole,
         containers=tuple(replace(each, own_table=own_tables.get(each.container.id)) for each in containers),
-        unowned=unowned,
+        unowned=None if _is_awaited(sample) else unowned,
         pace=sample.pace,
         former=former,
         namespaces=_namespaces(previous, sample, inventory),
@@ -213,3 +214,8 @@ def _summaries(previous: Snapshot | None, reading: FlowReading | None, inventory
         return previous.whole, previous.containers, previous.unowned
     summary = summarise(reading.flows, reading.attribution, reading.monotonic_s, containers, previous)
     return summary.whole, summary.containers, summary.unowned
+
+
+def _is_awaited(sample: Sample) -> bool:
+    """Whether Docker is asked but has not told of its containers, so that nobody knows which flows are unowned."""
+    return sample.engine is None and any(gap.source == DOCKER for gap in sample.gaps)

@@ -149,7 +149,7 @@ def summarise(
         earlier = past.get(key, FlowSummary(now))
         if before and change is None:
             return FlowSummary(now, earlier.rates, earlier.time_wait_trend)
-        return FlowSummary(now, rates.get(key), _extended(earlier.time_wait_trend, now))
+        return FlowSummary(now, rates.get(key) if key in past else None, _extended(earlier.time_wait_trend, now))
 
     untracked = {each.id: each.untracked for each in containers}
     inbound = _per_container(attribution.server, len(containers))
@@ -188,8 +188,15 @@ def _change(flows: FlowTable, monotonic_s: float, before: FlowReading) -> _Chang
 
 
 def _unseen(flows: FlowTable, others: FlowTable) -> Mask:
-    """Rows whose entry is not in the other table, by CTA_ID."""
-    return np.isin(flows.id, others.id, invert=True)
+    """Rows whose entry is not in the other table, by CTA_ID.
+
+    Sorting and searching let other threads go on, as np.isin does not: the screen's must answer keys meanwhile.
+    """
+    known = np.sort(others.id)
+    if len(known) == 0:
+        return np.ones(len(flows), np.bool_)
+    unseen: Mask = known[np.minimum(np.searchsorted(known, flows.id), len(known) - 1)] != flows.id
+    return unseen
 
 
 def _rates(

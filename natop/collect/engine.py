@@ -201,9 +201,9 @@ _REASONS = (
 
 def _gap(error: Exception, reading: EngineReading | None) -> Gap:
     """Why the engine could not be read, and what would help; the inventory shown may be an old one."""
-    text = clean(" ".join(str(error).split()))
+    text = " ".join(str(error).split())
     reason, remedy = next(
         ((reason, remedy) for mark, reason, remedy in _REASONS if mark.lower() in text.lower()),
-        (text or type(error).__name__, None),
+        (clean(text) or type(error).__name__, None),
     )
     return Gap("docker", f"{reason}; its containers are shown as last seen" if reading else reason, remedy)

@@ -25,10 +25,12 @@ def find(name: str) -> Path:
     else:
         path = _NAMED / name
     try:
-        if not os.path.exists(path):  # Path.exists hides EACCES before Python 3.12
-            raise NoSuchNetns(f"no network namespace {name!r}: {path} does not exist")
-    except OSError as error:
-        raise NoSuchNetns(f"no network namespace {name!r}: {error.strerror}") from error
+        os.stat(path)
+    except FileNotFoundError as error:
+        raise NoSuchNetns(f"no network namespace {name!r}: {path} does not exist") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise NoSuchNetns(f"cannot look at the network namespace {name!r}: {path}: {reason}") from error
     return path
 
 

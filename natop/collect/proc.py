@@ -1,6 +1,8 @@
 """/proc as text, and the host's own name and addresses. Nothing is decoded here."""
 
 import platform
+import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +24,14 @@ def read(names: Iterable[str], root: Path = PROC) -> dict[str, str]:
         except OSError:
             continue
     return found
+
+
+def cpu_s() -> float:
+    """CPU time of this process, less that of the screen: the first thread, where another one reads."""
+    screen = threading.main_thread()
+    if screen is threading.current_thread() or screen.ident is None:
+        return time.process_time()
+    return time.process_time() - time.clock_gettime(time.pthread_getcpuclockid(screen.ident))
 
 
 def hostname() -> str:

@@ -171,17 +171,18 @@ def _start(command: tuple[str, ...], host: int, url: str, held: Held) -> subproc
 def _see_through(natop: subprocess.Popen[bytes], held: Held) -> int:
     """Pass signals on until natop ends; its exit status, or 128 plus the signal that killed it.
 
-    A signal of the terminal has reached natop already, so only one that a process sent to us is passed on.
+    A signal of the terminal has reached natop already, so only one that a process sent to us is passed on. Popen's own
+    ways to send signals would wait for natop first, and take its status away from here.
     """
     deadline = float("inf")
     while True:
         patience = min(max(deadline - time.monotonic(), 0), 3600)
         news = signal.sigtimedwait(held.signals, patience)
         if news is None and time.monotonic() >= deadline:
-            natop.kill()
+            os.kill(natop.pid, signal.SIGKILL)
         elif news and news.si_signo != signal.SIGCHLD:
             if news.si_code <= SI_USER:
-                natop.send_signal(news.si_signo)
+                os.kill(natop.pid, news.si_signo)
             if news.si_signo != signal.SIGINT:
                 deadline = time.monotonic() + END_TIMEOUT_S
         status = _status(natop)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from os import environ
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -90,7 +90,7 @@ class NatopApp(App[None]):
         self._save, self._save_dir = save, save_dir
         self._newest: SnapshotTaken | None = None
         self._news = News(interval_s=interval_s)
-        self._taken_s = time.monotonic()
+        self._taken_s = monotonic()
         """When the snapshot shown came, on this process's clock."""
         self._one_more = False
         """Whether the next snapshot is shown although the screen is paused."""
@@ -137,7 +137,7 @@ class NatopApp(App[None]):
     @property
     def news(self) -> News:
         """What is shown, and how old it is now."""
-        return replace(self._news, age_s=max(0.0, time.monotonic() - self._taken_s))
+        return replace(self._news, age_s=max(0.0, monotonic() - self._taken_s))
 
     @property
     def newest_at(self) -> float | None:
@@ -154,7 +154,7 @@ class NatopApp(App[None]):
             self._show_newest()
 
     def _show_newest(self) -> None:
-        if self._news.snapshot is None:
+        if self._news.snapshot is None and not self.is_headless:
             self.call_after_refresh(_settle_memory)
         self._one_more = False
         if self._newest:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,10 +35,8 @@ from natop.tui.formats import count, rate
 from natop.tui.glyphs import Glyphs
 from natop.tui.layout import Column
 from natop.tui.tones import Line, Piece, Tone, tone_of_state
-from natop.tui.wish import Arranged, Mistake, Wish
+from natop.tui.wish import Arranged, Mistake, Wish, order
 from natop.uapi import proto_name
-
-C = TypeVar("C", bound=Column)
 
 
 class FlowId(NamedTuple):
@@ -55,8 +53,7 @@ class FlowId(NamedTuple):
 
 def arrange_containers(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
     """The containers and the host's row, those that the filter lets through, in order."""
-    column = _column(CONTAINER_COLUMNS, wish.sort, "flows")
-    descending = _descending(column, wish)
+    column, descending = order(CONTAINER_COLUMNS, wish, "flows")
     accepted, mistake = _filter(wish)
     rows: Sequence[ContainerRow] = container_rows(snapshot)
     if accepted:
@@ -70,8 +67,7 @@ def arrange_containers(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arrang
 
 def arrange_flows(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
     """The flows in scope that the filter lets through, in order."""
-    column = _column(FLOW_COLUMNS, wish.sort, "dst")
-    descending = _descending(column, wish)
+    column, descending = order(FLOW_COLUMNS, wish, "dst")
     accepted, mistake = _filter(wish)
     flows = Flows.of(snapshot)
     if flows is None:
@@ -84,19 +80,6 @@ def arrange_flows(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
     rows = _sorted(column.order(flows), mask, descending)
     content = FlowLines(flows, rows, _names(snapshot) if wish.named else {}, glyphs)
     return Arranged(content, column.key, descending, len(rows), of, mistake)
-
-
-def _column(columns: Sequence[C], key: str | None, default: str) -> C:
-    """The column of that key, or the default where there is none."""
-    by_key = {column.key: column for column in columns}
-    return by_key.get((key or default).removeprefix("-"), by_key[default])
-
-
-def _descending(column: Column, wish: Wish) -> bool:
-    """The way the user chose, or the column's own; a `-` before the key turns that round."""
-    if wish.descending is not None:
-        return wish.descending
-    return (column.numeric or column.key == "trend") != (wish.sort or "").startswith("-")
 
 
 def _filter(wish: Wish) -> tuple[filters.Filter | None, Mistake | None]:

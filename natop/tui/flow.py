@@ -30,12 +30,12 @@ from natop.tui.formats import clock
 from natop.tui.frame import Frame
 from natop.tui.header import News
 from natop.tui.keys import Hint, bind
-from natop.tui.lines import Lines
 from natop.tui.tones import Line, Piece, Tone, text_of
 
 
 class FlowScreen(Frame):
     VIEW = "flows"
+    PARTS = (*Frame.PARTS, "facts")
     BINDINGS: ClassVar[list[BindingType]] = [
         bind("escape,backspace", "app.go_back", "Back"),
         bind("y", "copy", "Copy"),
@@ -59,7 +59,7 @@ class FlowScreen(Frame):
         self._gone_at: float | None = None
 
     def body(self) -> Sequence[Widget]:
-        return (VerticalScroll(Lines(self.glyphs, id="facts")),)
+        return (VerticalScroll(self.part("facts")),)
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

@@ -10,7 +10,7 @@ from natop.model import UNKNOWN32, UNKNOWN64, Kind
 from natop.tui.formats import clock, count, span
 from natop.tui.glyphs import Glyphs
 from natop.tui.tones import Line, Piece, Tone, tone_of_state
-from natop.uapi import IpProto, proto_name
+from natop.uapi import IpProto, Ips, proto_name
 
 _LABEL = 12
 _WAYS = {
@@ -95,7 +95,10 @@ def _state(flows: Flows, row: int) -> list[Piece]:
     proto, state = int(flows.table.proto[row]), flow_state(flows.table, row)
     pieces = [(f"{proto_name(proto)} ", Tone.PLAIN), (state, tone_of_state(state))]
     if proto == IpProto.TCP and state == "TIME_WAIT":
-        pieces.append(("  conntrack's: it holds its NAT port to the end", Tone.QUIET))
+        holds = (
+            "it holds its NAT port to the end" if flows.table.status[row] & Ips.SRC_NAT else "the socket's is shorter"
+        )
+        pieces.append((f"  conntrack's: {holds}", Tone.QUIET))
     return pieces
 
 

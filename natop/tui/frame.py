@@ -41,14 +41,19 @@ class Frame(Screen[None]):
 
     VIEW: ClassVar[str] = ""
     HINTS: ClassVar[tuple[Hint, ...]] = ()
+    PARTS: ClassVar[tuple[str, ...]] = ("header", "banner", "title")
+    """The screen's pieces of text. They are there before it is mounted and after: news comes at any time."""
     BINDINGS: ClassVar[list[BindingType]] = [bind("tab", "app.next_view", "Next view")]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts = {name: Lines(self.glyphs, id=name) for name in self.PARTS}
+        self._keys = KeyLine(self.glyphs)
+
     def compose(self) -> ComposeResult:
-        yield Lines(self.glyphs, id="header")
-        yield Lines(self.glyphs, id="banner")
-        yield Lines(self.glyphs, id="title")
+        yield from (self.part(name) for name in Frame.PARTS)
         yield from self.body()
-        yield KeyLine(self.glyphs)
+        yield self._keys
 
     @property
     def is_typing(self) -> bool:
@@ -75,11 +80,11 @@ class Frame(Screen[None]):
 
     def show_title(self) -> None:
         self.part("title").show([[*_tabs(self.VIEW), *self.crumbs()]])
-        self.query_one(KeyLine).hint(self.HINTS)
+        self._keys.hint(self.HINTS)
 
     def part(self, name: str) -> Lines:
-        """The lines of that id: header, banner, title …"""
-        return self.query_one(f"#{name}", Lines)
+        """One of PARTS."""
+        return self._parts[name]
 
     @property
     def natop(self) -> NatopApp:

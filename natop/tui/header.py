@@ -2,7 +2,7 @@
 
 At 80 columns:
 
-     natop  web-prod-3 · Linux 6.18.5 · Docker 29.0.1            every 2 s · 18:45:00
+     natop  web-prod-3 · Linux 6.18.5 · Docker 29.0.1             every 2 s · 1 s old
      conntrack ━━──────────────────────────────────────   6,615 of 262,144    2.5 %
      TCP       ████████████████████████████████████████   6,612 flows
                █ ESTAB 553     █ SYN 3      █ TIME_WAIT 5,320    █ closing 736
@@ -105,6 +105,7 @@ def _system(snapshot: Snapshot) -> Iterable[str]:
         yield f"Linux {snapshot.host.kernel}"
     if snapshot.inventory is None:
         yield "no Docker"
+        yield clock(snapshot.taken_at)
         return
     engine = snapshot.inventory.engine
     yield f"Docker {engine.version}"
@@ -112,6 +113,7 @@ def _system(snapshot: Snapshot) -> Iterable[str]:
         yield "rootless"
     if engine.firewall_backend:
         yield engine.firewall_backend
+    yield clock(snapshot.taken_at)
 
 
 def _status(news: News, glyphs: Glyphs) -> Line:
@@ -127,17 +129,22 @@ def _status(news: News, glyphs: Glyphs) -> Line:
         return [(f"the end, {clock(news.snapshot.taken_at)}", Tone.NOTICE)]
     if news.age_s > _STALE * news.interval_s + 1:
         return [(f"{glyphs.alarm} nothing new for {age}", Tone.ALARM)]
-    return [*_pace(news, glyphs), (clock(news.snapshot.taken_at), Tone.PLAIN)]
+    return [*_pace(news.snapshot, news.interval_s, glyphs), (f"{span(int(_flows_age_s(news)))} old", Tone.PLAIN)]
 
 
-def _pace(news: News, glyphs: Glyphs) -> Line:
+def _pace(snapshot: Snapshot, interval_s: float, glyphs: Glyphs) -> Line:
     """How often it reads, and that flows are read less often, where they cost too much."""
-    pace = news.snapshot.pace if news.snapshot else None
-    pieces: list[Piece] = [(f"every {interval(news.interval_s)} {glyphs.dot} ", Tone.QUIET)]
-    if pace and pace.dump_every_s > news.interval_s:
-        pieces.append((f"flows every {span(pace.dump_every_s)}", Tone.NOTICE))
-        pieces.append((f" {glyphs.dot} ", Tone.QUIET))
-    return pieces
+    often: Piece = (f"every {interval(interval_s)} {glyphs.dot} ", Tone.QUIET)
+    if snapshot.pace and snapshot.pace.dump_every_s > interval_s:
+        return [often, (f"flows every {span(snapshot.pace.dump_every_s)}", Tone.NOTICE), (", ", Tone.QUIET)]
+    return [often]
+
+
+def _flows_age_s(news: News) -> float:
+    """How old the oldest numbers on the screen are: those of the last dump, which may be from an earlier tick."""
+    snapshot = news.snapshot
+    behind = snapshot.monotonic_s - snapshot.reading.monotonic_s if snapshot and snapshot.reading else 0.0
+    return news.age_s + behind
 
 
 # The table's fill
@@ -184,8 +191,18 @@ def _bar(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
     words: Piece = (f"{count(total, glyphs):>9} flows", Tone.TITLE if total else Tone.QUIET)
     if numbers is None or not total:
         return [_label("TCP"), (glyphs.track * room, Tone.QUIET), words]
-    parts = zip(_GROUPS, glyphs.fills, portions(numbers, room), strict=True)
-    return [_label("TCP"), *((fill * cells, tone_of_state(states[0])) for states, fill, cells in parts), words]
+    return [_label("TCP"), *_parts(numbers, room, glyphs), words]
+
+
+def _parts(numbers: Sequence[int], room: int, glyphs: Glyphs) -> list[Piece]:
+    """The parts that are not empty, in proportion, with a gap between them that shows without colour too."""
+    gaps = max(0, sum(number > 0 for number in numbers) - 1)
+    pieces: list[Piece] = []
+    for states, fill, cells in zip(_GROUPS, glyphs.fills, portions(numbers, room - gaps), strict=True):
+        if cells:
+            pieces += [(" ", Tone.PLAIN)] if pieces else []
+            pieces.append((fill * cells, tone_of_state(states[0])))
+    return pieces
 
 
 def _grouped(snapshot: Snapshot | None) -> tuple[int, ...] | None:

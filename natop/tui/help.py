@@ -110,11 +110,12 @@ class HelpScreen(ModalScreen[None]):
     def __init__(self, view: str, columns: Sequence[Column], gaps: Sequence[Gap], glyphs: Glyphs) -> None:
         super().__init__()
         self._view, self._columns, self._gaps, self._glyphs = view, columns, gaps, glyphs
+        self._text = Lines(glyphs)
 
     def compose(self) -> ComposeResult:
-        panel = VerticalScroll(Lines(self._glyphs), id="panel")
+        panel = VerticalScroll(self._text, id="panel")
         panel.border_title = "natop"
-        panel.border_subtitle = "Esc"
+        panel.border_subtitle = "j k scroll, Esc back"
         yield panel
 
     def on_mount(self) -> None:
@@ -124,8 +125,8 @@ class HelpScreen(ModalScreen[None]):
         self.call_after_refresh(self._wrap)
 
     def _wrap(self) -> None:
-        lines = self.query_one(Lines)
-        lines.show(help_lines(self._view, self._columns, self._gaps, lines.size.width, self._glyphs))
+        width = self._text.size.width
+        self._text.show(help_lines(self._view, self._columns, self._gaps, width, self._glyphs))
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

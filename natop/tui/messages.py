@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from textual.message import Message
@@ -33,7 +33,7 @@ class SnapshotTaken(Message):
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__()
         self.snapshot = snapshot
-        self.taken_s = time.monotonic()
+        self.taken_s = monotonic()
         """When it came from the feed, on this process's clock."""
 
     def can_replace(self, message: Message) -> bool:

@@ -20,6 +20,8 @@ PAINTER_CLASSES = frozenset(("table--header", "table--sorted", "table--cursor"))
 """For the COMPONENT_CLASSES of the widget whose lines are painted, beside TONE_CLASSES."""
 
 Styled = tuple[str, Style]
+_BRIGHTER = {Tone.QUIET: Tone.PLAIN, Tone.TREND: Tone.TIME_WAIT}
+"""What would be hard to read on the cursor's ground, and what stands for it there."""
 
 
 class Painter:
@@ -70,7 +72,7 @@ class Painter:
         if cursor.reverse:
             return dict.fromkeys(Tone, cursor)
         ground = Style(bgcolor=cursor.bgcolor, bold=cursor.bold)
-        return {tone: style + ground for tone, style in self._tones.items()}
+        return {tone: self._tones[_BRIGHTER.get(tone, tone)] + ground for tone in Tone}
 
     def _strip(self, pieces: Iterable[Styled], ground: Style) -> Strip:
         segments = [Segment(text, style) for text, style in pieces if text]

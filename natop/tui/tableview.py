@@ -26,11 +26,10 @@ from natop.tui.formats import count, fit
 from natop.tui.frame import Frame
 from natop.tui.header import News
 from natop.tui.keys import bind
-from natop.tui.lines import Lines
 from natop.tui.sorting import SortScreen
 from natop.tui.table import VirtualTable
 from natop.tui.tones import Piece, Tone
-from natop.tui.wish import Arranged, Wish
+from natop.tui.wish import Arranged, Wish, order
 
 if TYPE_CHECKING:
     from natop.model import FlowReading, Snapshot
@@ -44,6 +43,7 @@ class TableView(Frame):
 
     THINGS: ClassVar[str] = ""
     """What the lines are, in the plural."""
+    PARTS = (*Frame.PARTS, "mistake", "aside")
     BINDINGS: ClassVar[list[BindingType]] = [
         bind("enter", "open", "Open"),
         bind("slash", "filter", "Filter"),
@@ -60,7 +60,7 @@ class TableView(Frame):
     def __init__(self, wish: Wish) -> None:
         super().__init__()
         self.wish = wish
-        self.table = VirtualTable()
+        self.table = VirtualTable(self.glyphs)
         self.filter_line = FilterLine(self._close_filter)
         self.arranged: Arranged | None = None
         self._wanted = False
@@ -69,9 +69,7 @@ class TableView(Frame):
         self._shown_wish: Wish | None = None
 
     def body(self) -> Sequence[Widget]:
-        self.table.glyphs = self.glyphs
-        mistake, aside = Lines(self.glyphs, id="mistake"), Lines(self.glyphs, id="aside")
-        return self.filter_line, mistake, self.table, aside
+        return self.filter_line, self.part("mistake"), self.table, self.part("aside")
 
     def on_mount(self) -> None:
         self.table.show(None, empty=self.empty_text())
@@ -218,25 +216,33 @@ class TableView(Frame):
     def action_sort_by(self, step: int) -> None:
         """The next column in sight, to the left or to the right."""
         keys = [spot.column.key for spot in self.table.places]
-        if self.arranged and self.arranged.sort in keys:
-            at = keys.index(self.arranged.sort) + step
-            self._sort(keys[at % len(keys)])
+        key, _ = self._order()
+        if keys:
+            self._sort(keys[(keys.index(key) + step) % len(keys)] if key in keys else keys[0])
 
     def _sort(self, key: str | None) -> None:
         if key is not None:
             self.ask(replace(self.wish, sort=key, descending=None))
 
+    def _order(self) -> tuple[str, bool]:
+        """The key of the sort column wished for, be it in force or not yet, and whether from the largest."""
+        if self.arranged is None or self.arranged.content is None:
+            return "", False
+        column, descending = order(self.arranged.content.columns, self.wish, self.arranged.sort)
+        return column.key, descending
+
     def action_reverse(self) -> None:
-        if self.arranged:
-            self.ask(replace(self.wish, sort=self.arranged.sort, descending=not self.arranged.descending))
+        key, descending = self._order()
+        if key:
+            self.ask(replace(self.wish, sort=key, descending=not descending))
 
     def action_choose_sort(self) -> None:
         if self.arranged and self.arranged.content is not None:
-            self.app.push_screen(SortScreen(self.arranged.content.columns, self.arranged.sort), self._sort)
+            self.app.push_screen(SortScreen(self.arranged.content.columns, self._order()[0]), self._sort)
 
     @on(VirtualTable.SortAsked)
     def title_clicked(self, event: VirtualTable.SortAsked) -> None:
-        if self.arranged and self.arranged.sort == event.key:
+        if self._order()[0] == event.key:
             self.action_reverse()
         else:
             self._sort(event.key)

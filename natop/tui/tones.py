@@ -3,7 +3,7 @@
 Screens are written in pieces of text with a tone. Only this module and the style sheet know of colours.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 from rich.cells import cell_len
@@ -61,10 +61,20 @@ def tone_of_state(state: str) -> Tone:
     return _TONE_OF_STATE.get(state, Tone.PLAIN)
 
 
-def strip_of(widget: Widget, line: Iterable[Piece], width: int, glyphs: Glyphs = UNICODE) -> Strip:
+def strip_of(widget: Widget, line: Line, width: int, glyphs: Glyphs = UNICODE) -> Strip:
     """The line as `width` cells in the widget's own styles, cut or padded at the right."""
-    segments = [Segment(_safe(text, glyphs), style_of(widget, tone)) for text, tone in line if text]
-    return Strip(segments).adjust_cell_length(width, widget.rich_style).simplify()
+    strip = Strip([Segment(_safe(text, glyphs), style_of(widget, tone)) for text, tone in line if text])
+    if strip.cell_length > width > 0:
+        strip = _shortened(strip, width, glyphs)
+    return strip.adjust_cell_length(width, widget.rich_style).simplify()
+
+
+def _shortened(strip: Strip, width: int, glyphs: Glyphs) -> Strip:
+    """Cut, with an ellipsis where something other than blanks is lost."""
+    if not strip.crop(width).text.strip():
+        return strip.crop(0, width)
+    kept = list(strip.crop(0, width - 1))
+    return Strip([*kept, Segment(glyphs.ellipsis, kept[-1].style if kept else None)])
 
 
 def style_of(widget: Widget, tone: Tone) -> Style:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from natop.tui.layout import Column
 from natop.tui.table import Content
+
+C = TypeVar("C", bound=Column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +46,12 @@ class Arranged:
     of: int | None = 0
     """Things there would be without the filter; None is unknown."""
     mistake: Mistake | None = None
+
+
+def order(columns: Sequence[C], wish: Wish, default: str) -> tuple[C, bool]:
+    """The column to sort by and whether from the largest, for a table with these columns and that default."""
+    by_key = {column.key: column for column in columns}
+    column = by_key.get((wish.sort or default).removeprefix("-"), by_key[default])
+    if wish.descending is not None:
+        return column, wish.descending
+    return column, (column.numeric or column.key == "trend") != (wish.sort or "").startswith("-")

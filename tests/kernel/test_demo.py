@@ -243,7 +243,7 @@ def test_a_natop_that_ignores_the_signal_is_killed(as_root: Stage) -> None:
     demo = as_root.start("sh", "-c", "trap '' TERM; sleep 60 & wait; sleep 60")
     wait_for_natop(as_root)
     demo.send_signal(signal.SIGTERM)
-    assert demo.wait(10) == 128 + signal.SIGKILL
+    assert demo.wait(10) == 128 + signal.SIGKILL, demo.stderr.read() if demo.stderr else ""
     as_root.sweep()
     as_root.finish(demo)
 
@@ -305,7 +305,7 @@ def test_the_terminal_s_interrupt_reaches_natop_once(as_root: Stage) -> None:
     while b"ready" not in seen:
         seen += os.read(ours, 1000)
     os.write(ours, b"\x03")
-    while b"interrupts: " not in seen:
+    while not re.search(rb"interrupts: \d", seen):
         seen += os.read(ours, 1000)
     os.close(ours)
     assert as_root.finish(demo)[0] == 0

@@ -45,6 +45,7 @@ async def take(folder: Path, pictures: Sequence[Picture]) -> None:
         save_dir=folder,
         save=save_nothing,
     )
+    app.theme = "natop-dark"  # whatever the terminal here can show
     async with app.run_test(size=pictures[0].size) as pilot:
         await pilot.pause(AGE_S)
         for picture in pictures:

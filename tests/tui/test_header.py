@@ -38,7 +38,7 @@ def test_every_number_is_on_80_columns(small: list[Snapshot]) -> None:
     states = last.whole.counts.states
     for word in (
         "web-prod-3", "Linux 6.18.5", "Docker 29.0.1", "600 of 262,144", "0.2 %", f"ESTAB {states['ESTABLISHED']}",
-        f"TIME_WAIT {states['TIME_WAIT']}", "new ", "gone ", "insert_failed 0.5/s !", "drop 0.0/s", "every 2 s",
+        f"TIME_WAIT {states['TIME_WAIT']}", "new ", "gone ", "insert_failed 0.5/s !", "drop 0.0/s", "· 0 s old",
     ):  # fmt: skip
         assert word in shown
 
@@ -91,8 +91,8 @@ def test_the_status_says_how_old_this_is(small: list[Snapshot]) -> None:
 
 
 def test_a_stretched_pace_is_told(small: list[Snapshot]) -> None:
-    slow = replace(small[-1], pace=Pace(2.0, 12.0, 1.2))
-    assert "flows every 12 s" in text(News(slow))
+    slow = replace(small[-1], pace=Pace(2.0, 12.0, 1.2), monotonic_s=small[-1].monotonic_s + 6)
+    assert "every 2 s · flows every 12 s, 7 s old" in text(News(slow, age_s=1.2))
     assert "flows every" not in text(News(small[-1]))
 
 

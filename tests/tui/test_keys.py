@@ -225,3 +225,13 @@ async def test_a_key_before_the_first_picture_does_no_harm(small: list[Snapshot]
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause(0.3)
         assert app.is_running
+
+
+async def test_sort_keys_typed_ahead_all_count(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        for key in ("greater_than_sign", "greater_than_sign", "greater_than_sign", "I"):
+            live.app.post_message(Key(key, None))
+        await live.until(lambda: live.view.wish.descending is False)
+        await live.settle()
+        assert live.view.arranged is not None
+        assert (live.view.arranged.sort, live.view.arranged.descending) == ("time_wait", False)

@@ -185,7 +185,7 @@ def test_published_ports_once_each() -> None:
             Flow(orig=Ends("172.18.0.3", "224.0.0.22"), reply=Ends("224.0.0.22", "172.18.0.3"), proto=IGMP, status=8),
             {"proto": "2", "src": "172.18.0.3", "state": "UNREPLIED"},
         ),
-        (flow("172.18.0.3:1", "192.0.2.1:53", proto=UDP, status=0xA), {"state": "REPLIED", "proto": "udp"}),
+        (flow("172.18.0.3:1", "192.0.2.1:53", proto=UDP, status=0xA), {"state": "SEEN_REPLY", "proto": "udp"}),
         (replace(FLOWS[0], proto=SCTP, state=3), {"state": "COOKIE_ECHOED", "proto": "sctp"}),
         (replace(FLOWS[0], state=77), {"state": "77"}),
         (

@@ -27,9 +27,6 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
-    def process_time(self) -> float:
-        return self.cpu
-
     def sleep(self, seconds: float) -> None:
         assert seconds >= 0
         self.now += seconds
@@ -113,6 +110,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     monkeypatch.setattr(Source, "open", opened)
     monkeypatch.setattr(feed, "time", clock)
+    monkeypatch.setattr(feed, "cpu_s", lambda: clock.cpu)
     monkeypatch.setattr(feed, "threading", SimpleNamespace(Event=lambda: Bell(clock)))
     return World(clock, reader, Source(), followed)
 
