@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from natop.tui.table import Content
+
+if TYPE_CHECKING:
+    from natop.grouping import Grouping
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,9 @@ class Wish:
     descending: bool | None = None
     """None is the column's own way: numbers from the largest, text from A."""
     scope: str | None = None
-    """Only flows of this container: its id, or the key of the host's row."""
+    """Only flows of this row of the table of containers, by its key: a container's id, the host's, a group's."""
+    by: Grouping | None = None
+    """What a row of the table of containers stands for; None is a container."""
     named: bool = False
     """Containers' names instead of their addresses."""
 
@@ -41,3 +47,5 @@ class Arranged:
     of: int | None = 0
     """Things there would be without the filter; None is unknown."""
     mistake: Mistake | None = None
+    things: str = ""
+    """What the lines are, in the plural."""
