@@ -291,10 +291,11 @@ def _live(common: Common, ascii: bool) -> None:
         _view(common, flows=True)
     from natop.tui.app import NatopApp
 
-    def open_feed() -> Any:
+    def open_feed(namespace: str | None) -> Any:
         from natop.feed import LiveFeed
 
-        return LiveFeed(_source(common), common.interval_s)
+        source = _source(common)
+        return LiveFeed(replace(source, netns=namespace) if namespace else source, common.interval_s)
 
     app = NatopApp(
         open_feed,

@@ -100,6 +100,15 @@ class Filter:
     text: str
     terms: tuple[Term, ...]
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether it has no term with a field."""
+        return all(term.field is None for term in self.terms)
+
+    def name(self, name: str) -> bool:
+        """Whether something of that name, and with no other words, matches."""
+        return all(_on_container(term, None, name) for term in self.terms)
+
     def flows(self, snapshot: Snapshot) -> Mask:
         """Which rows of the snapshot's flow table match."""
         flows = Flows.of(snapshot)

@@ -4,13 +4,22 @@ A flow counts once in each group that it touches. Groups carry no rates: those a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
-from natop.columns import HOST_KEY, ContainerRow, Flows, container_rows, endpoint
+from natop.columns import (
+    CONTAINER_COLUMNS,
+    HOST_KEY,
+    ContainerColumn,
+    ContainerRow,
+    Flows,
+    container_rows,
+    endpoint,
+)
+from natop.filters import Filter
 from natop.local import mixed
 from natop.model import Addresses, Attribution, FlowSummary, Mask, Snapshot, address_value
 from natop.summarise import count_groups
@@ -34,6 +43,34 @@ class Grouping(StrEnum):
     def following(self) -> "Grouping":
         kinds = list(Grouping)
         return kinds[(kinds.index(self) + 1) % len(kinds)]
+
+    @property
+    def things(self) -> str:
+        """What the rows are, in the plural."""
+        return "compose projects" if self is Grouping.PROJECT else f"{self}s"
+
+
+_TOLD = ("name", "flows", "established", "syn", "time_wait", "closing", "inbound", "outbound")
+"""Columns that a group can tell, by key."""
+_WAYS = ("inbound", "outbound")
+"""Those of them that mean nothing for a destination, all of whose flows come in."""
+_MEANS = {
+    Grouping.PROJECT: "compose project: the flows of its containers",
+    Grouping.NETWORK: "Docker network: the flows of the containers' addresses on it",
+    Grouping.DESTINATION: f"address and port called, the {MOST_DESTINATIONS} busiest",
+}
+
+
+def columns_of(by: Grouping) -> tuple[ContainerColumn, ...]:
+    """The columns of the table of containers that a grouping can tell, the first under its own title."""
+    if by is Grouping.CONTAINER:
+        return CONTAINER_COLUMNS
+    told = [
+        column
+        for column in CONTAINER_COLUMNS
+        if column.key in _TOLD and not (by is Grouping.DESTINATION and column.key in _WAYS)
+    ]
+    return (replace(told[0], title=by.upper(), help=_MEANS[by]), *told[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +111,21 @@ def in_scope(flows: Flows, key: str) -> Mask:
         return np.asarray((groups.client == index) | (groups.server == index))
     index = next((i for i, container in enumerate(flows.containers) if container.id == key), -(2**31))
     return np.asarray((attribution.client == index) | (attribution.server == index))
+
+
+def matching(rows: Sequence[ContainerRow], snapshot: Snapshot, by: Grouping, wanted: Filter) -> tuple[bool, ...]:
+    """Which of the `grouped_rows` match: by name where it is of bare words, else by having such flows."""
+    flows = Flows.of(snapshot)
+    if by is Grouping.CONTAINER or flows is None:
+        return wanted.containers(snapshot)
+    if wanted.is_bare:
+        return tuple(wanted.name(row.name) for row in rows)
+    found, groups = wanted.flows(snapshot), _groups(flows, by)
+    touched = {*np.unique(groups.client[found]).tolist(), *np.unique(groups.server[found]).tolist()}
+    keys = {f"{by}:{name}" for index, name in enumerate(groups.names) if index in touched}
+    if (found & in_scope(flows, HOST_KEY)).any():
+        keys.add(HOST_KEY)
+    return tuple(row.key in keys for row in rows)
 
 
 def _groups(flows: Flows, by: Grouping) -> _Groups:

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from natop.uapi import TCP_STATES, IpProto
+from natop.uapi import AF_INET, TCP_STATES, IpProto
 
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
@@ -129,6 +129,9 @@ class FlowTable:
             return column[rows] if isinstance(column, np.ndarray) else None
 
         return type(self)(*(part(getattr(self, column.name)) for column in fields(self)))  # type: ignore[arg-type]  # each column keeps its type
+
+    def is_ipv4(self, row: int) -> bool:
+        return int(self.family[row]) == AF_INET
 
     def tcp_states(self) -> npt.NDArray[np.intp]:
         """Count of TCP flows by state number, len(TCP_STATES) long; unknown states are left out."""

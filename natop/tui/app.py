@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from os import environ
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual.app import App
 from textual.binding import BindingType
+from textual.css.query import NoMatches
 from textual.notifications import SeverityLevel
 
 from natop.text import clean
@@ -28,22 +30,27 @@ from natop.tui.glyphs import ASCII, COLOURLESS, UNICODE, plain
 from natop.tui.header import News
 from natop.tui.help import HelpScreen
 from natop.tui.keys import bind
-from natop.tui.messages import Feed, FeedFailed, FeedOpened, SnapshotTaken
+from natop.tui.messages import Feed, FeedEnded, FeedFailed, FeedOpened, SnapshotTaken
+from natop.tui.namespaces import NamespacesScreen
 from natop.tui.reading import start_reading
 from natop.tui.tableview import TableView
 from natop.tui.themes import DARK, LIGHT, first_theme, tone_variables
 from natop.tui.wish import Wish
 
 if TYPE_CHECKING:
-    from natop.model import Snapshot
+    from natop.model import Namespace, Snapshot
 
+OpenFeed = Callable[[str | None], Feed]
+"""Opens the feed of the network namespace with that path; None is the one that natop was started for."""
 Save = Callable[["Snapshot", Path], tuple[Path, ...]]
 
 INTERVALS_S = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0)
 EXIT_UNREADABLE = 3
 """Exit status when the feed cannot be opened."""
 _PAST_FILTERS = 50
-_OF_VIEWS = frozenset(("leave", "help", "view", "next_view", "go_back", "pause", "read_now", "interval", "save"))
+_OF_VIEWS = frozenset(
+    ("leave", "help", "view", "next_view", "go_back", "pause", "read_now", "interval", "save", "namespaces")
+)
 """Actions that belong to the views and not to the panels over them."""
 
 
@@ -64,11 +71,12 @@ class NatopApp(App[None]):
         bind("plus", "interval(1)", "Longer interval"),
         bind("minus", "interval(-1)", "Shorter interval"),
         bind("e", "save", "Save"),
+        bind("N", "namespaces", "Network namespaces"),
     ]
 
     def __init__(
         self,
-        open_feed: Callable[[], Feed],
+        open_feed: OpenFeed,
         *,
         interval_s: float,
         filter_text: str = "",
@@ -87,11 +95,19 @@ class NatopApp(App[None]):
         """Why the app ended with EXIT_UNREADABLE."""
         self._open_feed = open_feed
         self._feed: Feed | None = None
+        self.reading_number = 0
+        """Counts the feeds opened; what an earlier one still has to say is of no interest."""
+        self._namespace: Namespace | None = None
+        """What is read instead of this host; None is this host."""
+        self._mode_before = self.DEFAULT_MODE
+        """The view from which the namespace was entered."""
         self._save, self._save_dir = save, save_dir
         self._newest: SnapshotTaken | None = None
         self._news = News(interval_s=interval_s)
         self._taken_s = monotonic()
         """When the snapshot shown came, on this process's clock."""
+        self._is_settled = False
+        """Whether the memory is."""
         self._one_more = False
         """Whether the next snapshot is shown although the screen is paused."""
         wish = Wish(filter_text, sort=sort)
@@ -130,7 +146,16 @@ class NatopApp(App[None]):
         self.refresh(layout=True)
 
     def _start_reading(self) -> None:
-        start_reading(self._open_feed, self.post_message)
+        """A new feed of what is to be read now, in place of the one there is."""
+        self._close_feed()
+        self.reading_number += 1
+        path = self._namespace.path if self._namespace else None
+        start_reading(lambda: self._open_feed(path), self.reading_number, self.post_message)
+
+    def _close_feed(self) -> None:
+        if self._feed:
+            self._feed.close()
+        self._feed = None
 
     # What the thread tells
 
@@ -145,16 +170,22 @@ class NatopApp(App[None]):
         return self._newest.taken_s if self._newest else None
 
     def on_feed_opened(self, message: FeedOpened) -> None:
+        if message.number != self.reading_number:
+            message.feed.close()
+            return
         self._feed = message.feed
         self._feed.interval_s = self._news.interval_s
 
     def on_snapshot_taken(self, message: SnapshotTaken) -> None:
+        if message.number != self.reading_number:
+            return
         self._newest = message
         if not self._news.paused or self._one_more or self._news.snapshot is None:
             self._show_newest()
 
     def _show_newest(self) -> None:
-        if self._news.snapshot is None and not self.is_headless:
+        if not self._is_settled and not self.is_headless:
+            self._is_settled = True
             self.call_after_refresh(_settle_memory)
         self._one_more = False
         if self._newest:
@@ -163,7 +194,17 @@ class NatopApp(App[None]):
         self._deliver()
 
     def on_feed_failed(self, message: FeedFailed) -> None:
-        """Without a feed there is nothing to show; one that breaks leaves its last snapshot on the screen."""
+        """Without a feed there is nothing to show; one that breaks leaves its last snapshot on the screen.
+
+        From a namespace that cannot be entered, or is no more, the view goes back to this host.
+        """
+        if message.number != self.reading_number:
+            return
+        if self._namespace:
+            reason = _reason(message.error).splitlines()[0].rpartition(": ")[2]
+            self.tell(f"netns {self._news.namespace}: {reason}; back to this host", bad=True)
+            self.run_worker(self.leave_namespace())
+            return
         if not message.opened:
             self.failure = _reason(message.error)
             self.exit(return_code=EXIT_UNREADABLE, message=Text(f"natop: {self.failure}"))
@@ -171,7 +212,9 @@ class NatopApp(App[None]):
         self._news = replace(self._news, failure=_reason(message.error))
         self._deliver()
 
-    def on_feed_ended(self) -> None:
+    def on_feed_ended(self, message: FeedEnded) -> None:
+        if message.number != self.reading_number:
+            return
         self._news = replace(self._news, ended=True)
         self._deliver()
 
@@ -179,7 +222,8 @@ class NatopApp(App[None]):
         """Show the news on the topmost screen that has any, be it below a panel."""
         frames = [screen for screen in self.screen_stack if isinstance(screen, Frame)]
         if frames and frames[-1].is_mounted:
-            frames[-1].show(self.news)
+            with suppress(NoMatches):  # a screen that goes as the app ends loses its parts one by one
+                frames[-1].show(self.news)
 
     # Keys
 
@@ -235,13 +279,50 @@ class NatopApp(App[None]):
             others = [each for each in self.past_filters if each != text]
             self.past_filters = [*others[1 - _PAST_FILTERS :], text]
 
+    # Network namespaces
+
+    async def action_namespaces(self) -> None:
+        """Choose a namespace to read; from one, back to this host."""
+        if self._namespace:
+            await self.leave_namespace()
+        elif not self._news.snapshot or not self._news.snapshot.namespaces:
+            self.tell("no other network namespace is known here")
+        else:
+            await self.push_screen(NamespacesScreen(self._news.snapshot.namespaces, self.glyphs), self._chosen)
+
+    def _chosen(self, namespace: Namespace | None) -> None:
+        """Read that one from now on. Its flows are what it is entered for: all containers but one have none there."""
+        if namespace:
+            self._mode_before = self.current_mode
+            self.call_later(self._read, namespace, "flows")
+
+    async def leave_namespace(self) -> None:
+        """Back to this host, and to the view in which it was left."""
+        await self._read(None, self._mode_before)
+
+    async def _read(self, namespace: Namespace | None, view: str) -> None:
+        self._namespace = namespace
+        self._newest = None
+        name = clean(namespace.name) if namespace else None
+        self._news = replace(self._news, snapshot=None, namespace=name, failure=None, ended=False)
+        self._start_reading()
+        await self._unwind()
+        if self.current_mode != view:
+            await self.switch_mode(view)
+            await self._unwind()
+        self._deliver()
+
+    async def _unwind(self) -> None:
+        """Back to the first screen of the view."""
+        while len(self.screen_stack) > 1:
+            await self.pop_screen()
+
     # Screens
 
     async def action_view(self, name: str) -> None:
         """That view; on the view itself, its first screen."""
         if self.current_mode == name:
-            while len(self.screen_stack) > 1:
-                await self.pop_screen()
+            await self._unwind()
         else:
             await self.switch_mode(name)
 
@@ -250,9 +331,11 @@ class NatopApp(App[None]):
         await self.action_view(names[(names.index(self.current_mode) + 1) % len(names)])
 
     async def action_go_back(self) -> None:
-        """One screen back; from a view's first screen, to the containers."""
+        """One screen back; from a view's first screen, out of a namespace, else to the containers."""
         if len(self.screen_stack) > 1:
             await self.pop_screen()
+        elif self._namespace:
+            await self.leave_namespace()
         else:
             await self.action_view("containers")
 
@@ -270,8 +353,7 @@ class NatopApp(App[None]):
         self.exit()
 
     def on_unmount(self) -> None:
-        if self._feed:
-            self._feed.close()
+        self._close_feed()
 
 
 def _settle_memory() -> None:

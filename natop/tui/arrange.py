@@ -14,22 +14,21 @@ import numpy as np
 
 from natop import filters
 from natop.columns import (
-    CONTAINER_COLUMNS,
     FLOW_COLUMNS,
     HOST_KEY,
     ContainerColumn,
     ContainerRow,
     FlowColumn,
     Flows,
-    container_rows,
     endpoint,
     flow_state,
     path_text,
     sorted_rows,
 )
+from natop.grouping import MOST_DESTINATIONS, Grouping, columns_of, grouped_rows, in_scope, matching
 from natop.model import Mask, Rows, Snapshot, address_value
 from natop.tui.bars import sparkline
-from natop.tui.containerfacts import container_lines
+from natop.tui.containerfacts import Around, container_lines, network_text
 from natop.tui.flowfacts import flow_summary
 from natop.tui.formats import count, rate
 from natop.tui.glyphs import Glyphs
@@ -52,17 +51,21 @@ class FlowId(NamedTuple):
 
 
 def arrange_containers(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
-    """The containers and the host's row, those that the filter lets through, in order."""
-    column, descending = order(CONTAINER_COLUMNS, wish, "flows")
+    """The containers, or the groups asked for, and the host's row: those that the filter lets through, in order."""
+    by = (wish.by if snapshot.reading else None) or Grouping.CONTAINER
+    columns = columns_of(by)
+    column, descending = order(columns, wish, "flows")
     accepted, mistake = _filter(wish)
-    rows: Sequence[ContainerRow] = container_rows(snapshot)
+    rows: Sequence[ContainerRow] = grouped_rows(snapshot, by)
+    of = sum(row.key != HOST_KEY for row in rows)
     if accepted:
-        kept = accepted.containers(snapshot)
+        kept = matching(rows, snapshot, by, accepted)
         rows = [row for row, keep in zip(rows, kept, strict=True) if keep]
-    found = sum(row.container is not None for row in rows)
-    content = ContainerLines(sorted_rows(rows, column, descending), glyphs)
-    of = len(snapshot.containers) if snapshot.inventory else None
-    return Arranged(content, column.key, descending, found, of, mistake)
+    found = sum(row.key != HOST_KEY for row in rows)
+    things = f"busiest {by.things}" if by is Grouping.DESTINATION and of == MOST_DESTINATIONS else by.things
+    content = ContainerLines(sorted_rows(rows, column, descending), columns, Around.of(snapshot), glyphs)
+    known = of if by is not Grouping.CONTAINER or snapshot.inventory else None
+    return Arranged(content, column.key, descending, found, known, mistake, things)
 
 
 def arrange_flows(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
@@ -72,7 +75,7 @@ def arrange_flows(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
     flows = Flows.of(snapshot)
     if flows is None:
         return Arranged(None, column.key, descending, mistake=mistake)
-    mask = _in_scope(flows, wish.scope)
+    mask = None if wish.scope is None else in_scope(flows, wish.scope)
     of = len(flows.table) if mask is None else int(np.count_nonzero(mask))
     if accepted:
         passed = accepted.flows(snapshot)
@@ -93,19 +96,6 @@ def _filter(wish: Wish) -> tuple[filters.Filter | None, Mistake | None]:
 @lru_cache(maxsize=8)
 def _parsed(text: str) -> filters.Filter | None:
     return filters.parse(text) if text.strip() else None
-
-
-def _in_scope(flows: Flows, scope: str | None) -> Mask | None:
-    """Flows of one container, or of none for the host's row; None is every flow."""
-    client, server = flows.attribution.client, flows.attribution.server
-    if scope is None:
-        return None
-    if scope == HOST_KEY:
-        return np.asarray((client < 0) & (server < 0))
-    index = next((i for i, container in enumerate(flows.containers) if container.id == scope), None)
-    if index is None:
-        return np.zeros(len(client), bool)
-    return np.asarray((client == index) | (server == index))
 
 
 def _sorted(keys: np.ndarray, mask: Mask | None, descending: bool) -> Rows:
@@ -141,12 +131,13 @@ _SIDE_NOTES = frozenset(("project", "mode", "image", "state", "published"))
 
 
 class ContainerLines:
-    """Containers as the content of a table; a line is known by the container's id."""
+    """Containers, or groups of them, as the content of a table; a line is known by its row's key."""
 
-    def __init__(self, rows: Sequence[ContainerRow], glyphs: Glyphs) -> None:
-        self.columns: Sequence[ContainerColumn] = CONTAINER_COLUMNS
-        self.rows = rows
-        self._glyphs = glyphs
+    def __init__(
+        self, rows: Sequence[ContainerRow], columns: Sequence[ContainerColumn], around: Around, glyphs: Glyphs
+    ) -> None:
+        self.columns, self.rows = columns, rows
+        self._around, self._glyphs = around, glyphs
         self._line_of = {row.key: line for line, row in enumerate(rows)}
 
     def __len__(self) -> int:
@@ -160,15 +151,18 @@ class ContainerLines:
 
     def text(self, line: int) -> str:
         """The line for the clipboard: every column but the drawn one, `title value`, tabs between."""
-        told = (column for column in CONTAINER_COLUMNS if column.key != "trend")
+        told = (column for column in self.columns if column.key != "trend")
         return "\t".join(f"{column.title} {self.cell(line, column, 24)[0]}" for column in told)
 
     def facts(self, line: int) -> Sequence[Line]:
-        return container_lines(self.rows[line], self._glyphs)
+        return container_lines(self.rows[line], self._around, self._glyphs)
 
     def cell(self, line: int, column: Column, width: int) -> Piece:
         assert isinstance(column, ContainerColumn)
-        value = column.value(self.rows[line])
+        row = self.rows[line]
+        value = column.value(row)
+        if column.key == "mode" and row.container:
+            value = network_text(row.container, self._around)
         tone = _CONTAINER_TONES.get(column.key, Tone.QUIET if column.key in _SIDE_NOTES else Tone.PLAIN)
         match value:
             case None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-from natop.columns import ContainerRow, published_text
-from natop.model import Container
+from natop.columns import HOST_KEY, ContainerRow, network_mode, published_text
+from natop.grouping import NO_PROJECT
+from natop.model import Container, Snapshot
 from natop.tui.formats import count
 from natop.tui.glyphs import Glyphs
 from natop.tui.tones import Line, Piece, Tone
@@ -13,24 +16,94 @@ from natop.tui.tones import Line, Piece, Tone
 _LABEL = 11
 
 
-def container_lines(row: ContainerRow, glyphs: Glyphs) -> list[Line]:
-    """At most five lines about one row, whatever is known."""
+@dataclass(frozen=True)
+class Around:
+    """What is told of a row beside the row itself."""
+
+    containers: Sequence[Container] = ()
+    most: int | None = None
+    """Entries that a conntrack table may hold; the same for every network namespace."""
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Around:
+        return cls(snapshot.inventory.containers if snapshot.inventory else (), snapshot.conntrack.max)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Container]:
+        return {each.id: each for each in self.containers}
+
+
+def container_lines(row: ContainerRow, around: Around, glyphs: Glyphs) -> list[Line]:
+    """At most six lines about one row, whatever is known."""
+    about = _of_container(row, row.container, around, glyphs) if row.container else _of_others(row, around)
+    if row.container and not row.flows and _untracked(row.container, around):
+        return about
     counts = row.flows.counts if row.flows else None
     ways = {**counts.kinds, "DNAT": counts.dnat, "SNAT": counts.snat} if counts else None
     return [
-        *(_of_container(row.container) if row.container else [_line(row.name, _THE_HOST, Tone.NAME)]),
+        *about,
         _line("ways", _numbers(ways, glyphs)),
         _line("protocols", _numbers(counts.protocols if counts else None, glyphs)),
     ]
 
 
-def _of_container(container: Container) -> list[Line]:
+def network_text(container: Container, around: Around) -> str:
+    """Docker's network mode, the container that it joins by its name; or why none of its flows are in this table."""
+    host = around.by_id.get(container.joined or "")
+    return f"container:{host.name}" if host else network_mode(container)
+
+
+def _of_container(row: ContainerRow, container: Container, around: Around, glyphs: Glyphs) -> list[Line]:
     ports = published_text(container)
-    return [
+    lines: list[Line] = [
         _line(container.name, _identity(container), Tone.NAME),
-        _line("networks", _networks(container)),
+        _line("networks", _networks(container, around)),
         _line("published", [(ports, Tone.PLAIN) if ports else ("none", Tone.QUIET)]),
     ]
+    reason = _untracked(container, around)
+    if reason:
+        lines.append(_line("flows", [(reason, Tone.NOTICE)]))
+    if row.own_table is not None:
+        lines.append(_line("own table", _own_table(row.own_table, around, glyphs)))
+    return lines
+
+
+def _untracked(container: Container, around: Around) -> str | None:
+    """Why this conntrack table holds none of the container's flows, in a sentence."""
+    host = around.by_id.get(container.joined or "", container)
+    match host.untracked:
+        case None:
+            return None
+        case "no network":
+            reason = "it has no network"
+        case drivers:
+            reason = f"{drivers} traffic bypasses this host's netfilter"
+    shared = "" if host is container else f"it shares {host.name}'s network: "
+    return f"not in this conntrack table: {shared}{reason}"
+
+
+def _own_table(entries: int, around: Around, glyphs: Glyphs) -> list[Piece]:
+    """Containers on user-defined networks track a second time, in their own namespace."""
+    most = count(around.most, glyphs)
+    return [(f"{entries:,} of {most}", Tone.PLAIN), ("   in its own network namespace; N reads it", Tone.QUIET)]
+
+
+def _of_others(row: ContainerRow, around: Around) -> list[Line]:
+    """The host's row, or a group's."""
+    if row.key == HOST_KEY:
+        return [_line(row.name, _THE_HOST, Tone.NAME)]
+    kind, _, name = row.key.partition(":")
+    lines = [_line(kind, [(name, Tone.NAME)])]
+    members = [each.name for each in around.containers if name in _groups_of(each, kind)]
+    if members:
+        lines.append(_line("containers", [(" ".join(members), Tone.PLAIN)]))
+    return lines
+
+
+def _groups_of(container: Container, kind: str) -> list[str]:
+    if kind == "network":
+        return [place.network for place in container.networks]
+    return [container.project or NO_PROJECT] if kind == "project" else []
 
 
 _THE_HOST: list[Piece] = [("flows of the host itself, and those that belong to no container", Tone.QUIET)]
@@ -50,9 +123,11 @@ def _identity(container: Container) -> list[Piece]:
     return pieces
 
 
-def _networks(container: Container) -> list[Piece]:
-    pieces: list[Piece] = []
-    for place in container.networks:
+def _networks(container: Container, around: Around) -> list[Piece]:
+    """Each network with its addresses; those of the container whose namespace it joined."""
+    host = around.by_id.get(container.joined or "")
+    pieces: list[Piece] = [("joined ", Tone.QUIET), (f"{host.name}   ", Tone.NAME)] if host else []
+    for place in (host or container).networks:
         addresses = " ".join(text for text in (place.ipv4, place.ipv6) if text)
         pieces += [(f"{place.network} ", Tone.QUIET), (f"{addresses}   ", Tone.PLAIN)]
     return pieces or [(container.network_mode, Tone.PLAIN)]

@@ -3,8 +3,9 @@
      1 Containers  2 Flows   → one flow
 
      path       198.51.100.7:40112 → 203.0.113.5:443 ⇒ 172.18.0.2:8080
-     client     -  no container
+     client     -  nobody known
      server     shop-web-1
+     network    shop_default
      kind       PUBLISHED  came in by a published port: DNAT to a container
 
      original   src 198.51.100.7:40112   dst 203.0.113.5:443
@@ -13,7 +14,8 @@
      state      tcp TIME_WAIT  conntrack's own, not the socket's …
      …
 
-It stays when the flow has gone, and says since when.
+It stays when the flow has gone, and says since when. Of a stale flow it shows the command that deletes it, and `y`
+copies that; natop never runs it.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class FlowScreen(Frame):
         Hint("p", "p", "pause"),
         Hint("r", "r", "read now", 3),
         Hint("e", "e", "save", 3),
+        Hint("N", "N", "namespaces", 4),
         Hint("q", "q", "quit", 1),
     )
 
@@ -56,6 +59,8 @@ class FlowScreen(Frame):
         super().__init__()
         self._identity = identity
         self._facts: list[Line] = []
+        self._command: str | None = None
+        """What would delete the flow, where it is stale."""
         self._gone_at: float | None = None
 
     def body(self) -> Sequence[Widget]:
@@ -73,7 +78,7 @@ class FlowScreen(Frame):
         """Its numbers of now; the last ones known when it has gone."""
         from natop.columns import Flows
         from natop.tui.arrange import find_flow
-        from natop.tui.flowfacts import flow_lines
+        from natop.tui.flowfacts import delete_command, flow_lines
 
         flows = Flows.of(news.snapshot) if news.snapshot else None
         if news.snapshot is None or news.snapshot.reading is None or flows is None:
@@ -83,7 +88,8 @@ class FlowScreen(Frame):
         if row is None:
             self._gone_at = self._gone_at or taken_at
         else:
-            self._gone_at, self._facts = None, flow_lines(flows, row, taken_at, self.app.size.width - 2, self.glyphs)
+            self._gone_at, self._command = None, delete_command(flows, row)
+            self._facts = flow_lines(flows, row, taken_at, self.app.size.width - 2, self.glyphs)
 
     def crumbs(self) -> list[Piece]:
         pieces: list[Piece] = [(f"{self.glyphs.arrow} ", Tone.QUIET), ("one flow  ", Tone.TITLE)]
@@ -92,8 +98,10 @@ class FlowScreen(Frame):
         return pieces
 
     async def action_copy(self) -> None:
-        await copy(self.app, "\n".join(text_of(line).strip() for line in self._facts if line))
-        self.natop.tell("copied the flow")
+        await copy(self.app, self._command or "\n".join(text_of(line).strip() for line in self._facts if line))
+        self.natop.tell(
+            "copied the command that deletes it; natop does not run it" if self._command else "copied the flow"
+        )
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from natop.columns import Flows, endpoint, flow_state, has_ports, path_text, status_names
 from natop.model import UNKNOWN32, UNKNOWN64, Kind
 from natop.tui.formats import clock, count, span
 from natop.tui.glyphs import Glyphs
-from natop.tui.tones import Line, Piece, Tone, tone_of_state
-from natop.uapi import IpProto, Ips, proto_name
+from natop.tui.tones import Line, Piece, Tone, length_of, tone_of_state
+from natop.uapi import PORTED, IpProto, Ips, proto_name
 
 _LABEL = 12
 _WAYS = {
@@ -19,7 +19,10 @@ _WAYS = {
     Kind.INTERNAL: "container to container, no NAT",
     Kind.HAIRPIN: "DNAT and SNAT on the way to a container",
     Kind.ROUTED: "no NAT; the other end is no container",
+    Kind.PROXIED: "one of two flows of a connection through docker-proxy",
     Kind.HOST: "one end is the host itself, none a container",
+    Kind.REMAPPED: "the host's own; its source port was taken, NAT moved it",
+    Kind.STALE: "of a container gone, or older than its address's owner",
     Kind.FORWARDED: "neither end is the host's or a container's",
 }
 
@@ -28,10 +31,12 @@ def flow_lines(flows: Flows, row: int, taken_at: float, width: int, glyphs: Glyp
     """The flow in that row of a table taken at `taken_at`."""
     return [
         [],
-        *_wrapped("path", path_text(flows, row), width, Tone.TITLE),
+        *_path(flows, row, width, glyphs),
         _line("client", _owner(flows.client(row), glyphs)),
         _line("server", _owner(flows.server(row), glyphs)),
+        *_network(flows, row),
         _line("kind", _kind(flows, row)),
+        *_remedy(flows, row, width),
         [],
         *_tuples(flows, row),
         [],
@@ -42,15 +47,67 @@ def flow_lines(flows: Flows, row: int, taken_at: float, width: int, glyphs: Glyp
 
 
 def flow_summary(flows: Flows, row: int, glyphs: Glyphs) -> list[Line]:
-    """Five lines of it, to stand under a table."""
+    """Six lines of it at most, to stand under a table."""
     ends: list[Piece] = [*_owner(flows.client(row), glyphs), (f" {glyphs.arrow} ", Tone.QUIET)]
     return [
-        _line("path", [(path_text(flows, row), Tone.NAME)]),
+        *_path(flows, row, None, glyphs),
         _line("kind", _kind(flows, row)),
-        _line("containers", [*ends, *_owner(flows.server(row), glyphs)]),
+        _line("from, to", [*ends, *_owner(flows.server(row), glyphs)]),
         _line("state", _state(flows, row)),
         _line("status", [(_status(flows, row), Tone.PLAIN)]),
+        *_remedy(flows, row, None),
     ]
+
+
+def delete_command(flows: Flows, row: int) -> str | None:
+    """What would delete a stale flow. It is for a person to run; natop never does."""
+    table = flows.table
+    if Kind(int(flows.attribution.kind[row])) is not Kind.STALE:
+        return None
+    proto, zone = int(table.proto[row]), int(table.zone[row])
+    family = "" if table.is_ipv4(row) else " -f ipv6"
+    ends = f"--orig-src {table.orig_src.text(row)} --orig-dst {table.orig_dst.text(row)}"
+    ports = _tuple_options(proto, int(table.orig_sport[row]), int(table.orig_dport[row]))
+    return f"conntrack -D{family} -p {proto_name(proto)} {ends}{ports}" + (f" --zone {zone}" if zone else "")
+
+
+def _tuple_options(proto: int, sport: int, dport: int) -> str:
+    """What tells flows between the same two addresses apart, in the words of conntrack(8)."""
+    if proto in (IpProto.ICMP, IpProto.ICMPV6):
+        kind, code = divmod(dport, 256)
+        name = proto_name(proto)
+        return f" --{name}-type {kind} --{name}-code {code} --{name}-id {sport}"
+    if proto == IpProto.GRE:
+        return f" --orig-key-src {sport} --orig-key-dst {dport}"
+    return f" --orig-port-src {sport} --orig-port-dst {dport}" if proto in PORTED else ""
+
+
+def _remedy(flows: Flows, row: int, width: int | None) -> list[Line]:
+    command = delete_command(flows, row)
+    return _words("deletes it", [(word, Tone.NOTICE) for word in command.split(" ")], width) if command else []
+
+
+def _path(flows: Flows, row: int, width: int | None, glyphs: Glyphs) -> list[Line]:
+    """From the client to who answers, the steps of NAT marked."""
+    steps = {"→": (glyphs.arrow, Tone.QUIET), "⇒": (glyphs.rewritten, Tone.NOTICE)}
+    words = path_text(flows, row).split(" ")
+    return _words("path", [steps.get(word, (word, Tone.TITLE)) for word in words], width)
+
+
+def _words(label: str, words: Sequence[Piece], width: int | None) -> list[Line]:
+    """Broken at spaces only; in one line where there is no `width`."""
+    lines: list[list[Piece]] = [[]]
+    for text, tone in words:
+        if width and lines[-1] and length_of(lines[-1]) + len(text) > width - _LABEL - 1:
+            lines.append([])
+        lines[-1].append((f"{text} ", tone))
+    return [_line("" if number else label, line) for number, line in enumerate(lines)]
+
+
+def _network(flows: Flows, row: int) -> list[Line]:
+    """The network of the container at one end, for those that are on several."""
+    name = flows.network(row)
+    return [_line("network", [(name, Tone.PLAIN)])] if name else []
 
 
 def _line(label: str, pieces: Iterable[Piece]) -> Line:
@@ -64,7 +121,7 @@ def _wrapped(label: str, text: str, width: int, tone: Tone) -> list[Line]:
 
 
 def _owner(name: str | None, glyphs: Glyphs) -> list[Piece]:
-    return [(name, Tone.NAME)] if name else [(f"{glyphs.unknown} no container", Tone.QUIET)]
+    return [(name, Tone.NAME)] if name else [(f"{glyphs.unknown} nobody known", Tone.QUIET)]
 
 
 def _kind(flows: Flows, row: int) -> list[Piece]:

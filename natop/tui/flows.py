@@ -1,4 +1,4 @@
-"""View 2: the flows, all of them or, from the table of containers, those of one container.
+"""View 2: the flows, all of them or, from the table of containers, those of one of its rows.
 
      1 Containers  2 Flows   shop-web-1  6,512 flows  filter state:time_wait
      PROTO  STATE       CLIENT                 CALLED▲                KIND
@@ -43,6 +43,7 @@ class FlowsScreen(TableView):
         Hint("plus", "+ -", "interval", 4),
         Hint("e", "e", "save", 3),
         Hint("y", "y", "copy", 3),
+        Hint("N", "N", "namespaces", 4),
         Hint("q", "q", "quit", 1),
     )
 
@@ -59,13 +60,17 @@ class FlowsScreen(TableView):
         return snapshot.reading or snapshot
 
     def place(self) -> list[Piece]:
-        """The container whose flows these are."""
+        """Whose flows these are: a container's, the host's, a group's."""
         if self.wish.scope is None:
             return []
+        arrow: Piece = (f"{self.glyphs.arrow} ", Tone.QUIET)
+        group, _, name = self.wish.scope.partition(":")
+        if name:
+            return [arrow, (f"{group} ", Tone.QUIET), (f"{name}  ", Tone.TITLE)]
         snapshot = self.natop.news.snapshot
         names = {each.container.id: each.container.name for each in snapshot.containers} if snapshot else {}
         self._scope_name = names.get(self.wish.scope, self._scope_name or "(host)")
-        return [(f"{self.glyphs.arrow} ", Tone.QUIET), (f"{self._scope_name}  ", Tone.TITLE)]
+        return [arrow, (f"{self._scope_name}  ", Tone.TITLE)]
 
     def action_names(self) -> None:
         self.natop.named = not self.wish.named

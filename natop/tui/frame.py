@@ -13,6 +13,7 @@ A screen's own drawing shows its body.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.cells import cell_len
@@ -80,7 +81,14 @@ class Frame(Screen[None]):
 
     def show_title(self) -> None:
         self.part("title").show([[*_tabs(self.VIEW), *self.crumbs()]])
-        self._keys.hint(self.HINTS)
+        self._keys.hint(self.hints)
+
+    @property
+    def hints(self) -> Sequence[Hint]:
+        """In a namespace, the way out of it comes before others."""
+        if self.natop.news.namespace is None:
+            return self.HINTS
+        return [replace(hint, does="this host", rank=1) if hint.key == "N" else hint for hint in self.HINTS]
 
     def part(self, name: str) -> Lines:
         """One of PARTS."""

@@ -13,6 +13,8 @@ class Glyphs:
     dot: str
     """Between words of one line."""
     arrow: str
+    rewritten: str
+    """Between an address and what NAT makes of it."""
     ascending: str
     descending: str
     alarm: str
@@ -34,6 +36,7 @@ UNICODE = Glyphs(
     ellipsis="…",
     dot="·",
     arrow="→",
+    rewritten="⇒",
     ascending="▲",
     descending="▼",
     alarm="!",
@@ -53,6 +56,7 @@ ASCII = Glyphs(
     ellipsis="~",
     dot="-",
     arrow="->",
+    rewritten="=>",
     ascending="^",
     descending="v",
     alarm="!",

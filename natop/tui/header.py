@@ -32,6 +32,8 @@ ROOMY_WIDTH, ROOMY_HEIGHT = 120, 34
 """From this size on, the header takes more lines."""
 _LABEL = 11
 """Cells of the label at the left of a line, with the margin before it."""
+_LEAST = 4
+"""Cells that a name needs to be one."""
 _STALE = 3
 """Intervals without a snapshot after which the screen says that none comes."""
 
@@ -55,6 +57,8 @@ class News:
     failure: str | None = None
     """Why no more snapshots come."""
     ended: bool = False
+    namespace: str | None = None
+    """Name of the network namespace that is read instead of this host's."""
 
 
 def is_roomy(width: int, height: int) -> bool:
@@ -80,15 +84,29 @@ def _host(news: News, width: int, glyphs: Glyphs) -> Line:
     """What was read at the left; how old that is, which must not be cut, at the right."""
     status = _status(news, glyphs)
     left: list[Piece] = [(" natop  ", Tone.QUIET)]
-    if news.snapshot:
-        left += _facts(news.snapshot, width - length_of(left) - length_of(status) - 2, glyphs)
+    room = width - length_of(left) - length_of(status) - 2
+    if news.namespace:
+        left += _namespace(news.namespace, room, glyphs)
+        room = width - length_of(left) - length_of(status) - 2
+    if news.snapshot and (room > _LEAST or not news.namespace):
+        left += _facts(news.snapshot, room, glyphs)
     gap = width - length_of(left) - length_of(status) - 1
     return [*left, (" " * max(1, gap), Tone.PLAIN), *status]
 
 
+def _namespace(name: str, room: int, glyphs: Glyphs) -> Line:
+    """That another namespace than this host's is read, and the way back."""
+    before, after = "netns ", " (N: back)  "
+    if room < len(before) + _LEAST + len(after):
+        after = ""
+    shown = fit(name, max(_LEAST, min(cell_len(name), room - len(before) - len(after))), glyphs)
+    return [(f"{before}{shown}", Tone.NOTICE), (after, Tone.QUIET)]
+
+
 def _facts(snapshot: Snapshot, room: int, glyphs: Glyphs) -> list[Piece]:
+    """The host's name and as much about it as has room."""
     name = snapshot.host.hostname
-    host = fit(name, min(cell_len(name), max(4, room)), glyphs)
+    host = fit(name, min(cell_len(name), max(_LEAST, room)), glyphs)
     facts: list[Piece] = [(host, Tone.TITLE)]
     room -= cell_len(host)
     for fact in _system(snapshot):

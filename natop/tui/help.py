@@ -43,7 +43,7 @@ TABLE = (
     ("< >  F6", "sort by the next column; choose from all columns. A click on a title does too"),
     ("I", "reverse the order"),
     ("F", "follow: the cursor goes where its row goes (on at first), or stays on its line"),
-    ("y", "copy the row"),
+    ("y", "copy the row; in a flow's details the flow or, where it is stale, the command that deletes it"),
 )
 EVERYWHERE = (
     ("1 2  Tab", "containers, flows; the next view"),
@@ -52,11 +52,15 @@ EVERYWHERE = (
     ("r", "read now"),
     ("+ -", "a longer, a shorter interval"),
     ("e", "save what is shown as a ticket, Markdown and JSON"),
+    ("N", "read another network namespace: a container's own table, swarm's, one of ip netns; N again: this host"),
     ("q  Ctrl+C", "quit"),
     ("Ctrl+Z", "suspend; fg comes back"),
 )
 OF_VIEW = {
-    "containers": (("Enter", "the flows of the row under the cursor"),),
+    "containers": (
+        ("Enter", "the flows of the row under the cursor"),
+        ("g", "group: by compose project, by network, by destination called, by container again"),
+    ),
     "flows": (
         ("Enter", "everything about the flow under the cursor"),
         ("d", "containers' names instead of their addresses"),
@@ -66,12 +70,17 @@ FILTERS = (
     "container:web* state:time_wait,close dport:443 src:10.0.0.0/8 !proto:udp timeout:<30",
     "Terms are joined by and, a comma is or, ! before a term negates it, * is a glob, /…/ a regular expression. "
     "A bare word matches any name or address.",
+    "In a grouping, bare words are looked for in the names of its rows. As soon as a term has a field, the rows with "
+    "such flows are shown.",
 )
 NOTES = (
     "TIME_WAIT is conntrack's (120 s by default), not the socket's (60 s): until it ends, the flow holds its "
     "NAT source port.",
     "A flow between two containers counts in both rows, so the rows do not add up to the table.",
     "The row (host) holds the flows of the host itself and those that belong to no container.",
+    "A container that cannot be in this conntrack table (no network, macvlan, ipvlan) has dashes for numbers.",
+    "A container on a user-defined network tracks a second time, in a table of its own namespace (OWN): there are its "
+    "lookups of names, by Docker's DNS on 127.0.0.11.",
     "A trend shows TIME_WAIT over the last readings, each row on its own scale, from 0.",
 )
 

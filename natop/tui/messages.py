@@ -27,33 +27,42 @@ class Feed(Protocol):
     def close(self) -> None: ...
 
 
-class SnapshotTaken(Message):
+class FromFeed(Message):
+    """What happened to one feed."""
+
+    def __init__(self, number: int = 0) -> None:
+        super().__init__()
+        self.number = number
+        """Of the feed: the app counts those that it opens. What an earlier one still has to say is of no interest."""
+
+
+class SnapshotTaken(FromFeed):
     """The feed gave a snapshot. One that waits in the queue gives way to a newer one."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        super().__init__()
+    def __init__(self, snapshot: Snapshot, number: int = 0) -> None:
+        super().__init__(number)
         self.snapshot = snapshot
         self.taken_s = monotonic()
         """When it came from the feed, on this process's clock."""
 
     def can_replace(self, message: Message) -> bool:
-        return isinstance(message, SnapshotTaken)
+        return isinstance(message, SnapshotTaken) and message.number == self.number
 
 
-class FeedOpened(Message):
-    def __init__(self, feed: Feed) -> None:
-        super().__init__()
+class FeedOpened(FromFeed):
+    def __init__(self, feed: Feed, number: int = 0) -> None:
+        super().__init__(number)
         self.feed = feed
 
 
-class FeedFailed(Message):
+class FeedFailed(FromFeed):
     """Opening the feed, or reading from it, raised an error; no snapshot follows."""
 
-    def __init__(self, error: Exception, opened: bool) -> None:
-        super().__init__()
+    def __init__(self, error: Exception, opened: bool, number: int = 0) -> None:
+        super().__init__(number)
         self.error = error
         self.opened = opened
 
 
-class FeedEnded(Message):
+class FeedEnded(FromFeed):
     """The feed has no more snapshots."""

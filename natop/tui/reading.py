@@ -1,4 +1,4 @@
-"""The one thread that reads the feed and tells the screen."""
+"""The thread that reads a feed and tells the screen."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ SWITCH_S = 0.001
 reading one several times a picture."""
 
 
-def start_reading(open_feed: Callable[[], Feed], post: Callable[[Message], object]) -> Thread:
-    """Open the feed and post a message a snapshot, in a thread that ends with the program, come what may."""
+def start_reading(open_feed: Callable[[], Feed], number: int, post: Callable[[Message], object]) -> Thread:
+    """Open the feed of that number and post a message a snapshot, in a thread that ends with the program."""
     sys.setswitchinterval(SWITCH_S)
-    thread = Thread(target=_read, args=(open_feed, post), name="natop-feed", daemon=True)
+    thread = Thread(target=_read, args=(open_feed, number, post), name="natop-feed", daemon=True)
     thread.start()
     return thread
 
 
-def _read(open_feed: Callable[[], Feed], post: Callable[[Message], object]) -> None:
+def _read(open_feed: Callable[[], Feed], number: int, post: Callable[[Message], object]) -> None:
     """Whatever goes wrong becomes a message: a dead thread would look like a quiet host."""
     opened = False
     try:
         feed = open_feed()
         opened = True
-        post(FeedOpened(feed))
+        post(FeedOpened(feed, number))
         for snapshot in feed:
-            post(SnapshotTaken(snapshot))
-        post(FeedEnded())
+            post(SnapshotTaken(snapshot, number))
+        post(FeedEnded(number))
     except Exception as error:
-        post(FeedFailed(error, opened))
+        post(FeedFailed(error, opened, number))

@@ -117,7 +117,12 @@ class VirtualTable(ScrollView, can_focus=True):
         """The identity under the cursor; None in an empty table."""
         return self.content.identity(self.cursor) if self.content is not None and self.line_count else None
 
-    def place_cursor(self, identity: Hashable) -> None:
+    @property
+    def picked(self) -> Hashable | None:
+        """The identity that the user put the cursor on; None while it is nobody's choice."""
+        return self._identity if self._placed else None
+
+    def place_cursor(self, identity: Hashable | None) -> None:
         """Put the cursor on that line, if it is there."""
         line = self.content.line_of(identity) if self.content is not None else None
         if line is not None:

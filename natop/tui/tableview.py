@@ -42,7 +42,7 @@ class TableView(Frame):
     """Filtering and sorting happen in a thread, one at a time, always on the newest snapshot and wish."""
 
     THINGS: ClassVar[str] = ""
-    """What the lines are, in the plural."""
+    """What the lines are as a rule, in the plural."""
     PARTS = (*Frame.PARTS, "mistake", "aside")
     BINDINGS: ClassVar[list[BindingType]] = [
         bind("enter", "open", "Open"),
@@ -67,6 +67,8 @@ class TableView(Frame):
         self._busy = False
         self._shown_source: object = None
         self._shown_wish: Wish | None = None
+        self._kept: Hashable | None = None
+        """What the cursor was on before the table was cleared."""
 
     def body(self) -> Sequence[Widget]:
         return self.filter_line, self.part("mistake"), self.table, self.part("aside")
@@ -110,31 +112,47 @@ class TableView(Frame):
 
     def _rearrange(self) -> None:
         snapshot = self.natop.news.snapshot
-        if snapshot is None or (self._shown_source is self.source(snapshot) and self._shown_wish == self.wish):
+        if snapshot is None:
+            self._clear()
+            return
+        if self._shown_source is self.source(snapshot) and self._shown_wish == self.wish:
             return
         self._wanted = True
         if not self._busy:
             self._busy = True
             self.run_worker(self._make_lines())
 
+    def _clear(self) -> None:
+        """Before the first snapshot of what is read now, lines of something else are wrong."""
+        self._wanted = False
+        if self.arranged is not None:
+            self.arranged = self._shown_source = None
+            self._kept = self.table.picked
+            self.table.show(None, empty=self.empty_text())
+            self.show_title()
+
     async def _make_lines(self) -> None:
         """Until nothing newer is wanted."""
         while self._wanted and self.is_attached:
             self._wanted = False
-            snapshot, wish = self.natop.news.snapshot, self.wish
+            snapshot, wish, number = self.natop.news.snapshot, self.wish, self.natop.reading_number
             assert snapshot is not None
             arranged = await asyncio.to_thread(self.lines_of, snapshot, wish)
-            self._shown_source, self._shown_wish = self.source(snapshot), wish
-            if self.is_attached:
-                self._take(arranged, wish)
+            if self.is_attached and self.natop.reading_number == number:
+                self._shown_source, self._shown_wish = self.source(snapshot), wish
+                self.take(arranged, wish)
         self._busy = False
 
-    def _take(self, arranged: Arranged, wish: Wish) -> None:
+    def take(self, arranged: Arranged, wish: Wish) -> None:
+        """Show lines that were made for this wish."""
         self.arranged = arranged
         if arranged.mistake is None:
             self.wish = replace(self.wish, good_filter=wish.filter_text)
             self._shown_wish = replace(wish, good_filter=wish.filter_text)
         self.table.show(arranged.content, arranged.sort, arranged.descending, self.empty_text())
+        if self._kept is not None:
+            self.table.place_cursor(self._kept)
+            self._kept = None
         self._show_mistake(arranged)
         self.show_title()
         self._drop_mistake()
@@ -150,13 +168,17 @@ class TableView(Frame):
 
     # Words
 
+    @property
+    def things(self) -> str:
+        return (self.arranged.things if self.arranged else "") or self.THINGS
+
     def crumbs(self) -> list[Piece]:
         """How many lines, and what the filter and the cursor do."""
         pieces = self.place()
         if self.arranged and self.arranged.content is not None:
             found, of = self.arranged.found, self.arranged.of
             text = count(of, self.glyphs) if of in (None, found) else f"{count(found)} of {count(of)}"
-            pieces.append((f"{text} {self.THINGS}  ", Tone.QUIET))
+            pieces.append((f"{text} {self.things}  ", Tone.QUIET))
         if self.wish.good_filter and not self.filter_line.is_open:
             pieces += [("filter ", Tone.QUIET), (f"{self.wish.good_filter}  ", Tone.TIME_WAIT)]
         if not self.table.follow:
@@ -175,8 +197,8 @@ class TableView(Frame):
         if self.arranged and self.arranged.content is None:
             return next((gap.reason for gap in snapshot.gaps if gap.source == "flows"), "flows were not read yet")
         if self.wish.good_filter:
-            return f"no {self.THINGS} match the filter; Esc clears it"
-        return f"no {self.THINGS}"
+            return f"no {self.things} match the filter; Esc clears it"
+        return f"no {self.things}"
 
     # The filter
 

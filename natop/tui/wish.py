@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from natop.tui.layout import Column
 from natop.tui.table import Content
+
+if TYPE_CHECKING:
+    from natop.grouping import Grouping
 
 C = TypeVar("C", bound=Column)
 
@@ -22,7 +25,9 @@ class Wish:
     descending: bool | None = None
     """None is the column's own way: numbers from the largest, text from A."""
     scope: str | None = None
-    """Only flows of this container: its id, or the key of the host's row."""
+    """Only flows of this row of the table of containers, by its key: a container's id, the host's, a group's."""
+    by: Grouping | None = None
+    """What a row of the table of containers stands for; None is a container."""
     named: bool = False
     """Containers' names instead of their addresses."""
 
@@ -46,6 +51,8 @@ class Arranged:
     of: int | None = 0
     """Things there would be without the filter; None is unknown."""
     mistake: Mistake | None = None
+    things: str = ""
+    """What the lines are, in the plural."""
 
 
 def order(columns: Sequence[C], wish: Wish, default: str) -> tuple[C, bool]:

@@ -21,11 +21,16 @@ class Picture:
     name: str
     size: tuple[int, int]
     keys: Sequence[str]
+    back: Sequence[str] | None = None
+    """The keys that undo that; None is Esc for each, or the first view."""
 
 
 PICTURES = (
     Picture("containers", (160, 50), ()),
     Picture("containers-80x24", (80, 24), ()),
+    Picture("projects-80x24", (80, 24), ("g",), ("g", "g", "g")),
+    Picture("destinations", (160, 50), ("g", "g", "g"), ("g",)),
+    Picture("namespace", (160, 50), ("N", "down", "enter"), ("N",)),
     Picture("flows", (160, 50), ("2",)),
     Picture("container-flows", (120, 36), ("enter",)),
     Picture("flow", (120, 36), ("enter", "enter")),
@@ -40,7 +45,7 @@ def save_nothing(_snapshot: Snapshot, _folder: Path) -> tuple[Path, ...]:
 async def take(folder: Path, pictures: Sequence[Picture]) -> None:
     """All pictures of one size from one run of the live view."""
     app = NatopApp(
-        lambda: LiveFeed(Source(None, Target()), INTERVAL_S),
+        lambda namespace: LiveFeed(Source(namespace, Target()), INTERVAL_S),
         interval_s=INTERVAL_S,
         save_dir=folder,
         save=save_nothing,
@@ -54,8 +59,8 @@ async def take(folder: Path, pictures: Sequence[Picture]) -> None:
                 await pilot.pause(1.5)
             svg = app.export_screenshot(title="natop")
             (folder / f"{picture.name}.svg").write_text(svg.replace("<svg ", '<svg xml:space="preserve" ', 1))
-            for _ in picture.keys:
-                await pilot.press("1" if picture.keys[0] == "2" else "escape")
+            for key in picture.back or ["1" if each == "2" else "escape" for each in picture.keys]:
+                await pilot.press(key)
                 await pilot.pause(0.5)
 
 

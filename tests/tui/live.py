@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from natop.model import Snapshot
 from natop.tui.app import NatopApp, Save
 from natop.tui.frame import Frame
+from natop.tui.messages import Feed
 from natop.tui.table import VirtualTable
 from natop.tui.tableview import TableView
 from tests.tui.worlds import ListFeed, save_nowhere
@@ -97,11 +98,16 @@ async def open_live(
     at_once: int = 1,
     endless: bool = True,
     save: Save = save_nowhere,
+    others: Mapping[str, Callable[[], Feed]] | None = None,
     **options: object,
 ) -> AsyncIterator[Live]:
-    """The app on these snapshots, the first `at_once` of them shown."""
+    """The app on these snapshots, the first `at_once` of them shown; `others` open the feeds of namespaces."""
     feed = ListFeed(snapshots, at_once, endless)
-    app = NatopApp(lambda: feed, interval_s=2.0, save_dir=Path("/tickets"), save=save, **options)  # type: ignore[arg-type]  # NatopApp's own
+
+    def open_feed(namespace: str | None) -> Feed:
+        return (others or {})[namespace]() if namespace else feed
+
+    app = NatopApp(open_feed, interval_s=2.0, save_dir=Path("/tickets"), save=save, **options)  # type: ignore[arg-type]  # NatopApp's own
     async with app.run_test(size=size, notifications=True) as pilot:
         live = Live(app, feed, pilot)
         await live.until(lambda: app.news.snapshot is not None)

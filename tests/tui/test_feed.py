@@ -21,11 +21,11 @@ class Broken(ListFeed):
 
 
 def app_on(feed: ListFeed) -> NatopApp:
-    return NatopApp(lambda: feed, interval_s=2.0, save_dir=Path("/"), save=save_nowhere)
+    return NatopApp(lambda _: feed, interval_s=2.0, save_dir=Path("/"), save=save_nowhere)
 
 
 async def test_a_feed_that_cannot_be_opened_ends_with_3() -> None:
-    def refuse() -> ListFeed:
+    def refuse(_: str | None) -> ListFeed:
         raise OSError("no network namespace 'blue'\ntry: ip netns")
 
     app = NatopApp(refuse, interval_s=2.0, save_dir=Path("/"), save=save_nowhere)
@@ -40,7 +40,7 @@ async def test_a_feed_that_cannot_be_opened_ends_with_3() -> None:
 
 async def test_a_feed_that_breaks_is_told_and_can_be_started_again(small: list[Snapshot]) -> None:
     feeds = [Broken(small), ListFeed(small[1:])]
-    app = NatopApp(lambda: feeds.pop(0), interval_s=2.0, save_dir=Path("/"), save=save_nowhere)
+    app = NatopApp(lambda _: feeds.pop(0), interval_s=2.0, save_dir=Path("/"), save=save_nowhere)
     async with app.run_test(size=(80, 24)) as pilot:
         live = Live(app, feeds[0], pilot)
         await live.until(lambda: app.news.failure is not None)
@@ -81,7 +81,7 @@ async def test_the_feed_runs_in_another_thread_and_is_told_the_interval(small: l
             return super().__iter__()
 
     feed = Noted(small)
-    app = NatopApp(lambda: feed, interval_s=5.0, save_dir=Path("/"), save=save_nowhere)
+    app = NatopApp(lambda _: feed, interval_s=5.0, save_dir=Path("/"), save=save_nowhere)
     async with app.run_test() as pilot:
         live = Live(app, feed, pilot)
         await live.until(lambda: app.news.snapshot is not None)

@@ -22,7 +22,7 @@ def test_the_first_picture_needs_no_data_library() -> None:
 import asyncio, sys
 from pathlib import Path
 from natop.tui.app import NatopApp
-def never(): raise SystemExit
+def never(_): raise SystemExit
 async def main():
     app = NatopApp(never, interval_s=2.0, save_dir=Path("/"), save=lambda *_: ())
     async with app.run_test(size=(80, 24)) as pilot:

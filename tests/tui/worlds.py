@@ -24,6 +24,7 @@ from natop.model import (
     Gap,
     HostFacts,
     Inventory,
+    Kind,
     Pace,
     PublishedPort,
     Skipped,
@@ -66,7 +67,8 @@ def inventory(containers: Sequence[Container]) -> Inventory:
 def flow_table(rows: int, containers: Sequence[Container], seed: int = 1, accounting: bool = True) -> FlowTable:
     """Flows to and from the containers and a few of the host's own, mostly TCP in TIME_WAIT."""
     random = np.random.default_rng(seed)
-    inside = np.array([address_value(each.networks[0].ipv4 or "") for each in containers] or [1], np.uint64)
+    places = [place for each in containers for place in each.networks[:1]]
+    inside = np.array([address_value(place.ipv4) for place in places if place.ipv4] or [1], np.uint64)
     weights = 1 / np.arange(1, len(inside) + 1) ** 1.2
     mine = random.choice(inside, rows, p=weights / weights.sum())
     outside = (random.integers(0x0B000000, 0xDF000000, rows).astype(np.uint64)) | np.uint64(V4_MAPPED)
@@ -183,6 +185,25 @@ def world(containers: int = 6, **rest: object) -> World:
 
 NO_RIGHT = Gap("flows", "reading conntrack needs CAP_NET_ADMIN", "run: sudo natop")
 NO_DOCKER = Gap("docker", "no permission on /var/run/docker.sock", "join the group docker, or run: sudo natop")
+
+
+def untracked_world() -> World:
+    """A container of each sort: on its own network, on macvlan, without a network, and one that joined another."""
+    web = container(0, "web")
+    lan = replace(container(1, "lan"), networks=(Attachment("lan", "macvlan", "192.0.2.7"),), network_mode="lan")
+    none = replace(container(2, "none"), networks=(Attachment("none", "null"),), network_mode="none")
+    side = replace(container(3, "side"), networks=(), published=(), network_mode=f"container:{web.id}")
+    return World(tuple(sorted((web, lan, none, side), key=lambda each: each.name)))
+
+
+def stale_flows(flows: FlowTable, kind: Kind = Kind.STALE) -> Snapshot:
+    """A snapshot of these flows, all of that kind, their clients gone."""
+    taken = world(6).snapshot(flows)
+    assert taken.reading is not None
+    rows = len(flows)
+    nobody, gone = np.full(rows, -1, np.int32), np.full(rows, -2, np.int32)
+    others = Attribution(gone, nobody, np.full(rows, kind, np.uint8), ("gone: web",))
+    return replace(taken, reading=replace(taken.reading, attribution=others))
 
 
 class ListFeed:
