@@ -144,7 +144,7 @@ class Ends:
 
     def connection(self) -> U64:
         """A hash of the whole end, by which connected sockets are found."""
-        return mixed(self.proto, self.local.lo, self.local_port, self.remote.lo, self.remote_port)
+        return mixed(self.proto, _folded(self.local), self.local_port, _folded(self.remote), self.remote_port)
 
     def listener(self, address: Addresses) -> U64:
         """A hash of protocol, local port, and the address that a listener is bound to."""
@@ -162,6 +162,13 @@ class Ends:
 def _is_v4(addresses: Addresses) -> Mask:
     is_v4: Mask = (addresses.hi == 0) & (addresses.lo >> np.uint64(32) == np.uint64(V4_MAPPED >> 32))
     return is_v4
+
+
+def _folded(addresses: Addresses) -> U64:
+    """Both halves of each address in 64 bits."""
+    with np.errstate(over="ignore"):
+        folded: U64 = addresses.lo ^ addresses.hi * np.uint64(0xFF51AFD7ED558CCD)
+    return folded
 
 
 def mixed(proto: U8, local: U64, local_port: U16, remote: U64, remote_port: U16) -> U64:

@@ -410,7 +410,7 @@ class Kind(IntEnum):
     HAIRPIN = 3
     """Both DNAT and SNAT on the way to a container, as when one calls its own published port."""
     ROUTED = 4
-    """To or from a container without NAT, the other end no container."""
+    """To or from a container whose own end NAT left alone, the other end no container."""
     PROXIED = 5
     """One of the two flows of a connection that docker-proxy copies."""
     HOST = 6

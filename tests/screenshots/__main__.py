@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "screenshots"
-WARM_S = 100
+WARM_S = 45
 """Traffic before the first picture: TIME_WAIT needs 120 s to level off."""
 
 

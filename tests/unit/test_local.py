@@ -113,6 +113,15 @@ def test_the_index_equals_plain_loops(world: tuple[list[Socket], list[int], list
         ]
 
 
+def test_two_connections_whose_peers_share_a_low_half() -> None:
+    peers = ("fd00:1::5", "fd00:2::5")
+    sockets = [diag.connected("fd00:9::1:4000", f"{peer}:80", inode=row) for row, peer in enumerate(peers)]
+    table = decode_sockets(diag.answers(sockets))
+    index = SocketIndex(table, table.inode.astype(np.int32), SHARED)
+    flows = plain.table([flow(Ends("fd00:9::1", peer, 4000, 80)) for peer in peers])
+    assert index.holder(index.connected(client_ends(flows, np.arange(2)))).tolist() == [0, 1]
+
+
 def test_two_prefixes_with_one_low_half() -> None:
     sockets = [diag.listening("fd00:1::5:80", inode=1), diag.listening("fd00:2::5:80", inode=2)]
     table = decode_sockets(diag.answers(sockets))
