@@ -18,7 +18,7 @@ _WAYS = {
     Kind.MASQUERADED: "left under another source address: SNAT",
     Kind.INTERNAL: "container to container, no NAT",
     Kind.HAIRPIN: "DNAT and SNAT on the way to a container",
-    Kind.ROUTED: "no NAT; the other end is no container",
+    Kind.ROUTED: "the container keeps its address; the other end is none",
     Kind.PROXIED: "one of two flows of a connection through docker-proxy",
     Kind.HOST: "one end is the host itself, none a container",
     Kind.REMAPPED: "the host's own; its source port was taken, NAT moved it",
