@@ -57,7 +57,7 @@ def test_an_engine_by_environment(docker_host: DockerHost) -> None:
     environment = {"DOCKER_HOST": docker_host.url}
     assert names(product.snapshot(docker_host.namespace, env=environment)) == set(docker_host.names)
     left_out = product.snapshot(docker_host.namespace, "--no-docker", env=environment)
-    assert (names(left_out), left_out["host"]["docker"], left_out["gaps"]) == (set(), None, [])
+    assert (left_out["containers"], left_out["host"]["docker"], left_out["gaps"]) == (None, None, [])
 
 
 def test_an_option_goes_before_the_environment(docker_host: DockerHost) -> None:
@@ -75,7 +75,7 @@ def test_an_engine_by_context(docker_host: DockerHost, configured: dict[str, str
     for document in (by_option, by_environment, current):
         assert names(document) == set(docker_host.names)
     overruled = product.snapshot(docker_host.namespace, env=configured | elsewhere)
-    assert (names(overruled), len(overruled["gaps"])) == (set(), 1)
+    assert (overruled["containers"], len(overruled["gaps"])) == (None, 1)
 
 
 def test_an_unknown_context_is_never_another_engine(docker_host: DockerHost, configured: dict[str, str]) -> None:
@@ -124,7 +124,7 @@ def test_without_an_engine_the_flows_are_read_all_the_same(namespace: Namespace,
         by = NO_RIGHT_TO_OVERRIDE if why == "forbidden" else ()
         document = product.snapshot(namespace, "--flows", "--docker-host", url, by=by)
     assert len(document["flows"]) == document["conntrack"]["flows"] == 1
-    assert (document["host"]["docker"], document["containers"]) == (None, [])
+    assert (document["host"]["docker"], document["containers"]) == (None, None)
     (gap,) = document["gaps"]
     assert gap["source"] == "docker"
     assert NO_ENGINE[why] in gap["reason"]
