@@ -28,9 +28,10 @@ def find(name: str) -> Path:
         os.stat(path)
     except FileNotFoundError as error:
         raise NoSuchNetns(f"no network namespace {name!r}: {path} does not exist") from error
+    except PermissionError as error:
+        raise NoSuchNetns(f"cannot enter the network namespace {name!r}: {path}: {error.strerror}") from error
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise NoSuchNetns(f"cannot look at the network namespace {name!r}: {path}: {reason}") from error
+        raise NoSuchNetns(f"no network namespace {name!r}: {path}: {getattr(error, 'strerror', error)}") from error
     return path
 
 
