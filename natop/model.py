@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from natop.uapi import AF_INET, TCP_STATES, IpProto
+from natop.uapi import AF_INET
 
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
@@ -132,10 +132,6 @@ class FlowTable:
 
     def is_ipv4(self, row: int) -> bool:
         return int(self.family[row]) == AF_INET
-
-    def tcp_states(self) -> npt.NDArray[np.intp]:
-        """Count of TCP flows by state number, len(TCP_STATES) long; unknown states are left out."""
-        return np.bincount(self.state[self.proto == IpProto.TCP], minlength=256)[: len(TCP_STATES)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,6 @@ INET_DIAG_CGROUP_ID = 21
 
 # net/tcp_states.h: the states of a socket, not those of conntrack
 TCP_TIME_WAIT = 6
-TCP_LISTEN = 10
 
 AF_INET = 2
 AF_INET6 = 10

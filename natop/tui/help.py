@@ -81,7 +81,7 @@ NOTES = (
     "A container that cannot be in this conntrack table (no network, macvlan, ipvlan) has dashes for numbers.",
     "A container on a user-defined network tracks a second time, in a table of its own namespace (OWN): there are its "
     "lookups of names, by Docker's DNS on 127.0.0.11.",
-    "A trend shows TIME_WAIT over the last readings, each row on its own scale, from 0.",
+    "A trend shows TIME_WAIT over the last readings, each row between its own lowest and highest.",
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "screenshots"
 WARM_S = 45
-"""Traffic before the first picture: TIME_WAIT needs 120 s to level off."""
+"""Traffic before the first picture, so that TIME_WAIT has something to show."""
 
 
 def main() -> int:

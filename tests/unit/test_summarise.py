@@ -12,7 +12,7 @@ from natop.observe import observe
 from natop.summarise import TREND_LENGTH
 from tests.unit.hosts import APP, CONTAINERS, DB, EDGE, WEB, container, observed, sample
 from tests.unit.oracle import STATES, History
-from tests.unit.plain import DST_NAT, SCTP, SRC_NAT, TCP, UDP, Ends, Flow, flow, table
+from tests.unit.plain import DST_NAT, SCTP, SRC_NAT, TCP, UDP, Ends, Flow, flow
 
 TIME_WAIT = 7
 
@@ -64,7 +64,6 @@ def test_tcp_without_a_state_counts_in_none() -> None:
     flows = [between("172.18.0.3", "172.18.0.2", 1, None), between("172.18.0.3", "172.18.0.2", 2, 99)]
     counts = summary(observed(sample(flows, containers=CONTAINERS)), WEB).counts
     assert (counts.total, sum(counts.states.values()), counts.protocols) == (2, 0, {"tcp": 2})
-    assert table(flows).tcp_states().tolist() == [0] * len(STATES)
 
 
 def test_the_states_of_other_protocols_are_not_tcp_s() -> None:
