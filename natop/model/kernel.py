@@ -1,0 +1,108 @@
+"""What the kernel counts, and the rules by which it changes addresses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+COUNTER_NAMES = (
+    "found",
+    "invalid",
+    "insert",
+    "insert_failed",
+    "drop",
+    "early_drop",
+    "error",
+    "search_restart",
+    "clash_resolve",
+    "chaintoolong",
+)
+"""The names of `conntrack -S`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conntrack:
+    """The fill of the table and its cumulative counters, all of one netns, summed over CPUs."""
+
+    count: int | None = None
+    max: int | None = None
+    buckets: int | None = None
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """By COUNTER_NAMES; modulo 2**32; a name is missing where the kernel does not tell it."""
+    cpus: tuple[Mapping[str, int], ...] = ()
+    """The same counters of each CPU."""
+
+
+TCP_NAMES = (
+    "syn_retrans",
+    "retrans_segs",
+    "out_segs",
+    "attempt_fails",
+    "listen_overflows",
+    "listen_drops",
+    "timeouts",
+    "active_opens",
+    "passive_opens",
+    "time_wait_overflow",
+)
+"""TCP's counters per network namespace, as the JSON document spells them."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetnsTcp:
+    """TCP's own testimony of one network namespace: /proc/PID/net/{snmp,netstat,sockstat}."""
+
+    netns: str
+    """net:[inode]."""
+    counters: Mapping[str, int]
+    """Cumulative, by TCP_NAMES; a name is missing where the kernel does not tell it."""
+    rates: Mapping[str, float] | None = None
+    """Per second since the snapshot before; None on a first reading."""
+    sockets_in_use: int | None = None
+    time_wait_sockets: int | None = None
+    """Sockets in TIME_WAIT (60 s), not conntrack's entries."""
+    sysctls: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+    """The namespace's own, by last name component, as far as they were read."""
+    lost_syns_per_s: float | None = None
+    """Estimate: its part of the host's insert_failed, shared out by SYN retransmits."""
+
+
+@dataclass(frozen=True, slots=True)
+class NatRule:
+    """A rule that changes source addresses, as one of the firewall's tools told it."""
+
+    backend: str
+    """nft, iptables-nft, iptables-legacy, and their ip6tables fellows."""
+    chain: str
+    """table and chain, as `nat POSTROUTING` or `ip docker-bridges nat-POSTROUTING`."""
+    priority: int
+    """Of the chain's hook; the lower comes first, and the first rule that matches wins (nf_nat_core.c)."""
+    action: str
+    """MASQUERADE or SNAT."""
+    sources: tuple[str, ...] = ()
+    """Subnets it is limited to; empty is any."""
+    to_address: str | None = None
+    ports: tuple[int, int] | None = None
+    """`--to-ports` a-b, both included."""
+    random: bool = False
+    fully_random: bool = False
+    text: str = ""
+    """The rule as its tool spells it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkNat:
+    """What becomes of source addresses when containers of one bridge network call out."""
+
+    network: str
+    subnet: str
+    rule: NatRule | None
+    """The first rule that takes it; None where none does: routed, or internal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """The source-NAT rules of the namespace read."""
+
+    rules: tuple[NatRule, ...]
+    networks: tuple[NetworkNat, ...] = ()
+    backend: str | None = None
+    """What holds Docker's rules: nftables, iptables-nft, iptables-legacy; None where no rule of Docker's was found."""

@@ -1,0 +1,201 @@
+"""Whose flows are, and what they come to: per container, per NAT pool, for the host."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from natop.model.arrays import U8, U16, U32, Addresses, Rows, freeze
+from natop.model.docker import Container
+from natop.model.kernel import NetnsTcp
+
+
+class Kind(IntEnum):
+    """The way a flow takes through the host's NAT."""
+
+    PUBLISHED = 0
+    """Came in by a published port: DNAT to a container."""
+    MASQUERADED = 1
+    """Left a container under another source address: SNAT or MASQUERADE."""
+    INTERNAL = 2
+    """Container to container, no NAT."""
+    HAIRPIN = 3
+    """Both DNAT and SNAT on the way to a container, as when one calls its own published port."""
+    ROUTED = 4
+    """To or from a container whose own end NAT left alone, the other end no container."""
+    PROXIED = 5
+    """One of the two flows of a connection that docker-proxy copies."""
+    HOST = 6
+    """One end is an address of the host itself, neither is a container's address."""
+    REMAPPED = 7
+    """The host's own, whose source port NAT moved without a rule, because another flow held it."""
+    STALE = 8
+    """Of a container that is gone, or that began before the present owner of its address did."""
+    FORWARDED = 9
+    """Neither end is the host's or a container's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Whose each flow is: aligned with the rows of a FlowTable."""
+
+    client: npt.NDArray[np.int32]
+    """Index into Inventory.containers; -1 nobody known; from -2 downwards `others[-2 - client]`."""
+    server: npt.NDArray[np.int32]
+    kind: U8
+    others: tuple[str, ...] = ()
+    """Those that are no container: `host: nginx[812]`, `gone: web`, `host (shared)`."""
+
+    def __post_init__(self) -> None:
+        for array in (self.client, self.server, self.kind):
+            if len(array) != len(self.kind):
+                raise ValueError("an attribution's columns differ in length")
+            freeze(array)
+
+    def take(self, rows: Rows) -> Self:
+        """The attribution of these rows, in their order."""
+        return type(self)(self.client[rows], self.server[rows], self.kind[rows], self.others)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCounts:
+    """Numbers about a set of flows, each flow counted once in `total`, `states`, `kinds` and `protocols`."""
+
+    total: int
+    states: Mapping[str, int]
+    """TCP flows by conntrack state; every state is there."""
+    kinds: Mapping[str, int]
+    protocols: Mapping[str, int]
+    """Only protocols that occur."""
+    dnat: int
+    snat: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRates:
+    """Per second, between the last two dumps."""
+
+    new: float
+    gone: float
+    time_wait: float
+    """Growth of the number of flows in TIME_WAIT; negative where it shrinks."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSummary:
+    """The numbers of a set of flows at the last dump, and how they change."""
+
+    counts: FlowCounts
+    rates: FlowRates | None = None
+    """None until there are two dumps to compare."""
+    time_wait_trend: tuple[int, ...] = ()
+    """Flows in TIME_WAIT at the last dumps, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWait:
+    """The flows of one owner that are in conntrack's TIME_WAIT: how many, why, and whether it matters.
+
+    Conntrack keeps an entry for nf_conntrack_tcp_timeout_time_wait (120 s) after the last ACK, and with it the NAT
+    port; a socket's own TIME_WAIT lasts 60 s and is counted apart (`NetnsTcp.time_wait_sockets`).
+    """
+
+    count: int
+    share: float | None
+    """Of the owner's TCP flows; None where there are none."""
+    closed_by_client: int
+    """Of those in TIME_WAIT, by CLOSE_INIT: which side sent the first FIN."""
+    closed_by_server: int
+    remotes: tuple[tuple[str, int], ...]
+    """Addresses at the other end, most flows first; at most TOP of them."""
+    services: tuple[tuple[str, int], ...]
+    """Ports called (`443/tcp`), most flows first; at most TOP of them."""
+    growth_per_min: float | None = None
+    """Over the last 15 minutes, or as long as natop has looked; None on a first reading."""
+    steady_state: float | None = None
+    """Flows entering TIME_WAIT per second × its timeout: where the count would settle; None where that is unknown."""
+    concern: str | None = None
+    """Why it matters here (NAT ports, table fill); None where it is harmless."""
+
+
+@dataclass(frozen=True, slots=True)
+class NatPools:
+    """The NAT source ports in use, a row for each pool, fullest first; arrays of one length, read-only.
+
+    A pool is all ports that one SNAT address may use towards one remote address and port: layer 3 and 4 protocol, zone,
+    reply.dst, reply.src, reply.sport, and the range NAT may pick from. Only pools that NAT takes ports from are rows.
+    """
+
+    proto: U8
+    zone: U16
+    nat: Addresses
+    remote: Addresses
+    remote_port: U16
+    first_port: U16
+    last_port: U16
+    """The range NAT picks from, both ends included; its size is the capacity."""
+    used: U32
+    soft: U32
+    """Of `used`, those in TIME_WAIT or CLOSE that a kernel of 6.5 or later may evict for a new connection."""
+    time_wait: U32
+    rewritten: U32
+    """Entries whose source port NAT changed."""
+    masqueraded: U32
+    """Entries with SRC_NAT; the others are the host's own, which hold ports too."""
+    drain_s: U32
+    """Seconds until the last entry in TIME_WAIT or CLOSE is gone; 0 where there is none."""
+    new_per_s: npt.NDArray[np.float64] | None
+    """None on a first reading."""
+    loss: npt.NDArray[np.float64]
+    """The chance that a new SYN finds no port and is dropped, 0 to 1."""
+    holder: npt.NDArray[np.int32]
+    """Codes of `Attribution.client`, those of pool i from `start[i]` to `start[i + 1]`, most ports first."""
+    holds: U32
+    """The ports that each holder has."""
+    start: npt.NDArray[np.intp]
+    """One longer than there are pools."""
+
+    def __len__(self) -> int:
+        return len(self.used)
+
+    @property
+    def capacity(self) -> U32:
+        return self.last_port.astype(np.uint32) - self.first_port + 1
+
+
+@dataclass(frozen=True, slots=True)
+class PortChoice:
+    """What NAT made of source ports, over all flows with SRC_NAT that a rule (not a null binding) changed."""
+
+    kept: int
+    rewritten: int
+
+    @property
+    def kept_share(self) -> float | None:
+        return self.kept / (self.kept + self.rewritten) if self.kept + self.rewritten else None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSummary:
+    """One container's flows; None where the table could not be read."""
+
+    container: Container
+    flows: FlowSummary | None = None
+    inbound: int | None = None
+    """Flows whose server the container is."""
+    outbound: int | None = None
+    """Flows whose client the container is."""
+    own_table: int | None = None
+    """Entries in the conntrack table of its own network namespace; None where that tracks nothing or was not read."""
+    rewritten_ports: int | None = None
+    """Flows whose source port NAT changed: collisions that it resolved, or random ports."""
+    time_wait: TimeWait | None = None
+    busiest_pool: int | None = None
+    """Row in `Snapshot.pools` of the fullest pool that it holds ports of."""
+    tcp: NetnsTcp | None = None
+    """None where it could not be read, or belongs to another: `tcp_of`."""
+    tcp_of: str | None = None
+    """Whose network namespace it shares (a container's name, or `host`), where TCP's counters are shown once."""

@@ -1,0 +1,145 @@
+"""What the collectors return, untouched."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that holds sockets."""
+
+    pid: int
+    name: str
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A file descriptor that is a socket."""
+
+    fd: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The sockets of the namespace read, and what is known of those who hold them."""
+
+    answers: bytes
+    """Of sock_diag, the protocol in each message's sequence number."""
+    cgroups: Mapping[int, str]
+    """Path of each cgroup below the cgroup-v2 root, by its id."""
+    held: Mapping[Process, tuple[Descriptor, ...]]
+    """The sockets that each process holds; processes may be missing where looking at all takes too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A thing natop could not read. The source fails alone; the rest goes on."""
+
+    source: str
+    reason: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReading:
+    """What the Docker Engine said, cut down to the fields natop needs, under the engine's own names."""
+
+    version: Mapping[str, object]
+    info: Mapping[str, object]
+    containers: tuple[Mapping[str, object], ...]
+    networks: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often natop reads, and what a dump cost it."""
+
+    interval_s: float
+    dump_every_s: float
+    """Longer than the interval where dumps would cost more than their share of a core."""
+    dump_cost_s: float | None = None
+    """CPU seconds of the last dump with all that is computed from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetnsText:
+    """What one network namespace tells of its TCP, untouched."""
+
+    files: Mapping[str, str]
+    """Text of net/snmp, net/netstat, net/sockstat, by these names."""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    """Text of the namespace's own sysctls by path below /proc/sys; empty where they were not read at this tick."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirewallText:
+    """The NAT rules of the namespace read, by the name of the command that told them: `iptables-nft-save`, `nft`, …"""
+
+    answers: Mapping[str, str]
+    absent: tuple[str, ...] = ()
+    """Commands that are not installed here."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """One timed TCP connect."""
+
+    target: str
+    """HOST:PORT as it was asked for."""
+    path: str
+    """The way it took: container, published, proxy, host, netns."""
+    at: float
+    """Wall clock at its start, seconds since the epoch."""
+    container: str | None = None
+    """The id of the container whose port it called, or from whose namespace it called."""
+    connect_ms: float | None = None
+    """None where it did not connect."""
+    syns_lost: int | None = None
+    """tcpi_total_retrans after the connect or the failure (linux/tcp.h); None where the kernel could not tell."""
+    rtt_ms: float | None = None
+    error: str | None = None
+    """refused, unreachable, timed out, no free local port, …; None where it connected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the collectors returned at one tick, untouched.
+
+    `dump` yields blocks of whole netlink messages, each valid until the next one is asked for; it can be
+    iterated once when it comes from the kernel. None means that no dump was due at this tick.
+    """
+
+    taken_at: float
+    """Wall clock, seconds since the epoch."""
+    monotonic_s: float
+    hostname: str
+    netns: str
+    """As /proc/PID/ns/net reads: net:[inode]."""
+    proc: Mapping[str, str] = field(default_factory=dict)
+    """Text of the /proc files read, by path below /proc."""
+    addresses: tuple[str, ...] = ()
+    """The netns's own addresses."""
+    stats: bytes = b""
+    """Replies to CT_GET_STATS and CT_GET_STATS_CPU."""
+    dump: Iterable[bytes | bytearray | memoryview] | None = None
+    engine: EngineReading | None = None
+    sockets: Sockets | None = None
+    """Those of the netns; read with a dump."""
+    shared: Mapping[str, Sockets] = field(default_factory=dict)
+    """Those of network namespaces that several containers share, by the id of the one that the namespace is of."""
+    tables: Mapping[str, bytes] = field(default_factory=dict)
+    """Replies to CT_GET_STATS from inside containers' own network namespaces, by container id."""
+    namespaces: tuple[str, ...] = ()
+    """Paths of the network namespaces that can be read instead of this one; read with a dump."""
+    pace: Pace | None = None
+    tcp: Mapping[str, NetnsText] = field(default_factory=dict)
+    """TCP's counters of network namespaces, by net:[inode]; the one read is among them."""
+    members: Mapping[str, str] = field(default_factory=dict)
+    """The network namespace (net:[inode]) of each running container, by its id."""
+    rules: FirewallText | None = None
+    """The NAT rules as the firewall's own tools tell them; None at a tick that did not ask."""
+    probes: tuple[ProbeResult, ...] = ()
+    """Those that ended since the sample before."""
+    gaps: tuple[Gap, ...] = ()

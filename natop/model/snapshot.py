@@ -1,0 +1,105 @@
+"""Everything known about one host at one instant."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from natop.model.docker import Inventory
+from natop.model.flows import FlowTable, Skipped
+from natop.model.kernel import Conntrack, Firewall, NetnsTcp
+from natop.model.numbers import Attribution, ContainerSummary, FlowSummary, NatPools, PortChoice, TimeWait
+from natop.model.sample import Gap, Pace, ProbeResult
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A network namespace that natop can read instead of the host's."""
+
+    name: str
+    """Of the container it is of, or of its file: ingress_sbox, a name of `ip netns`."""
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    hostname: str
+    kernel: str | None
+    netns: str
+    sysctls: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+    """By their last name component, as `nf_conntrack_max`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowReading:
+    """A dump: its flows, whose they are, and when it was taken."""
+
+    flows: FlowTable
+    attribution: Attribution
+    """Its indices are those of the snapshot's own inventory."""
+    taken_at: float
+    monotonic_s: float
+    skipped: Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What would help, and the commands that do it, never run by natop."""
+
+    text: str
+    commands: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or worth knowing, with the numbers that say so and what to do."""
+
+    rule: str
+    severity: str
+    """info, warning or critical."""
+    subject: str
+    """What it is about: a container's name, a pool, the host."""
+    summary: str
+    evidence: tuple[str, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything known about one host at one instant."""
+
+    taken_at: float
+    monotonic_s: float
+    interval_s: float | None
+    """Since the snapshot before; None on the first."""
+    host: HostFacts
+    inventory: Inventory | None
+    conntrack: Conntrack
+    counter_rates: Mapping[str, float] | None
+    """Per second since the snapshot before, by COUNTER_NAMES."""
+    reading: FlowReading | None
+    """The last dump that succeeded; older than the snapshot where none was due at this tick."""
+    whole: FlowSummary | None
+    """All flows of the table."""
+    containers: tuple[ContainerSummary, ...]
+    """In the order of the inventory."""
+    unowned: FlowSummary | None
+    """The flows of the host itself and those nobody owns."""
+    pace: Pace | None = None
+    gaps: tuple[Gap, ...] = ()
+    former: Mapping[str, str] = field(default_factory=dict)
+    """Names of containers that are gone, by the address each had."""
+    namespaces: tuple[Namespace, ...] = ()
+    cpu_rates: tuple[Mapping[str, float], ...] = ()
+    """Per second since the snapshot before, one for each CPU in `Conntrack.cpus`."""
+    tcp: NetnsTcp | None = None
+    """Of the namespace read itself: the host's."""
+    pools: NatPools | None = None
+    """Of the last dump."""
+    port_choice: PortChoice | None = None
+    time_wait: TimeWait | None = None
+    """Of the whole table."""
+    firewall: Firewall | None = None
+    """None where no tool told the rules; a gap says why."""
+    probes: tuple[ProbeResult, ...] = ()
+    """The last of each target and path, oldest first; bounded."""
+    findings: tuple[Finding, ...] | None = None
