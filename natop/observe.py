@@ -9,14 +9,18 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from natop.columns import Flows
 from natop.decode import counters
 from natop.decode.flows import decode_dump
 from natop.decode.inventory import decode_inventory
+from natop.diagnose import diagnose
+from natop.facts import flow_facts
 from natop.join import Memory, Place, attribute
 from natop.model import (
     Container,
     ContainerSummary,
     FlowDump,
+    FlowFacts,
     FlowReading,
     FlowSummary,
     Gap,
@@ -28,6 +32,7 @@ from natop.model import (
 )
 from natop.summarise import summarise, unread
 from natop.text import clean
+from natop.window import extended, mark_of
 
 DOCKER = "docker"
 FLOWS = "flows"
@@ -55,11 +60,12 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     rates = None
     if previous and seconds > 0:
         rates = counters.rates(conntrack.counters, previous.conntrack.counters, seconds)
-    return Snapshot(
+    host = _host(sample)
+    taken = Snapshot(
         taken_at=sample.taken_at,
         monotonic_s=sample.monotonic_s,
         interval_s=seconds if seconds > 0 else None,
-        host=_host(sample),
+        host=host,
         inventory=inventory,
         conntrack=conntrack,
         counter_rates=rates,
@@ -71,7 +77,27 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         former=former,
         namespaces=_namespaces(previous, sample, inventory),
         gaps=(*sample.gaps, *flow_gaps, *_blind_spots(sample, inventory)),
+        facts=_facts(previous, reading, inventory, host),
     )
+    return _judged(previous, taken)
+
+
+def _judged(previous: Snapshot | None, taken: Snapshot) -> Snapshot:
+    """The snapshot with the marks of the last minute, and what its numbers say is wrong."""
+    taken = replace(taken, marks=extended(previous.marks if previous else (), mark_of(taken)))
+    return replace(taken, findings=diagnose(taken))
+
+
+def _facts(
+    previous: Snapshot | None, reading: FlowReading | None, inventory: Inventory | None, host: HostFacts
+) -> FlowFacts | None:
+    """Those of the last dump; as they were where it is the same and the containers are."""
+    if reading is None:
+        return None
+    if previous and reading is previous.reading:
+        return previous.facts
+    containers = inventory.containers if inventory else ()
+    return flow_facts(Flows(reading.flows, reading.attribution, containers), host.sysctls)
 
 
 def _host(sample: Sample) -> HostFacts:

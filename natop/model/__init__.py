@@ -21,15 +21,27 @@ from natop.model.arrays import (
 )
 from natop.model.docker import BYPASSING, Attachment, Container, Engine, Inventory, Network, PublishedPort
 from natop.model.flows import Closer, FlowDump, FlowTable, Skipped, SocketTable
-from natop.model.kernel import COUNTER_NAMES, TCP_NAMES, Conntrack, Firewall, NatRule, NetnsTcp, NetworkNat
+from natop.model.kernel import (
+    COUNTER_NAMES,
+    HOST_MARK,
+    TCP_NAMES,
+    Conntrack,
+    Firewall,
+    Mark,
+    NatRule,
+    NetnsTcp,
+    NetworkNat,
+)
 from natop.model.numbers import (
     Attribution,
     ContainerSummary,
     FlowCounts,
+    FlowFacts,
     FlowRates,
     FlowSummary,
     Kind,
     NatPools,
+    Pile,
     PortChoice,
     TimeWait,
 )
@@ -45,11 +57,12 @@ from natop.model.sample import (
     Sample,
     Sockets,
 )
-from natop.model.snapshot import Finding, FlowReading, HostFacts, Namespace, Remedy, Snapshot
+from natop.model.snapshot import Finding, FlowReading, HostFacts, Lead, Namespace, Remedy, Severity, Snapshot
 
 __all__ = [
     "BYPASSING",
     "COUNTER_NAMES",
+    "HOST_MARK",
     "NO_STATE",
     "TCP_NAMES",
     "U8",
@@ -74,6 +87,7 @@ __all__ = [
     "FirewallText",
     "FlowCounts",
     "FlowDump",
+    "FlowFacts",
     "FlowRates",
     "FlowReading",
     "FlowSummary",
@@ -82,6 +96,8 @@ __all__ = [
     "HostFacts",
     "Inventory",
     "Kind",
+    "Lead",
+    "Mark",
     "Mask",
     "Namespace",
     "NatPools",
@@ -91,6 +107,7 @@ __all__ = [
     "Network",
     "NetworkNat",
     "Pace",
+    "Pile",
     "PortChoice",
     "ProbeResult",
     "Process",
@@ -98,6 +115,7 @@ __all__ = [
     "Remedy",
     "Rows",
     "Sample",
+    "Severity",
     "Skipped",
     "Snapshot",
     "SocketTable",

@@ -86,6 +86,8 @@ class Network:
     driver: str
     subnets: tuple[str, ...] = ()
     internal: bool = False
+    bridge: str | None = None
+    """Its interface on the host."""
 
 
 @dataclass(frozen=True, slots=True)

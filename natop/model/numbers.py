@@ -179,6 +179,43 @@ class PortChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Pile:
+    """Flows that are alike in a way that tells something."""
+
+    what: str
+    """What they have in common: an end as `198.51.100.7:443/tcp`."""
+    count: int
+    owners: tuple[str, ...]
+    """Whose they are, most flows first; at most MOST_OWNERS names."""
+    key: str | None = None
+    """The id of the container that most of them are of."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFacts:
+    """What the flows of a dump tell beside their numbers; each tuple holds its largest piles, largest first."""
+
+    zombies: int
+    """TCP flows in ESTABLISHED that have been idle for more than a day."""
+    zombies_of: tuple[Pile, ...]
+    """By client."""
+    unreplied: tuple[Pile, ...]
+    """SYN_SENT without an answer, by what is called."""
+    stale: tuple[Pile, ...]
+    """Flows of containers that are gone (Kind.STALE), by what was called."""
+    proxied: tuple[Pile, ...]
+    """Flows of containers that go through docker-proxy, by what is called."""
+    hairpin: tuple[Pile, ...]
+    """By what is called."""
+    remapped: int
+    """The host's own flows whose port NAT moved."""
+    local_ports: tuple[Pile, ...]
+    """Local ports that the sockets of one container hold towards one remote end."""
+    udp_shared: tuple[Pile, ...]
+    """Masqueraded UDP flows of several containers with one source port towards one remote end."""
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSummary:
     """One container's flows; None where the table could not be read."""
 

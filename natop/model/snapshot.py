@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from natop.model.docker import Inventory
 from natop.model.flows import FlowTable, Skipped
-from natop.model.kernel import Conntrack, Firewall, NetnsTcp
-from natop.model.numbers import Attribution, ContainerSummary, FlowSummary, NatPools, PortChoice, TimeWait
+from natop.model.kernel import Conntrack, Firewall, Mark, NetnsTcp
+from natop.model.numbers import Attribution, ContainerSummary, FlowFacts, FlowSummary, NatPools, PortChoice, TimeWait
 from natop.model.sample import Gap, Pace, ProbeResult
 
 
@@ -40,6 +41,17 @@ class FlowReading:
     skipped: Skipped
 
 
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """The graver, the higher."""
+        return list(Severity).index(self)
+
+
 @dataclass(frozen=True, slots=True)
 class Remedy:
     """What would help, and the commands that do it, never run by natop."""
@@ -47,6 +59,22 @@ class Remedy:
     text: str
     commands: tuple[str, ...] = ()
     undo: tuple[str, ...] = ()
+    cost: str | None = None
+    """What else it changes."""
+    check: str | None = None
+    """How to see that it worked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Where to look at what a finding is about."""
+
+    view: str
+    """Name of a view: containers, flows, pools, counters."""
+    scope: str | None = None
+    """A container's id."""
+    filter: str = ""
+    """A filter expression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +82,14 @@ class Finding:
     """One thing that is wrong, or worth knowing, with the numbers that say so and what to do."""
 
     rule: str
-    severity: str
-    """info, warning or critical."""
+    severity: Severity
     subject: str
     """What it is about: a container's name, a pool, the host."""
     summary: str
+    """One sentence with its number."""
     evidence: tuple[str, ...] = ()
     remedies: tuple[Remedy, ...] = ()
+    lead: Lead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +131,9 @@ class Snapshot:
     """None where no tool told the rules; a gap says why."""
     probes: tuple[ProbeResult, ...] = ()
     """The last of each target and path, oldest first; bounded."""
+    facts: FlowFacts | None = None
+    """Of the last dump."""
+    marks: tuple[Mark, ...] = ()
+    """Of the snapshots of the last minute, oldest first, this one's last."""
     findings: tuple[Finding, ...] | None = None
+    """Gravest first; None where they were not judged."""

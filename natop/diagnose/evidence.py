@@ -1,0 +1,227 @@
+"""What the rules judge by: one snapshot, what happened in the last minute, and what became of the lost SYNs."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from natop.model import HOST_MARK, ContainerSummary, FlowFacts, NatPools, Severity, Snapshot, address_text
+from natop.uapi import IpProto, proto_name
+from natop.window import Since, since
+
+HOST = "host"
+"""The subject of what is not one container's."""
+POOL_WARN, POOL_CRITICAL = 0.80, 0.95
+"""Use of a NAT pool: measured, a new SYN costs some 5 probes at 80 % and 20 at 95 %, and the first is lost at 98 %."""
+POOL_NO_RACE = 0.90
+"""From this use on, a lost SYN is the pool's doing and never called a race."""
+LEAST_WATCH_S = 1.0
+"""Rates over less say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One row of `NatPools`, as text and numbers."""
+
+    proto: int
+    nat: str
+    remote: str
+    remote_port: int
+    used: int
+    soft: int
+    capacity: int
+    time_wait: int
+    loss: float
+    holders: tuple[tuple[str, int], ...]
+
+    @property
+    def use(self) -> float:
+        return self.used / self.capacity
+
+    @property
+    def hard_use(self) -> float:
+        """Without what a kernel of 6.5 or later may evict."""
+        return (self.used - self.soft) / self.capacity
+
+    @property
+    def name(self) -> str:
+        """As `203.0.113.10 → 198.51.100.7:443/tcp`."""
+        port = "" if self.proto in (IpProto.ICMP, IpProto.ICMPV6) else f":{self.remote_port}"
+        remote = f"[{self.remote}]" if ":" in self.remote and port else self.remote
+        return f"{self.nat} → {remote}{port}/{proto_name(self.proto)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """New connections that conntrack dropped, each counted under one cause."""
+
+    clash: int
+    """Two entries claimed one tuple; the later lost its first packet."""
+    table_full: int
+    chain: int
+    """Refused because a hash chain was too long."""
+
+
+class Evidence:
+    """A snapshot as the rules see it. What could not be read is None or empty, and the rules are silent about it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        marks = snapshot.marks
+        gone_by = since(marks[0], marks[-1]) if len(marks) > 1 else None
+        self.since: Since | None = gone_by if gone_by and gone_by.seconds >= LEAST_WATCH_S else None
+        """What happened in the last minute; None while natop has not watched long enough."""
+
+    def risen(self, name: str) -> int | None:
+        """How far one of conntrack's counters rose; None is unknown."""
+        return self.since.counters.get(name) if self.since else None
+
+    def tcp(self, container: ContainerSummary, name: str) -> int | None:
+        """How far one of TCP's counters rose in the container's namespace."""
+        return self.since.tcp.get(container.container.id, {}).get(name) if self.since else None
+
+    def host_tcp(self, name: str) -> int | None:
+        return self.since.tcp.get(HOST_MARK, {}).get(name) if self.since else None
+
+    @property
+    def span(self) -> str:
+        """As `in 60 s`."""
+        return f"in {self.since.seconds:.0f} s" if self.since else "so far"
+
+    def kernel_is(self, major: int, minor: int) -> bool | None:
+        """Whether the kernel is of that version or later; None where it does not tell."""
+        match = re.match(r"(\d+)\.(\d+)", self.snapshot.host.kernel or "")
+        return (int(match[1]), int(match[2])) >= (major, minor) if match else None
+
+    def sysctl(self, name: str) -> int | None:
+        value = self.snapshot.host.sysctls.get(name)
+        return value if isinstance(value, int) else None
+
+    @property
+    def facts(self) -> FlowFacts | None:
+        return self.snapshot.facts
+
+    @cached_property
+    def pools(self) -> tuple[Pool, ...]:
+        """The fullest pools, those that a rule may name."""
+        pools = self.snapshot.pools
+        return tuple(_pools(pools, self._names)) if pools else ()
+
+    @cached_property
+    def fullest(self) -> Pool | None:
+        return max(self.pools, key=lambda pool: pool.use, default=None)
+
+    def _names(self, code: int) -> str:
+        containers = self.snapshot.inventory.containers if self.snapshot.inventory else ()
+        reading = self.snapshot.reading
+        others = reading.attribution.others if reading else ()
+        if code >= 0:
+            return containers[code].name
+        return others[-2 - code] if code < -1 else "unknown"
+
+    def evicts(self, proto: int) -> bool:
+        """Whether the kernel gives ports in TIME_WAIT to new connections: since 6.5, for TCP (nf_nat_core.c)."""
+        return proto == IpProto.TCP and self.kernel_is(6, 5) is True
+
+    @cached_property
+    def new_flows(self) -> float | None:
+        """New flows in the time watched, from the rates between dumps; None is unknown."""
+        rates = [mark.new_per_s for mark in self.snapshot.marks if mark.new_per_s is not None]
+        return sum(rates) / len(rates) * self.since.seconds if rates and self.since else None
+
+    @property
+    def found_per_new(self) -> float | None:
+        """NAT ports tried in vain for each new flow."""
+        found, new = self.risen("found"), self.new_flows
+        return found / new if found is not None and new else None
+
+    @cached_property
+    def fill(self) -> float | None:
+        """Of the conntrack table, 0 to 1."""
+        conntrack = self.snapshot.conntrack
+        return conntrack.count / conntrack.max if conntrack.count is not None and conntrack.max else None
+
+    @cached_property
+    def losses(self) -> Losses | None:
+        """What conntrack dropped, split by cause (nf_conntrack_core.c); None while the counters are unknown.
+
+        `drop` counts unresolved clashes together with `insert_failed`, and by itself a table that is full;
+        a chain that is too long counts as `chaintoolong` and `insert_failed`. Before 5.10 `insert_failed` counts
+        resolved clashes too, which cost nothing: there a clash is what `drop` counts as well.
+        """
+        failed, dropped = self.risen("insert_failed"), self.risen("drop")
+        if failed is None or dropped is None:
+            return None
+        chain = min(failed, self.risen("chaintoolong") or 0)
+        if self.kernel_is(5, 10) is False:
+            return Losses(min(failed, dropped), max(0, dropped - failed), 0)
+        return Losses(failed - chain, max(0, dropped - failed), chain)
+
+    @cached_property
+    def retransmitting(self) -> tuple[tuple[ContainerSummary, int], ...]:
+        """The containers that sent SYNs again, and how many, most first."""
+        counts = [(each, self.tcp(each, "syn_retrans") or 0) for each in self.snapshot.containers]
+        return tuple(sorted((pair for pair in counts if pair[1]), key=lambda pair: -pair[1]))
+
+    @property
+    def syn_retransmits(self) -> int | None:
+        """In all network namespaces; None where none was read."""
+        return self.since.tcp_total("syn_retrans") if self.since else None
+
+    @cached_property
+    def ports_are_random(self) -> bool | None:
+        """Whether NAT picks source ports at random for every network that it masquerades; None is unknown."""
+        firewall = self.snapshot.firewall
+        rules = [place.rule for place in firewall.networks if place.rule] if firewall else []
+        if rules:
+            return all(rule.random or rule.fully_random for rule in rules)
+        choice = self.snapshot.port_choice
+        if choice is None or choice.kept_share is None or choice.kept + choice.rewritten < LEAST_PORTS:
+            return None
+        return choice.kept_share < RANDOM_KEEPS
+
+    def on_cpus(self, name: str) -> str:
+        """As ` on 2 of 2 CPUs`; empty where it is unknown."""
+        if self.since is None or not self.since.cpus_known:
+            return ""
+        return f" on {self.since.cpus.get(name, 0)} of {self.since.cpus_known} CPUs"
+
+
+LEAST_PORTS = 50
+"""Flows from which on the share of kept ports tells how NAT chooses."""
+RANDOM_KEEPS = 0.05
+"""Random choice keeps one port in 64,512; the default keeps all that are free."""
+POOLS_LOOKED_AT = 50
+
+
+def _pools(pools: NatPools, name_of: Callable[[int], str]) -> Iterator[Pool]:
+    for i in range(min(len(pools), POOLS_LOOKED_AT)):
+        shares = slice(int(pools.start[i]), int(pools.start[i + 1]))
+        yield Pool(
+            int(pools.proto[i]),
+            address_text(pools.nat.value(i)),
+            address_text(pools.remote.value(i)),
+            int(pools.remote_port[i]),
+            int(pools.used[i]),
+            int(pools.soft[i]),
+            int(pools.capacity[i]),
+            int(pools.time_wait[i]),
+            float(pools.loss[i]),
+            tuple(
+                (name_of(int(code)), int(count))
+                for code, count in zip(pools.holder[shares], pools.holds[shares], strict=True)
+            ),
+        )
+
+
+def named(counts: Iterable[tuple[str, int]], most: int = 3) -> str:
+    """As `web (28) and php (11)`, the rest as a number."""
+    parts = [f"{name} ({count:,})" for name, count in counts]
+    shown, rest = parts[:most], len(parts) - most
+    if rest > 0:
+        return ", ".join(shown) + f" and {rest} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+
+
+def graver(severities: Sequence[Severity]) -> Severity:
+    return max(severities, key=lambda each: each.rank)

@@ -1,0 +1,246 @@
+"""Rules about NAT's source ports: races and exhaustion, told apart, and what looks like them and is harmless."""
+
+from collections.abc import Iterator
+
+from natop.diagnose.evidence import HOST, POOL_CRITICAL, POOL_NO_RACE, POOL_WARN, Evidence, Pool, named
+from natop.diagnose.registry import rule
+from natop.diagnose.remedies import fully_random, host_network, keep_alive, more_addresses, sysctl
+from natop.model import Finding, Lead, Remedy, Severity
+
+FULL_PROBES = 20
+"""Probes per new flow (`found`) from which on a pool is nearly full; 9 at 90 %, 21 at 95 %, 129 when full, measured."""
+
+
+@rule("Two connections raced for one NAT source port")
+def snat_race(evidence: Evidence) -> Iterator[Finding]:
+    """Two containers take the same source port towards the same remote end within microseconds, on two CPUs.
+
+    Both entries claim one reply tuple when they are confirmed; the later is dropped without a word, and TCP sends its
+    SYN again after a second. Later requests on the connection are fast.
+
+    Decided by: insert_failed rises together with drop, no hash chain is too long, every NAT pool is used below 90 %,
+    TCP SYNs were sent again, and NAT does not choose ports at random. A kernel before 5.10 counts harmless clashes in
+    insert_failed too; there only what drop counts as well is a loss.
+
+    To fix: choose source ports at random (a table of three lines). It costs that source ports are no longer kept.
+    """
+    if not _clash_of_tcp(evidence) or evidence.ports_are_random:
+        return
+    losses = evidence.losses
+    assert losses
+    named_containers = named((each.container.name, count) for each, count in evidence.retransmitting)
+    yield Finding(
+        "snat-race",
+        Severity.WARNING if losses.clash < MANY_LOST else Severity.CRITICAL,
+        HOST,
+        f"{losses.clash:,} new connections lost their SYN {evidence.span}: two raced for one NAT source port",
+        (
+            f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
+            _retransmits(evidence, named_containers),
+            _pool_text(evidence),
+            *_choice_text(evidence),
+        ),
+        (
+            fully_random(evidence),
+            *(host_network(each.container.name) for each, _ in evidence.retransmitting[:1]),
+        ),
+        Lead("counters"),
+    )
+
+
+MANY_LOST = 30
+"""Lost SYNs in a minute from which on people notice."""
+
+
+def _clash_of_tcp(evidence: Evidence) -> bool:
+    """Whether clashes lost SYNs, and neither a full pool nor UDP explains them."""
+    if not evidence.losses or not evidence.losses.clash:
+        return False
+    if evidence.fullest and evidence.fullest.use >= POOL_NO_RACE:
+        return False
+    retransmits = evidence.syn_retransmits
+    return retransmits is None or retransmits * 2 >= evidence.losses.clash
+
+
+def _retransmits(evidence: Evidence, names: str) -> str:
+    total = evidence.syn_retransmits
+    if total is None:
+        return "SYN retransmits could not be read"
+    return f"SYN retransmits +{total:,}" + (f" in {names}" if names else "")
+
+
+def _pool_text(evidence: Evidence) -> str:
+    pool = evidence.fullest
+    if pool is None:
+        return "no NAT pool holds a port → not exhaustion"
+    verdict = "not exhaustion" if pool.use < POOL_WARN else "nearly full"
+    return f"busiest pool {100 * pool.use:.0f} % of {pool.capacity:,} ({pool.name}) → {verdict}"
+
+
+def _choice_text(evidence: Evidence) -> Iterator[str]:
+    choice = evidence.snapshot.port_choice
+    if choice and choice.kept_share is not None:
+        yield f"NAT kept the source port of {100 * choice.kept_share:.0f} % of flows: ports are not chosen at random"
+
+
+@rule("All NAT source ports towards one remote end are taken")
+def nat_port_exhaustion(evidence: Evidence) -> Iterator[Finding]:
+    """One SNAT address has 64,512 source ports towards each remote address and port (fewer with --to-ports).
+
+    When they are nearly all held, the kernel tries up to 248 of them for a new connection, then drops its SYN without
+    any message. A kernel of 6.5 or later gives ports in TIME_WAIT to new connections, so there only the others count.
+
+    Decided by: the use of the pool without what can be evicted, from 80 % (warning) and 95 % (critical), the chance of
+    a loss that follows from it, and the probes per new flow (`found`).
+
+    To fix: keep-alive in the containers named, more SNAT addresses or remote addresses. Random ports do not help.
+    """
+    for pool in evidence.pools:
+        use = pool.hard_use if evidence.evicts(pool.proto) else pool.use
+        losing = (
+            pool is evidence.fullest and pool.use >= POOL_NO_RACE and bool(evidence.losses and evidence.losses.clash)
+        )
+        if use < POOL_WARN and not losing:
+            return
+        yield Finding(
+            "nat-port-exhaustion",
+            Severity.CRITICAL if use >= POOL_CRITICAL else Severity.WARNING,
+            pool.name,
+            f"{100 * pool.use:.0f} % of {pool.capacity:,} NAT ports of {pool.name} are taken",
+            tuple(_exhausted(evidence, pool, losing)),
+            tuple(_more_ports(evidence, pool)),
+            Lead("flows", filter=f"dst:{pool.remote} proto:{_proto(pool)}"),
+        )
+
+
+def _proto(pool: Pool) -> str:
+    return pool.name.rpartition("/")[2]
+
+
+def _exhausted(evidence: Evidence, pool: Pool, losing: bool) -> Iterator[str]:
+    yield f"{pool.used:,} ports in use, of these {pool.soft:,} in TIME_WAIT or CLOSE that may be evicted"
+    yield f"chance that a new SYN is lost: {100 * pool.loss:.1f} %"
+    if pool.holders:
+        yield f"held by {named(pool.holders)}"
+    found = evidence.found_per_new
+    if found is not None and found >= 1:
+        meaning = "nearly full" if found >= FULL_PROBES else "filling"
+        yield f"{found:.0f} ports tried for each new flow (found): {meaning}"
+    if losing and evidence.losses:
+        yield f"insert_failed +{evidence.losses.clash:,} {evidence.span}: SYNs are being lost"
+
+
+def _more_ports(evidence: Evidence, pool: Pool) -> Iterator[Remedy]:
+    yield keep_alive([name for name, _ in pool.holders])
+    yield more_addresses()
+    if not evidence.evicts(pool.proto) and pool.time_wait:
+        yield sysctl(
+            "Free ports sooner; a kernel of 6.5 or later evicts them by itself.",
+            evidence,
+            (("net.netfilter.nf_conntrack_tcp_timeout_time_wait", 30),),
+            check="the pool's TIME_WAIT falls within half a minute",
+        )
+
+
+@rule("UDP datagrams of several containers raced for one NAT source port")
+def udp_port_clash(evidence: Evidence) -> Iterator[Finding]:
+    """Several containers send UDP from the same source port to the same remote end at once; one datagram is lost.
+
+    With DNS it shows as answers that take 5 s, the resolver's own retry. Two datagrams of one socket (A and AAAA) are
+    something else: kernels since 5.x resolve that clash without loss and count it in clash_resolve.
+
+    Decided by: insert_failed and drop rise, SYN retransmits explain less than half of it, and masqueraded UDP flows of
+    several containers have source port and remote end in common, or most masqueraded flows are UDP.
+
+    To fix: choose source ports at random; a DNS cache in each container or on the host; newer kernels for one socket.
+    """
+    losses, facts = evidence.losses, evidence.facts
+    retransmits = evidence.syn_retransmits
+    if not losses or not losses.clash or not facts or retransmits is None or retransmits * 2 >= losses.clash:
+        return
+    if (evidence.fullest and evidence.fullest.use >= POOL_NO_RACE) or not facts.udp_shared:
+        return
+    pile = facts.udp_shared[0]
+    yield Finding(
+        "udp-port-clash",
+        Severity.WARNING,
+        HOST,
+        f"about {losses.clash:,} UDP datagrams lost {evidence.span}: containers share a port towards {pile.what}",
+        (
+            f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
+            f"SYN retransmits +{retransmits:,}: TCP does not explain it",
+            f"{pile.count:,} masqueraded UDP flows to {pile.what} share a source port: {', '.join(pile.owners)}",
+        ),
+        (
+            fully_random(evidence),
+            Remedy("For DNS: `options single-request-reopen` in the containers' resolv.conf, or a cache near them."),
+        ),
+        Lead("flows", filter="proto:udp kind:masqueraded"),
+    )
+
+
+@rule("Clashes that conntrack resolved")
+def clash_resolve(evidence: Evidence) -> Iterator[Finding]:
+    """Two packets of one new UDP flow met on two CPUs and conntrack let both through: nothing is lost.
+
+    Decided by: clash_resolve rises and insert_failed does not (nf_conntrack_core.c, since 5.10).
+
+    To fix: nothing. It is said because the counter worries people who find it.
+    """
+    resolved = evidence.risen("clash_resolve")
+    if resolved and evidence.losses and not evidence.losses.clash:
+        yield Finding(
+            "clash-resolve",
+            Severity.INFO,
+            HOST,
+            f"{resolved:,} clashes {evidence.span}, all resolved without loss: harmless",
+            (f"clash_resolve +{resolved:,}, insert_failed +{evidence.risen('insert_failed') or 0:,} {evidence.span}",),
+            lead=Lead("counters"),
+        )
+
+
+@rule("insert_failed counts clashes that were resolved")
+def insert_failed_harmless(evidence: Evidence) -> Iterator[Finding]:
+    """Before Linux 5.10 insert_failed also counts clashes that conntrack resolved without loss.
+
+    Decided by: insert_failed rises, drop stands still, and the kernel is older than 5.10.
+
+    To fix: nothing; a newer kernel counts them apart, as clash_resolve.
+    """
+    failed, dropped = evidence.risen("insert_failed"), evidence.risen("drop")
+    if failed and dropped == 0 and evidence.kernel_is(5, 10) is False:
+        yield Finding(
+            "insert-failed-harmless",
+            Severity.INFO,
+            HOST,
+            f"insert_failed +{failed:,} {evidence.span} without a drop: clashes that this kernel resolved, harmless",
+            (f"drop +0 {evidence.span}", f"kernel {evidence.snapshot.host.kernel}: older than 5.10"),
+            lead=Lead("counters"),
+        )
+
+
+REMAPPED_LEAST = 10
+"""Flows of the host whose port was moved from which on it is worth a word."""
+
+
+@rule("NAT moved source ports of the host's own connections")
+def host_flow_remapped(evidence: Evidence) -> Iterator[Finding]:
+    """A connection of the host itself wanted a source port that a container's flow already had at that remote end.
+
+    Every tracked flow passes NAT, rule or not (a null binding, nf_nat_core.c), and so its port was changed on the way
+    out. It works, but shows that ports towards that end are sought after.
+
+    Decided by: flows from a host address with SRC_NAT, the same address and another port.
+
+    To fix: nothing by itself; look at the pools.
+    """
+    facts = evidence.facts
+    if facts and facts.remapped >= REMAPPED_LEAST:
+        yield Finding(
+            "host-flow-remapped",
+            Severity.INFO,
+            HOST,
+            f"NAT moved the source port of {facts.remapped:,} of the host's own connections",
+            (f"{facts.remapped:,} flows of kind REMAPPED", _pool_text(evidence)),
+            lead=Lead("flows", filter="kind:remapped"),
+        )

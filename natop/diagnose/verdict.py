@@ -1,0 +1,44 @@
+"""All rules over one snapshot, and the one line that sums them up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from natop.diagnose import rules as _rules
+from natop.diagnose.evidence import Evidence
+from natop.diagnose.registry import RULES
+from natop.model import Finding, Severity, Snapshot
+
+MOST_FINDINGS = 50
+"""Kept, gravest first; no host has more to say that a person would read."""
+_ALL = _rules
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to say on one line."""
+
+    severity: Severity | None
+    """Of the gravest finding; None where there is none above info."""
+    text: str
+
+
+def diagnose(snapshot: Snapshot) -> tuple[Finding, ...]:
+    """The findings of all rules, gravest first, then in the order of the rules."""
+    evidence = Evidence(snapshot)
+    found = [finding for rule in RULES.values() for finding in rule.judge(evidence)]
+    return tuple(sorted(found, key=lambda each: -each.severity.rank)[:MOST_FINDINGS])
+
+
+def verdict(findings: Sequence[Finding] | None, snapshot: Snapshot) -> Verdict:
+    """The gravest finding in its own words; else that nothing is wrong, as far as could be seen."""
+    if findings is None:
+        return Verdict(None, "not judged yet")
+    grave = [each for each in findings if each.severity is not Severity.INFO]
+    if grave:
+        more = f" (+{len(grave) - 1} more)" if len(grave) > 1 else ""
+        return Verdict(grave[0].severity, grave[0].summary + more)
+    evidence = Evidence(snapshot)
+    if evidence.since is None:
+        return Verdict(None, "watching: rates need a second reading")
+    blind = "" if not snapshot.gaps else ", as far as natop can see"
+    return Verdict(None, f"nothing wrong {evidence.span}{blind}")

@@ -1,0 +1,157 @@
+"""What the flows of a dump tell beside their numbers: piles of flows that are alike in a way that means something.
+
+Each fact is looked for only among the rows that its mask lets through, which as a rule are few.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from natop.columns import Flows, endpoint
+from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows
+from natop.uapi import IpProto, Ips, TcpState, proto_name
+
+TOP = 5
+"""Piles kept of each fact."""
+MOST_OWNERS = 3
+"""Names kept of each pile."""
+IDLE_S = 86_400
+"""An ESTABLISHED flow idle for longer is taken for a zombie: its timeout starts anew with each packet
+(nf_conntrack_proto_tcp.c), so what is missing from it is the time since the last one."""
+SOCKET_TIME_WAIT_S = 60
+"""TCP_TIMEWAIT_LEN of include/net/tcp.h: how long a socket holds its local port after it closed first."""
+LOCAL_PORTS_FLOOR = 5_000
+"""Containers with fewer outbound flows cannot be short of local ports, of which the kernel's range gives 28,232."""
+
+Called = tuple[Addresses, npt.NDArray[np.uint16]]
+
+
+def flow_facts(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> FlowFacts:
+    """The facts of a dump; `sysctls` are those of the namespace read, by last name component."""
+    table, kind = flows.table, flows.attribution.kind
+    tcp = table.proto == IpProto.TCP
+    zombies = _rows(tcp & (table.state == TcpState.ESTABLISHED) & _idle(flows, sysctls))
+    silent = tcp & (table.state == TcpState.SYN_SENT) & ((table.status & Ips.SEEN_REPLY) == 0)
+    return FlowFacts(
+        zombies=len(zombies),
+        zombies_of=_by_client(flows, zombies),
+        unreplied=_piles(flows, _rows(silent), _answering(flows)),
+        stale=_piles(flows, _rows(kind == Kind.STALE), _called(flows)),
+        proxied=_piles(flows, _rows((kind == Kind.PROXIED) & (flows.attribution.client >= 0)), _called(flows)),
+        hairpin=_piles(flows, _rows(kind == Kind.HAIRPIN), _called(flows)),
+        remapped=int(np.count_nonzero(kind == Kind.REMAPPED)),
+        local_ports=_local_ports(flows, sysctls),
+        udp_shared=_udp_shared(flows),
+    )
+
+
+def _rows(mask: Mask) -> Rows:
+    return np.flatnonzero(mask)
+
+
+def _called(flows: Flows) -> Called:
+    return flows.table.orig_dst, flows.table.orig_dport
+
+
+def _answering(flows: Flows) -> Called:
+    return flows.table.reply_src, flows.table.reply_sport
+
+
+def _idle(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Mask:
+    """Flows whose timeout lacks more than IDLE_S of the whole."""
+    whole = sysctls.get("nf_conntrack_tcp_timeout_established")
+    left = flows.table.timeout_s
+    if not isinstance(whole, int) or whole <= IDLE_S:
+        return np.zeros(len(left), np.bool_)
+    idle: Mask = (left < whole - IDLE_S) & (left != UNKNOWN32)
+    return idle
+
+
+def _by_client(flows: Flows, rows: Rows) -> tuple[Pile, ...]:
+    codes, counts = np.unique(flows.attribution.client[rows], return_counts=True)
+    largest = np.argsort(-counts, kind="stable")[:TOP]
+    return tuple(_pile(flows, _name(flows, int(codes[i])), int(counts[i]), [int(codes[i])]) for i in largest)
+
+
+def _piles(flows: Flows, rows: Rows, end: Called) -> tuple[Pile, ...]:
+    """The rows by protocol and one of their ends, the largest first."""
+    addresses, ports = end
+    group = _grouped(addresses.hi[rows], addresses.lo[rows], ports[rows], flows.table.proto[rows])
+    counts = np.bincount(group)
+    piles = []
+    for i in np.argsort(-counts, kind="stable")[:TOP].tolist():
+        members = rows[group == i]
+        first = int(members[0])
+        proto = int(flows.table.proto[first])
+        what = f"{endpoint(addresses.text(first), int(ports[first]), proto)}/{proto_name(proto)}"
+        piles.append(_pile(flows, what, len(members), flows.attribution.client[members].tolist()))
+    return tuple(piles)
+
+
+def _pile(flows: Flows, what: str, count: int, clients: Sequence[int]) -> Pile:
+    common = [code for code, _ in Counter(clients).most_common()]
+    names = tuple(_name(flows, code) for code in common[:MOST_OWNERS])
+    key = next((flows.containers[code].id for code in common if code >= 0), None)
+    return Pile(what, count, names, key)
+
+
+def _name(flows: Flows, code: int) -> str:
+    return flows.container(code) or flows.other(code) or "unknown"
+
+
+def _grouped(*columns: np.ndarray) -> npt.NDArray[np.intp]:
+    """A number for each row, the same for rows equal in all columns."""
+    if len(columns[0]) == 0:
+        return np.zeros(0, np.intp)
+    order = np.lexsort(columns)
+    differs = np.zeros(len(order), np.bool_)
+    for column in columns:
+        ordered = column[order]
+        differs[1:] |= ordered[1:] != ordered[:-1]
+    group = np.empty(len(order), np.intp)
+    group[order] = np.cumsum(differs)
+    return group
+
+
+def _local_ports(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> tuple[Pile, ...]:
+    """By client container and remote end: how many local ports its sockets hold there.
+
+    Conntrack keeps TIME_WAIT longer than the socket does, and only the side that closed first keeps a socket at all.
+    """
+    table, client = flows.table, flows.attribution.client
+    busy = np.flatnonzero(np.bincount(client[client >= 0], minlength=1) >= LOCAL_PORTS_FLOOR)
+    if len(busy) == 0:
+        return ()
+    held = (table.proto == IpProto.TCP) & np.isin(client, busy) & (table.state != TcpState.CLOSE)
+    waiting = table.state == TcpState.TIME_WAIT
+    whole = sysctls.get("nf_conntrack_tcp_timeout_time_wait")
+    if isinstance(whole, int) and whole > SOCKET_TIME_WAIT_S:
+        held &= ~(waiting & (table.timeout_s < whole - SOCKET_TIME_WAIT_S))
+    if table.closed_by is not None:
+        held &= ~(waiting & (table.closed_by == Closer.SERVER))
+    rows = _rows(held)
+    dst, port = table.orig_dst, table.orig_dport[rows]
+    group = _grouped(dst.hi[rows], dst.lo[rows], port, client[rows])
+    counts = np.bincount(group, minlength=1)
+    piles = []
+    for i in np.argsort(-counts, kind="stable")[:TOP].tolist():
+        first = int(rows[group == i][0])
+        what = f"{endpoint(dst.text(first), int(table.orig_dport[first]), IpProto.TCP)}/tcp"
+        piles.append(_pile(flows, what, int(counts[i]), [int(client[first])]))
+    return tuple(piles)
+
+
+def _udp_shared(flows: Flows) -> tuple[Pile, ...]:
+    """Masqueraded UDP flows that have their source port in common with another container's to the same remote end."""
+    table, client = flows.table, flows.attribution.client
+    udp = (table.proto == IpProto.UDP) & (flows.attribution.kind == Kind.MASQUERADED) & (client >= 0)
+    rows = _rows(udp)
+    if len(rows) == 0:
+        return ()
+    dst = table.orig_dst
+    same = _grouped(dst.hi[rows], dst.lo[rows], table.orig_dport[rows], table.orig_sport[rows])
+    pairs = np.unique(np.stack([same, client[rows].astype(np.intp)]), axis=1)
+    several: Mask = np.bincount(pairs[0], minlength=1) > 1
+    return _piles(flows, rows[several[same]], _called(flows))

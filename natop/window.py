@@ -1,0 +1,78 @@
+"""How far counters have come since an earlier instant: a minute ago for the verdict, a marker for before and after."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from natop.decode.counters import MODULUS
+from natop.model import HOST_MARK, Mark, NetnsTcp, Snapshot
+
+WINDOW_S = 60.0
+"""How far back the verdict looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What happened between two marks."""
+
+    seconds: float
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """By COUNTER_NAMES, summed over CPUs; those that both marks have."""
+    cpus: Mapping[str, int] = field(default_factory=dict)
+    """On how many CPUs each counter rose."""
+    cpus_known: int = 0
+    tcp: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By container id or HOST_MARK, then by TCP_NAMES; only namespaces that were the same at both marks."""
+
+    def per_minute(self, name: str) -> float | None:
+        """The rate of one of conntrack's counters."""
+        return 60 * self.counters[name] / self.seconds if name in self.counters else None
+
+    def tcp_total(self, name: str) -> int | None:
+        """One of TCP's counters over all network namespaces; None where none was read."""
+        found = [counts[name] for counts in self.tcp.values() if name in counts]
+        return sum(found) if found else None
+
+
+def mark_of(snapshot: Snapshot) -> Mark:
+    """The counters of a snapshot."""
+    tcp = {each.container.id: each.tcp for each in snapshot.containers if each.tcp}
+    if snapshot.tcp:
+        tcp[HOST_MARK] = snapshot.tcp
+    rates = snapshot.whole.rates if snapshot.whole else None
+    new_per_s = rates.new if rates else None
+    return Mark(snapshot.taken_at, snapshot.monotonic_s, snapshot.conntrack, tcp, new_per_s)
+
+
+def extended(marks: Sequence[Mark], mark: Mark) -> tuple[Mark, ...]:
+    """The marks of the last WINDOW_S with one more."""
+    return (*(each for each in marks if mark.monotonic_s - each.monotonic_s <= WINDOW_S), mark)
+
+
+def since(then: Mark, now: Mark) -> Since | None:
+    """From one mark to a later one; None where no time has passed."""
+    seconds = now.monotonic_s - then.monotonic_s
+    if seconds <= 0:
+        return None
+    pairs = list(zip(then.conntrack.cpus, now.conntrack.cpus, strict=False))
+    counters = _risen(then.conntrack.counters, now.conntrack.counters)
+    on_cpus = [_risen(before, after) for before, after in pairs]
+    return Since(
+        seconds,
+        counters,
+        {name: sum(each.get(name, 0) > 0 for each in on_cpus) for name in counters},
+        len(pairs),
+        {key: counts for key, after in now.tcp.items() if (counts := _tcp(then.tcp.get(key), after))},
+    )
+
+
+def _risen(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    return {name: (value - before[name]) % MODULUS for name, value in after.items() if name in before}
+
+
+def _tcp(before: NetnsTcp | None, after: NetnsTcp) -> dict[str, int]:
+    """Nothing where the namespace is another one now, or was not there."""
+    if before is None or before.netns != after.netns:
+        return {}
+    return {
+        name: max(0, value - before.counters[name]) for name, value in after.counters.items() if name in before.counters
+    }
