@@ -1,0 +1,230 @@
+"""Scenarios in TOML: a host in the numbers that matter, and what the verdict must and must not say about it.
+
+A key that a scenario leaves out stands for a healthy host. `counters` and the containers' `tcp` are what happened in
+`seconds`; everything else is how things stand.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from natop.model import (
+    COUNTER_NAMES,
+    TCP_NAMES,
+    Addresses,
+    Attribution,
+    Conntrack,
+    ContainerSummary,
+    Engine,
+    Firewall,
+    FlowCounts,
+    FlowFacts,
+    FlowReading,
+    FlowSummary,
+    Gap,
+    HostFacts,
+    Inventory,
+    Kind,
+    Mark,
+    NatPools,
+    NatRule,
+    NetnsTcp,
+    Network,
+    NetworkNat,
+    Pile,
+    PortChoice,
+    Skipped,
+    Snapshot,
+    TimeWait,
+)
+from natop.uapi import TCP_STATES, IpProto
+from tests.unit import plain
+from tests.unit.hosts import container
+
+FOLDER = Path(__file__).parents[1] / "scenarios"
+START_S = 1_000.0
+BEFORE = 4_294_967_290
+"""What the counters stood at before: close to where they wrap."""
+Toml = Mapping[str, Any]
+
+
+def read(path: Path) -> Toml:
+    with path.open("rb") as file:
+        return tomllib.load(file)
+
+
+def snapshot(scenario: Toml) -> Snapshot:
+    """The host that a scenario describes."""
+    containers = tuple(_container(each) for each in scenario.get("container", ()))
+    conntrack = {"count": 500, "max": 262_144, "buckets": 65_536} | scenario.get("conntrack", {})
+    seconds = scenario.get("seconds", 60.0)
+    summaries = tuple(
+        _summary(container_, each) for container_, each in zip(containers, scenario.get("container", ()), strict=True)
+    )
+    marks = [_mark(scenario, summaries, conntrack, at) for at in ((0.0, seconds) if seconds else (0.0,))]
+    networks = scenario.get("network", ())
+    return Snapshot(
+        taken_at=0.0,
+        monotonic_s=START_S + seconds,
+        interval_s=2.0,
+        host=HostFacts("natter", scenario.get("kernel", "6.18.44"), "net:[1]", scenario.get("sysctls", {})),
+        inventory=Inventory(
+            Engine("29.0.0", "1.52"),
+            containers,
+            tuple(
+                Network(f"{n:064x}", each["name"], "bridge", (each["subnet"],), bridge=each.get("bridge"))
+                for n, each in enumerate(networks)
+            ),
+        ),
+        conntrack=marks[-1].conntrack,
+        counter_rates=None,
+        reading=_no_flows(),
+        whole=_flows(scenario.get("states", {})),
+        containers=summaries,
+        unowned=None,
+        gaps=tuple(Gap(**each) for each in scenario.get("gap", ())),
+        pools=_pools(scenario.get("pool", ()), [each.name for each in containers]),
+        port_choice=PortChoice(**scenario["port_choice"]) if "port_choice" in scenario else None,
+        time_wait=_time_wait(scenario["time_wait"]) if "time_wait" in scenario else None,
+        firewall=_firewall(networks) if networks else None,
+        facts=_facts(scenario.get("facts", {})),
+        marks=tuple(marks),
+    )
+
+
+def _container(told: Toml) -> Any:
+    fields = {name: told[name] for name in ("network_mode", "state") if name in told}
+    return container(told["name"], *told.get("addresses", ["172.18.0.2"]), **fields)
+
+
+def _summary(described: Any, told: Toml) -> ContainerSummary:
+    return ContainerSummary(
+        described,
+        _flows(told.get("states", {})),
+        own_table=told.get("own_table"),
+        time_wait=_time_wait(told["time_wait"]) if "time_wait" in told else None,
+        tcp=_tcp(told, 1.0),
+    )
+
+
+def _tcp(told: Toml, part: float) -> NetnsTcp | None:
+    """The counters of a namespace once that part of what happened has; None where the scenario cannot read them."""
+    if told.get("tcp") == "unread":
+        return None
+    risen = told.get("tcp", {})
+    assert risen.keys() <= set(TCP_NAMES), risen
+    sysctls = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in told.get("sysctls", {}).items()
+    }
+    counters = {name: 100 + round(part * risen.get(name, 0)) for name in TCP_NAMES}
+    return NetnsTcp(f"net:[{told.get('name', 'host')}]", counters, sysctls=sysctls)
+
+
+def _mark(scenario: Toml, summaries: Sequence[ContainerSummary], conntrack: Toml, at: float) -> Mark:
+    part = 1.0 if at else 0.0
+    risen = scenario.get("counters", {})
+    assert risen.keys() <= set(COUNTER_NAMES), risen
+    on_cpus = [{}, {}] if risen == "unread" else [_on_cpu(risen, scenario.get("cpus", 2), cpu, part) for cpu in (0, 1)]
+    summed = {name: sum(cpu[name] for cpu in on_cpus) % 2**32 for name in on_cpus[0]}
+    tcp = {
+        each.container.id: found
+        for each, told in zip(summaries, scenario.get("container", ()), strict=True)
+        if (found := _tcp(told, part))
+    }
+    host = _tcp(scenario.get("host", {}), part)
+    if host:
+        tcp[""] = host
+    counters = Conntrack(conntrack["count"], conntrack["max"], conntrack["buckets"], summed, tuple(on_cpus))
+    return Mark(at, START_S + at, counters, tcp, scenario.get("new_per_s"))
+
+
+def _on_cpu(risen: Toml, cpus: int, cpu: int, part: float) -> dict[str, int]:
+    """One of two CPUs: what rose is split between them, or all on the first."""
+
+    def own(count: int) -> int:
+        half = count // 2
+        return (count - half, half)[cpu] if cpus > 1 else (count, 0)[cpu]
+
+    return {name: (BEFORE + round(part * own(risen.get(name, 0)))) % 2**32 for name in COUNTER_NAMES}
+
+
+def _no_flows() -> FlowReading:
+    none = np.zeros(0, np.int32)
+    attribution = Attribution(none, none, np.zeros(0, np.uint8), ())
+    return FlowReading(plain.table([]), attribution, 0.0, START_S, Skipped())
+
+
+def _flows(states: Toml) -> FlowSummary:
+    counts = dict.fromkeys(TCP_STATES, 0) | states
+    total = sum(counts.values())
+    return FlowSummary(FlowCounts(total, counts, {kind.name: 0 for kind in Kind}, {"tcp": total}, 0, 0))
+
+
+def _time_wait(told: Toml) -> TimeWait:
+    given = {"closed_by_client": 0, "closed_by_server": 0, "remotes": (), "services": ()} | told
+    for name in ("remotes", "services"):
+        given[name] = tuple((what, count) for what, count in given[name])
+    return TimeWait(**given)
+
+
+def _pools(told: Sequence[Toml], names: Sequence[str]) -> NatPools | None:
+    def column(name: str, default: int | float, dtype: str) -> np.ndarray:
+        return np.array([each.get(name, default) for each in told], dtype)
+
+    def addresses(name: str) -> Addresses:
+        values = [plain.value(each[name]) for each in told]
+        return Addresses(
+            np.array([v >> 64 for v in values], "u8"), np.array([v & 0xFFFF_FFFF_FFFF_FFFF for v in values], "u8")
+        )
+
+    holders = [(names.index(name), ports) for each in told for name, ports in each.get("holders", {}).items()]
+    ends = np.cumsum([0, *(len(each.get("holders", {})) for each in told)])
+    return NatPools(
+        proto=np.array([IpProto[each.get("proto", "tcp").upper()] for each in told], "u1"),
+        zone=column("zone", 0, "u2"),
+        nat=addresses("nat"),
+        remote=addresses("remote"),
+        remote_port=column("port", 443, "u2"),
+        first_port=column("first_port", 1024, "u2"),
+        last_port=column("last_port", 65_535, "u2"),
+        used=column("used", 0, "u4"),
+        soft=column("soft", 0, "u4"),
+        time_wait=column("soft", 0, "u4"),
+        rewritten=column("rewritten", 0, "u4"),
+        masqueraded=column("used", 0, "u4"),
+        drain_s=column("drain_s", 0, "u4"),
+        new_per_s=None,
+        loss=column("loss", 0.0, "f8"),
+        holder=np.array([code for code, _ in holders], "i4"),
+        holds=np.array([ports for _, ports in holders], "u4"),
+        start=ends,
+    )
+
+
+def _firewall(networks: Sequence[Toml]) -> Firewall:
+    places = tuple(NetworkNat(each["name"], each["subnet"], _rule(each)) for each in networks)
+    return Firewall(tuple(place.rule for place in places if place.rule), places, "iptables-nft")
+
+
+def _rule(told: Toml) -> NatRule | None:
+    if told.get("nat", True) is False:
+        return None
+    to, randomly = told.get("to_address"), told.get("fully_random", False)
+    action = "SNAT" if to else "MASQUERADE"
+    return NatRule("iptables-nft", "nat POSTROUTING", 100, action, (told["subnet"],), to, fully_random=randomly)
+
+
+def _facts(told: Toml) -> FlowFacts:
+    piles = {
+        name: tuple(Pile(each["what"], each["count"], tuple(each["owners"]), _key(each)) for each in told.get(name, ()))
+        for name in ("zombies_of", "unreplied", "stale", "proxied", "hairpin", "local_ports", "udp_shared")
+    }
+    return FlowFacts(zombies=told.get("zombies", 0), remapped=told.get("remapped", 0), **piles)
+
+
+def _key(told: Toml) -> str | None:
+    """The id of the container that a pile is of, as `hosts.container` makes it from a name."""
+    return container(told["owners"][0]).id if told["owners"] else None

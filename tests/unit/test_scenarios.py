@@ -1,0 +1,50 @@
+"""Every rule against two hosts: one where it must speak, one like it where it must not."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from natop.diagnose import RULES, diagnose
+from natop.model import Finding
+from tests.unit.scenarios import FOLDER, read, snapshot
+
+SCENARIOS = sorted(FOLDER.glob("*/*.toml"))
+
+
+def test_each_rule_has_a_pair() -> None:
+    for name in RULES:
+        kinds = {path.stem.partition("-")[0] for path in (FOLDER / name).glob("*.toml")}
+        assert kinds == {"fires", "quiet"}, name
+    assert {path.parent.name for path in SCENARIOS} == set(RULES)
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_scenario(path: Path) -> None:
+    scenario = read(path)
+    assert scenario["story"]
+    findings = diagnose(snapshot(scenario))
+    mine = [finding for finding in findings if finding.rule == path.parent.name]
+    if path.stem.startswith("quiet"):
+        assert not mine
+        assert "expect" not in scenario or "others" in scenario["expect"]
+    else:
+        assert len(mine) == scenario["expect"].get("times", 1)
+        _check(mine[0], scenario["expect"])
+    if "others" in scenario.get("expect", {}):
+        assert {finding.rule for finding in findings} - {path.parent.name} == set(scenario["expect"]["others"])
+
+
+def _check(finding: Finding, expected: Mapping[str, Any]) -> None:
+    assert finding.severity == expected["severity"]
+    assert finding.subject == expected["subject"]
+    assert finding.summary == expected["summary"]
+    for text in expected.get("evidence", ()):
+        assert any(text in each for each in finding.evidence), (text, finding.evidence)
+    commands = [command for remedy in finding.remedies for command in remedy.commands]
+    for text in expected.get("commands", ()):
+        assert any(text in each for each in commands), (text, commands)
+    undo = [command for remedy in finding.remedies for command in remedy.undo]
+    for text in expected.get("undo", ()):
+        assert any(text in each for each in undo), (text, undo)
