@@ -33,6 +33,7 @@ class Exit(IntEnum):
     """Exit status; the numbers are an interface."""
 
     OK = 0
+    FINDINGS = 1
     USAGE = 2
     UNREADABLE = 3
     INTERRUPTED = 130
@@ -159,6 +160,41 @@ def snapshot(
     form = form or ("text" if output is None and sys.stdout.isatty() else "json")
     count = 1 if every is None and count is None else count
     _write_snapshots(options, form, output, flows, every or options.interval_s, count)
+
+
+@program.command()
+@click.option("--for", "watch_s", type=_EVERY, default=5.0, metavar="S", help="Seconds to watch for rates (5).")
+@click.option("--format", "form", type=click.Choice(("text", "json", "md")), default="text", help="text.")
+@click.option("--check", is_flag=True, help="Exit status 1 where a finding of severity warning or worse stands.")
+@common_options
+@click.pass_context
+def doctor(context: click.Context, /, watch_s: float, form: str, check: bool, **common: Any) -> None:
+    """What is wrong, how natop knows, and what to do about it."""
+    from natop import feed, report
+
+    options = Common(**common).over(context.obj)
+    write = {"text": report.as_text, "json": report.as_json, "md": report.as_markdown}[form]
+    try:
+        with _opened(None) as out:
+            watched = feed.watched(_source(options), watch_s, options.interval_s)
+            out.writelines(write(watched.snapshot, watched.seconds))
+            out.flush()
+    except feed.CannotRead as error:
+        raise Refused(Exit.UNREADABLE, str(error)) from error
+    if check and report.is_grave(watched.snapshot):
+        raise click.exceptions.Exit(Exit.FINDINGS)
+
+
+@program.command()
+@click.argument("rule", required=False)
+def explain(rule: str | None) -> None:
+    """What a rule of the verdict means, how it decides, what it costs to fix; without RULE, the list of rules."""
+    from natop import report
+
+    text = "".join(report.rule_list()) if rule is None else report.explanation(rule)
+    if text is None:
+        raise click.UsageError(f"no rule {rule!r}; `natop explain` lists them")
+    _stdout().write(text)
 
 
 @program.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -16,8 +16,10 @@ from natop.model import (
     UNKNOWN64,
     Addresses,
     Container,
+    Finding,
     FlowCounts,
     FlowSummary,
+    Gap,
     Inventory,
     Kind,
     Rows,
@@ -76,9 +78,39 @@ def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
         "unowned": _unowned(snapshot.unowned),
         "nat_pools": None,
         "probes": None,
-        "findings": None,
-        "gaps": [{"source": gap.source, "reason": gap.reason, "remedy": gap.remedy} for gap in snapshot.gaps],
+        "findings": finding_objects(snapshot.findings),
+        "gaps": gap_objects(snapshot.gaps),
     }
+
+
+def gap_objects(gaps: Sequence[Gap]) -> list[Json]:
+    return [{"source": gap.source, "reason": gap.reason, "remedy": gap.remedy} for gap in gaps]
+
+
+def finding_objects(findings: Sequence[Finding] | None) -> list[Json] | None:
+    """Gravest first; None where they were not judged."""
+    if findings is None:
+        return None
+    return [
+        {
+            "rule": each.rule,
+            "severity": each.severity,
+            "subject": each.subject,
+            "summary": each.summary,
+            "evidence": each.evidence,
+            "remedies": [
+                {
+                    "text": remedy.text,
+                    "commands": remedy.commands,
+                    "undo": remedy.undo,
+                    "cost": remedy.cost,
+                    "check": remedy.check,
+                }
+                for remedy in each.remedies
+            ],
+        }
+        for each in findings
+    ]
 
 
 def timestamp(seconds: float) -> str:

@@ -25,7 +25,9 @@ from natop.columns import (
 )
 from natop.document import FLOWS_AT_ONCE, encode, flow_objects, timestamp
 from natop.formats import count, rate, share
+from natop.markdown import escaped
 from natop.model import Rows, Snapshot
+from natop.report import findings_markdown, verdict_line
 
 if TYPE_CHECKING:
     from natop.filters import Filter
@@ -157,6 +159,7 @@ def _head(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     host, conntrack, whole = snapshot.host, snapshot.conntrack, snapshot.whole
     engine = snapshot.inventory.engine.version if snapshot.inventory else UNKNOWN
     yield "host", f"{host.hostname}  Linux {host.kernel or UNKNOWN}  Docker {engine}  {timestamp(snapshot.taken_at)}"
+    yield "verdict", verdict_line(snapshot)
     fill = f"{count(conntrack.count)} of {count(conntrack.max)} ({share(conntrack.count, conntrack.max)})"
     rates = whole.rates if whole else None
     yield "conntrack", f"{fill}  new {rate(rates.new if rates else None)}  gone {rate(rates.gone if rates else None)}"
@@ -215,31 +218,24 @@ def cell_text(value: Value) -> str:
 
 def as_markdown(snapshot: Snapshot, view: View) -> Iterator[str]:
     """A block for a ticket: the head as a list, the containers as a table, what is missing."""
-    yield f"### natop: {_escaped(snapshot.host.hostname)}\n\n"
+    yield f"### natop: {escaped(snapshot.host.hostname)}\n\n"
     for label, text in _head(snapshot):
-        yield f"- **{label}** {_escaped(text)}\n"
+        yield f"- **{label}** {escaped(text)}\n"
     for gap in snapshot.gaps:
-        yield f"- **not read** {_escaped(gap.source)}: {_escaped(gap.reason)}\n"
+        yield f"- **not read** {escaped(gap.source)}: {escaped(gap.reason)}\n"
     columns = _text_columns()
     yield "\n" + _pipes([column.title for column in columns])
     yield _pipes(["--:" if column.numeric else ":--" for column in columns])
     for row in view.rows(snapshot):
-        yield _pipes([_escaped(cell_text(column.value(row))) for column in columns])
+        yield _pipes([escaped(cell_text(column.value(row))) for column in columns])
+    yield from findings_markdown(snapshot.findings or ())
     flows, rows = Flows.of(snapshot), view.flow_rows(snapshot)
     if flows is not None and rows is not None:
         yield "\n" + _pipes([column.title for column in FLOW_COLUMNS])
         yield _pipes(["--:" if column.numeric else ":--" for column in FLOW_COLUMNS])
         for row in rows:
-            yield _pipes([_escaped(column.text(flows, int(row))) for column in FLOW_COLUMNS])
+            yield _pipes([escaped(column.text(flows, int(row))) for column in FLOW_COLUMNS])
 
 
 def _pipes(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |\n"
-
-
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
-
-
-def _escaped(text: str) -> str:
-    """Text from outside as Markdown that shows it letter by letter."""
-    return _MARKDOWN.sub(r"\\\1", text)

@@ -4,6 +4,7 @@ import itertools
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -68,6 +69,23 @@ def readings(source: Source, every_s: float, count: int | None) -> Iterator[Snap
                 return
             due = max(due + every_s, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The last snapshot of some that were taken one after the other, and how long that took."""
+
+    snapshot: Snapshot
+    seconds: float
+
+
+def watched(source: Source, for_s: float, every_s: float) -> Watched:
+    """Snapshots for so many seconds, at least two, so that there are rates. Raises CannotRead."""
+    steps = max(1, math.ceil(for_s / every_s))
+    taken = readings(source, for_s / steps, steps + 1)
+    started_s = next(taken).monotonic_s
+    [last] = deque(taken, maxlen=1)
+    return Watched(last, last.monotonic_s - started_s)
 
 
 def _observed(previous: Snapshot | None, reader: HostReader, *, dump: bool, pace: Pace) -> Snapshot:

@@ -40,5 +40,5 @@ def verdict(findings: Sequence[Finding] | None, snapshot: Snapshot) -> Verdict:
     evidence = Evidence(snapshot)
     if evidence.since is None:
         return Verdict(None, "watching: rates need a second reading")
-    blind = "" if not snapshot.gaps else ", as far as natop can see"
+    blind = ", as far as natop can see" if snapshot.gaps or evidence.losses is None else ""
     return Verdict(None, f"nothing wrong {evidence.span}{blind}")

@@ -158,13 +158,13 @@ def _no_flows() -> FlowReading:
 
 
 def _flows(states: Toml) -> FlowSummary:
-    counts = dict.fromkeys(TCP_STATES, 0) | states
+    counts = {**dict.fromkeys(TCP_STATES, 0), **states}
     total = sum(counts.values())
     return FlowSummary(FlowCounts(total, counts, {kind.name: 0 for kind in Kind}, {"tcp": total}, 0, 0))
 
 
 def _time_wait(told: Toml) -> TimeWait:
-    given = {"closed_by_client": 0, "closed_by_server": 0, "remotes": (), "services": ()} | told
+    given: dict[str, Any] = {"closed_by_client": 0, "closed_by_server": 0, "remotes": (), "services": (), **told}
     for name in ("remotes", "services"):
         given[name] = tuple((what, count) for what, count in given[name])
     return TimeWait(**given)

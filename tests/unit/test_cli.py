@@ -161,6 +161,15 @@ def test_batch_and_snapshot_are_the_same_text(natop: Natop) -> None:
     assert natop("-b", "-n", "2").out == natop("snapshot", "--format", "text", "--count", "2").out
 
 
+def test_doctor_watches_and_checks(natop: Natop) -> None:
+    """Two readings at least; the exit status tells of findings only where it is asked for."""
+    ended = natop("doctor", "--for", "0.5", "--format", "json")
+    document = json.loads(ended.out)
+    assert ended.status == 0
+    assert document["verdict"]["severity"] is None
+    assert document["findings"] == [] or {each["severity"] for each in document["findings"]} == {"info"}
+
+
 def test_filter_and_sort(natop: Natop) -> None:
     rows = natop("snapshot", "--format", "csv", "--filter", "project:shop", "--sort", "-name").out.splitlines()
     assert [row.split(",")[2] for row in rows] == ["name", "web", "app"]

@@ -84,14 +84,14 @@ def test_every_document_is_valid_by_the_schema(name: str, with_flows: bool) -> N
 
 def test_the_document_of_a_full_snapshot() -> None:
     found = parsed(FULL)
-    assert {key: found[key] for key in ("schema", "taken_at", "interval_s", "nat_pools", "probes", "findings")} == {
+    assert {key: found[key] for key in ("schema", "taken_at", "interval_s", "nat_pools", "probes")} == {
         "schema": 1,
         "taken_at": "2026-11-22T21:10:02.000Z",
         "interval_s": 2.0,
         "nat_pools": None,
         "probes": None,
-        "findings": None,
     }
+    assert [each["rule"] for each in found["findings"]] == ["blind-spots"]
     assert found["host"] == {
         "hostname": "natter",
         "kernel": "6.18.44",
@@ -467,7 +467,7 @@ def test_hostile_names_are_shown_letter_by_letter(with_flows: bool) -> None:
     names = {cells_of(line)[0] for line in tables}
     assert {*HOSTILE, "(host)"} <= names
     for line in [line for line in lines if "CONTAINER" not in line and "PROTO" not in line]:
-        bare = re.sub(r"\\.", "", line.removeprefix("- ").removeprefix("### "))
+        bare = re.sub(r"\\.", "", line.removeprefix("- ").removeprefix("#### ").removeprefix("### "))
         words = re.sub(r"^\*\*[a-zA-Z ]+\*\*", "", bare)
         assert not set("`*_<>[]#~!&{}") & set(words), line
 
@@ -487,21 +487,22 @@ def test_markdown_of_a_snapshot() -> None:
 
 def test_text_of_a_snapshot() -> None:
     lines = text_of(FULL).splitlines()
-    assert lines[:4] == [
+    assert lines[:5] == [
         "host        natter  Linux 6.18.44  Docker 29.0.0  2026-11-22T21:10:02.000Z",
+        "verdict     OK: nothing wrong in 2 s, as far as natop can see",
         "conntrack   6 of 262,144 (0.0 %)  new 0.0/s  gone 1.0/s",
         "TCP         ESTABLISHED 1  TIME_WAIT 1",
         "counters    insert_failed - (-)  drop 0 (0.0/s)  early_drop - (-)  invalid - (-)  found 16 (2.0/s)",
     ]
-    assert lines[4] == ""
-    assert lines[5].split()[:3] == ["CONTAINER", "FLOWS", "ESTAB"]
-    assert [line.split()[0] for line in lines[6:11]] == ["app", "web", "(host)", "db", "edge"]
+    assert lines[5] == ""
+    assert lines[6].split()[:3] == ["CONTAINER", "FLOWS", "ESTAB"]
+    assert [line.split()[0] for line in lines[7:12]] == ["app", "web", "(host)", "db", "edge"]
     assert lines[-1] == "not read: x: y"
     assert not any(line != line.rstrip() for line in lines)
 
 
 def test_text_columns_stand_under_their_titles() -> None:
-    lines = text_of(FULL).splitlines()[5:11]
+    lines = text_of(FULL).splitlines()[6:12]
     end = lines[0].index("FLOWS") + len("FLOWS")
     assert [line[end - 5 : end].strip() for line in lines[1:]] == ["2", "2", "0", "0", "0"]
     assert all(line[end] == " " for line in lines)
@@ -525,10 +526,10 @@ def test_text_of_an_empty_table_says_none() -> None:
 @pytest.mark.parametrize("width", [20, 40, 80, 120, 400])
 def test_text_fits_the_width_that_is_given(width: int) -> None:
     lines = text_of(FULL, View(flows=True), width).splitlines()
-    table = lines[5 : lines.index("", 5)]
+    table = lines[6 : lines.index("", 6)]
     assert max(map(len, table)) <= max(width, len("(host)") + 4)
     assert table[0].startswith("CONTAINER")
-    widest = text_of(FULL, View(flows=True)).splitlines()[5]
+    widest = text_of(FULL, View(flows=True)).splitlines()[6]
     assert set(table[0].split()) <= set(widest.split())
 
 

@@ -1,0 +1,87 @@
+"""The verdict in words: one line, and findings as text, Markdown and JSON."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from natop import report
+from natop.diagnose import RULES, diagnose, verdict
+from natop.model import Severity, Snapshot
+from tests.unit.scenarios import FOLDER, read, snapshot
+
+
+def judged(name: str) -> Snapshot:
+    taken = snapshot(read(FOLDER / f"{name}.toml"))
+    return replace(taken, findings=diagnose(taken))
+
+
+RACE = "snat-race/fires"
+
+
+def test_the_verdict_is_the_gravest_finding() -> None:
+    taken = judged(RACE)
+    said = verdict(taken.findings, taken)
+    assert said.severity is Severity.CRITICAL
+    assert said.text == "41 new connections lost their SYN in 60 s: two raced for one NAT source port"
+
+
+def test_the_verdict_says_what_it_did_not_see() -> None:
+    taken = judged("blind-spots/fires")
+    said = verdict(taken.findings, taken)
+    assert said.severity is None
+    assert said.text == "nothing wrong in 60 s, as far as natop can see"
+    assert not report.is_grave(taken)
+
+
+def test_without_a_second_reading_there_is_no_verdict() -> None:
+    taken = snapshot({"seconds": 0})
+    assert verdict(diagnose(taken), taken).text == "watching: rates need a second reading"
+    assert verdict(None, taken).text == "not judged yet"
+
+
+def test_text_keeps_commands_whole() -> None:
+    text = "".join(report.as_text(judged(RACE), 60.0))
+    assert text.splitlines()[1].startswith("CRITICAL: 41 new connections")
+    start = text.index("nft -f - <<'END'\n")
+    command = text[start : text.index("\nEND\n", start) + 4]
+    assert "masquerade fully-random" in command
+    assert all(line and len(line) <= report.WIDTH for line in text[:start].splitlines() if line.strip())
+    assert "  undo: nft delete table ip natop_random\n" in text
+
+
+def test_markdown_fences_commands_and_escapes_the_rest() -> None:
+    text = "".join(report.as_markdown(judged(RACE), 60.0))
+    assert "#### CRITICAL snat-race: host\n" in text
+    assert "insert\\_failed +41" in text
+    assert text.count("```sh\n") == text.count("```\n") == 2
+
+
+def test_json_holds_everything() -> None:
+    document = json.loads("".join(report.as_json(judged(RACE), 60.0)))
+    assert document["verdict"] == {"severity": "critical", "text": judged(RACE).findings[0].summary}  # type: ignore[index]  # there are findings
+    finding = document["findings"][0]
+    assert finding.keys() == {"rule", "severity", "subject", "summary", "evidence", "remedies"}
+    assert finding["remedies"][0].keys() == {"text", "commands", "undo", "cost", "check"}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_each_rule_explains_itself(name: str) -> None:
+    text = report.explanation(name)
+    assert text
+    assert text.startswith(f"{name}: ")
+    assert "Decided by:" in text
+    assert "To fix:" in text
+
+
+def ran(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "natop", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_explain_lists_and_refuses() -> None:
+    assert [line.split()[0] for line in ran("explain").stdout.splitlines()] == list(RULES)
+    refused = ran("explain", "nope")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "no rule 'nope'" in refused.stderr
