@@ -5,7 +5,7 @@ reply's source is the address that answers, whatever DNAT made of the address th
 own address belongs to whoever holds, or held, the socket there (`local`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -70,6 +70,8 @@ class Memory:
     flows: FlowTable
     attribution: Attribution
     containers: Sequence[Container]
+    taken_at: float
+    """When its dump was taken, in seconds since the epoch."""
 
 
 def attribute(flows: FlowTable, place: Place, memory: Memory | None = None) -> Attribution:
@@ -91,6 +93,7 @@ class _Join:
         self.client[self.from_host] = NOBODY
         self.server[self.to_host] = NOBODY
         self.stale: Mask = (self.client < NOBODY) | (self.server < NOBODY)
+        self.doubtful = self._first_seen_ownerless()
         self.proxied: Mask = np.zeros(len(flows), np.bool_)
 
     def attribution(self) -> Attribution:
@@ -104,7 +107,15 @@ class _Join:
             self._keep_holders()
         kinds[self.proxied] = Kind.PROXIED
         kinds[self.stale] = Kind.STALE
-        return Attribution(self.client, self.server, kinds, tuple(self.parties.names))
+        return Attribution(self.client, self.server, kinds, tuple(self.parties.names), self.doubtful)
+
+    def _first_seen_ownerless(self) -> Mask:
+        """What an address alone gives to one who is gone: its next owner may have started without being known yet."""
+        rows = np.flatnonzero(self.stale)
+        doubtful = self.stale.copy()
+        if self.last:
+            doubtful[rows] = ~self.last.known(self.flows, rows)
+        return doubtful
 
     def _kinds(self) -> U8:
         """By the owners of the addresses, before anything is known of the host's own sockets."""
@@ -130,18 +141,27 @@ class _Join:
         return same
 
     def _find_stale(self) -> None:
-        """Take flows from containers that were not there when they began."""
+        """Take flows from containers that were not there when they began.
+
+        By their time stamp; else because they were another's at the dump before, or were in it before the present
+        owner started.
+        """
         births = np.array([*(_nanoseconds(each.started_at) for each in self.place.containers), 0], np.uint64)
         started = self.flows.started_ns
         for end, codes in (("client", self.client), ("server", self.server)):
             if started is not None:
                 began = started + np.uint64(START_SLACK_NS)
                 early = (codes >= 0) & (started != UNKNOWN64) & (began < births[np.maximum(codes, NOBODY)])
-                self._disown(codes, early)
+                rows = np.flatnonzero(early)
+                self._disown(codes, rows, codes[rows], self._predecessor)
             if self.last and self.last.may_tell_stale:
-                before, _ = self.last.of(self.flows, np.arange(len(codes)), end)
+                rows = np.flatnonzero(codes >= 0)
+                before, _ = self.last.of(self.flows, rows, end)
                 gone = (before >= 0) | np.isin(before, self.parties.codes(GONE))
-                self._disown(codes, (codes >= 0) & gone & (self._addressee(before) != codes), before)
+                preceded = births[codes[rows]] > self.last.taken_ns
+                moved = (self._addressee(before) != codes[rows]) & self.last.known(self.flows, rows)
+                chosen = gone & (preceded | moved)
+                self._disown(codes, rows[chosen], before[chosen], self._gone_name)
 
     def _addressee(self, codes: Codes) -> Codes:
         """The containers whose addresses these ones use: their own, or those of the one whose namespace they joined."""
@@ -151,22 +171,21 @@ class _Join:
         addressee: Codes = np.where(codes >= 0, theirs, codes)
         return addressee
 
-    def _disown(self, codes: Codes, rows: Mask, before: Codes | None = None) -> None:
-        """Give these rows to those who are gone, by name where it is known from before."""
-        chosen = np.flatnonzero(rows)
-        known = codes[chosen] if before is None else before[chosen]
+    def _disown(self, codes: Codes, rows: Rows, known: Codes, name: Callable[[int], str]) -> None:
+        """Give these rows to those who are gone, whom `name` tells from the codes `known` of each."""
         distinct, which = np.unique(known, return_inverse=True)
-        gone = [self.parties.code(self._gone_name(code)) for code in distinct.tolist()]
-        codes[chosen] = np.array(gone, np.int32)[which]
-        self.stale[chosen] = True
+        gone = [self.parties.code(name(code)) for code in distinct.tolist()]
+        codes[rows] = np.array(gone, np.int32)[which]
+        self.stale[rows] = True
 
     def _gone_name(self, code: int) -> str:
-        """Of the container that had one of this one's addresses before; its own where only it is known."""
-        if code < 0:
-            return self.parties.names[-2 - code]
-        container = self.place.containers[code]
-        texts = [text for place in container.networks for text in (place.ipv4, place.ipv6) if text]
-        return GONE + next((self.place.former[text] for text in texts if text in self.place.former), container.name)
+        return self.parties.names[-2 - code] if code < 0 else GONE + self.place.containers[code].name
+
+    def _predecessor(self, code: int) -> str:
+        """Who had one of this container's addresses before it; itself where only it is known."""
+        texts = [text for place in self.place.containers[code].networks for text in (place.ipv4, place.ipv6) if text]
+        former = (self.place.former[text] for text in texts if text in self.place.former)
+        return GONE + next(former, self.place.containers[code].name)
 
     def _sharers(self) -> dict[int, Sockets | None]:
         """The containers whose network namespaces others use too, by their index, and the sockets there."""
@@ -314,9 +333,9 @@ class _Last:
     def __init__(self, memory: Memory, containers: Sequence[Container], parties: Parties) -> None:
         place = {container.id: index for index, container in enumerate(containers)}
         past = memory.attribution
-        self._codes = {"client": past.client, "server": past.server}
-        self._kind = past.kind
+        self._past = past
         self._flows = memory.flows
+        self.taken_ns = np.uint64(max(0, int(memory.taken_at * 1e9)))
         self._order = np.argsort(memory.flows.id)
         self._ids = memory.flows.id[self._order]
         names = [place[each.id] if each.id in place else parties.code(GONE + each.name) for each in memory.containers]
@@ -330,17 +349,31 @@ class _Last:
 
     def of(self, flows: FlowTable, rows: Rows, end: str) -> tuple[Codes, U8]:
         """Who was at one end of these flows, and their kind; NOBODY and FORWARDED for those not seen before."""
+        past, same = self._find(flows, rows)
+        codes, kinds = np.full(len(rows), NOBODY, np.int32), np.full(len(rows), Kind.FORWARDED, np.uint8)
+        codes[same] = self._now[(self._past.client if end == "client" else self._past.server)[past] + self._lowest + 1]
+        kinds[same] = self._past.kind[past]
+        return codes, kinds
+
+    def known(self, flows: FlowTable, rows: Rows) -> Mask:
+        """Which of these flows were in it, and whose is beyond doubt."""
+        past, known = self._find(flows, rows)
+        if self._past.doubtful is not None:
+            known[known] = ~self._past.doubtful[past]
+        return known
+
+    def _find(self, flows: FlowTable, rows: Rows) -> tuple[Rows, Mask]:
+        """The rows that they had, of those that were in it; and which ones these are."""
         if len(self._ids) == 0:
-            return np.full(len(rows), NOBODY, np.int32), np.full(len(rows), Kind.FORWARDED, np.uint8)
+            return np.zeros(0, np.intp), np.zeros(len(rows), np.bool_)
         at = np.minimum(np.searchsorted(self._ids, flows.id[rows]), len(self._ids) - 1)
         past = self._order[at]
-        same = (
+        same: Mask = (
             (self._ids[at] == flows.id[rows])
             & (self._flows.orig_sport[past] == flows.orig_sport[rows])
             & (self._flows.orig_src.lo[past] == flows.orig_src.lo[rows])
         )
-        codes = self._now[self._codes[end][past] + self._lowest + 1]
-        return np.where(same, codes, np.int32(NOBODY)), np.where(same, self._kind[past], np.uint8(Kind.FORWARDED))
+        return past[same], same
 
 
 class _Owners:
@@ -412,9 +445,14 @@ def _first_known(*choices: Codes | npt.NDArray[np.signedinteger]) -> Codes:
 
 
 def _nanoseconds(started_at: str | None) -> int:
-    """Docker's RFC 3339 time as nanoseconds since the epoch; 0 where there is none. Its zero year counts as none."""
+    """The engine's RFC 3339 time as nanoseconds since the epoch; 0 where there is none. Its zero year counts as none.
+
+    Docker tells it in UTC, Podman with the offset of its own time zone.
+    """
     try:
-        moment = datetime.fromisoformat((started_at or "")[:19] + "+00:00")
+        moment = datetime.fromisoformat(started_at or "")
     except ValueError:
         return 0
-    return max(0, int(moment.timestamp())) * 1_000_000_000
+    if moment.tzinfo is None:
+        return 0
+    return max(0, int(moment.timestamp() * 1_000_000)) * 1_000

@@ -141,7 +141,8 @@ def _memory(previous: Snapshot | None) -> Memory | None:
     if previous is None or previous.reading is None:
         return None
     containers = previous.inventory.containers if previous.inventory else ()
-    return Memory(previous.reading.flows, previous.reading.attribution, containers)
+    reading = previous.reading
+    return Memory(reading.flows, reading.attribution, containers, reading.taken_at)
 
 
 def _former(previous: Snapshot | None, inventory: Inventory | None) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from natop.model.arrays import U8, U16, U32, Addresses, Rows, freeze
+from natop.model.arrays import U8, U16, U32, Addresses, Mask, Rows, freeze
 from natop.model.docker import Container
 from natop.model.kernel import NetnsTcp
 
@@ -48,16 +48,21 @@ class Attribution:
     kind: U8
     others: tuple[str, ...] = ()
     """Those that are no container: `host: nginx[812]`, `gone: web`, `host (shared)`."""
+    doubtful: Mask | None = None
+    """Given to one who is gone by an address that nobody has now, without having been seen when it was theirs."""
 
     def __post_init__(self) -> None:
-        for array in (self.client, self.server, self.kind):
+        for array in (self.client, self.server, self.kind, self.doubtful):
+            if array is None:
+                continue
             if len(array) != len(self.kind):
                 raise ValueError("an attribution's columns differ in length")
             freeze(array)
 
     def take(self, rows: Rows) -> Self:
         """The attribution of these rows, in their order."""
-        return type(self)(self.client[rows], self.server[rows], self.kind[rows], self.others)
+        doubtful = None if self.doubtful is None else self.doubtful[rows]
+        return type(self)(self.client[rows], self.server[rows], self.kind[rows], self.others, doubtful)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def main() -> None:
     host = ("203.0.113.10", "172.18.0.1")
     read = Sockets(sockets.dump(), cgroups(), ProcessReader().read(1.0))
     by_address, whole = Place(members, host), Place(members, host, sockets=read)
-    memory = Memory(flows, attribute(flows, whole), members)
+    memory = Memory(flows, attribute(flows, whole), members, time.time())
     sort = median_ms(lambda: np.sort(flows.id))
     for name, work in (
         ("join by address", lambda: attribute(flows, by_address)),

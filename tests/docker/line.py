@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +20,7 @@ from natop.collect.host import HostReader
 from natop.columns import Flows, container_rows
 from natop.decode.counters import PROC_FILES
 from natop.document import document, flow_objects
-from natop.model import Snapshot
+from natop.model import EngineReading, Gap, Snapshot
 from natop.observe import observe
 from tests.lab import oracle
 from tests.lab.dockerhost import DockerHost
@@ -72,6 +72,19 @@ class Line:
     def containers(self) -> dict[str, Row]:
         """One reading's containers as the document has them, by name."""
         return containers(self.read())
+
+    def engine(self) -> tuple[EngineReading | None, Gap | None]:
+        """What the engine has told so far."""
+        return self._watcher.latest()
+
+    def await_engine(self, condition: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Wait for the engine's word of its containers, by name, without taking a reading meanwhile."""
+
+        def settled() -> bool:
+            told = self.engine()[0]
+            return told is not None and condition({str(each["Name"])[1:]: each for each in told.containers})
+
+        wait_until(settled, PATIENCE_S, what="the engine's events")
 
     def until(self, *, present: Iterable[str] = (), absent: Iterable[str] = ()) -> None:
         """Wait until the engine's events have brought and taken these running containers."""

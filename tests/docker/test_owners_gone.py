@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from natop.collect.engine import Target
+import pytest
+
+from natop.collect.engine import EngineWatcher, Target
 from natop.feed import LiveFeed, Source
 from natop.model import Snapshot
 from tests.docker.line import Line, containers, ends, network, parties, rows, running, sysctl
@@ -106,6 +108,69 @@ def test_recreated_under_its_own_name(docker_host: DockerHost, line: Line) -> No
     with running(docker_host, "phoenix", "internal", *AT_SPOT) as identity:
         wait_for_identity(line, identity)
         assert told(line.rows(), old) == {("STALE", "gone: phoenix", None)}
+
+
+def test_containers_that_swap_addresses_between_two_readings(docker_host: DockerHost, line: Line) -> None:
+    swapped = {"left": "172.18.0.52", "right": "172.18.0.51"}
+    with (
+        running(docker_host, "left", "internal", "--ip", "172.18.0.51"),
+        running(docker_host, "right", "internal", "--ip", "172.18.0.52"),
+    ):
+        line.until(present=swapped)
+        for name in swapped:
+            docker_host.egress(name)
+        flows = [flow for flow in docker_host.quiet() if flow["orig"]["src"] in swapped.values()]
+        assert told(line.rows(), flows) == {("MASQUERADED", name, None) for name in swapped}
+        for name in swapped:
+            docker_host.docker("network", "disconnect", "internal", name)
+        for name, address in swapped.items():
+            docker_host.docker("network", "connect", "--ip", address, "internal", name)
+        line.await_engine(lambda told: {name: place(told[name]) for name in swapped} == swapped)
+        found = line.rows()
+        for flow in flows:
+            before = next(name for name, address in swapped.items() if address != flow["orig"]["src"])
+            assert parties(found[ends(flow)]) == ("STALE", f"gone: {before}", None)
+
+
+def test_a_container_that_started_again_between_two_readings(docker_host: DockerHost, line: Line) -> None:
+    with running(docker_host, "first", "internal", *AT_SPOT):
+        line.until(present=["first"])
+        old = leave(docker_host, 41600)
+        assert told(line.rows(), old) == {("MASQUERADED", "first", None)}
+        docker_host.docker("restart", "first")
+        again = docker_host.inspect("first")[0]["State"]["StartedAt"]
+        line.await_engine(lambda told: told["first"]["State"]["StartedAt"] == again)
+        new = leave(docker_host, 41601)
+        for found in (line.rows(), line.rows()):
+            assert told(found, old) == {("STALE", "gone: first", None)}
+            assert told(found, new) == {("MASQUERADED", "first", None)}
+
+
+def test_a_flow_that_is_seen_before_its_container(
+    docker_host: DockerHost, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's word of a start comes later than the first packets; the address was another's before."""
+    with running(docker_host, "first", "internal", *AT_SPOT):
+        line.until(present=["first"])
+        old = leave(docker_host, 41700)
+        line.rows()
+    line.until(absent=["first"])
+    before = line.engine()
+    with running(docker_host, "second", "internal", *AT_SPOT):
+        with monkeypatch.context() as late:
+            late.setattr(EngineWatcher, "latest", lambda _: before)
+            new = leave(docker_host, 41701)
+            assert told(line.rows(), new) == {("STALE", "gone: first", None)}
+        line.until(present=["second"])
+        for found in (line.rows(), line.rows()):
+            assert told(found, new) == {("MASQUERADED", "second", None)}
+            assert told(found, old) == {("STALE", "gone: first", None)}
+
+
+def place(inspected: Any) -> str | None:
+    """A container's address on the internal network, in the engine's words."""
+    networks = inspected["NetworkSettings"]["Networks"]
+    return networks["internal"]["IPAddress"] if "internal" in networks else None
 
 
 def wait_for_identity(line: Line, identity: str) -> None:

@@ -49,6 +49,8 @@ class History:
         """Addresses that were a container's and are not the same one's any more."""
         self._gone: set[tuple[int, str, int, str]] = set()
         """Which ends of which flows were of somebody gone at the dump before."""
+        self._sure: set[tuple[int, str, int]] = set()
+        """The flows of that dump but those first seen when nobody had their address: they may be its next owner's."""
 
     def judged(
         self, flows: Sequence[Flow], containers: tuple[Container, ...], host: tuple[str, ...]
@@ -57,10 +59,10 @@ class History:
         self._former |= {address for address, _ in had - have}
         self._containers = containers
         found = [self._one(flow, containers, host) for flow in flows]
-        self._gone = {
-            (flow.id, flow.orig.src, flow.orig.sport, end)
-            for flow, (_, ends) in zip(flows, found, strict=True)
-            for end in ends
+        self._gone = {(*_key(flow), end) for flow, (_, ends) in zip(flows, found, strict=True) for end in ends}
+        ownerless = self._former - {address for address, _ in have} - set(host)
+        self._sure = {
+            _key(flow) for flow in flows if _key(flow) in self._sure or not ownerless & {flow.orig.src, flow.reply.src}
         }
         return [parties for parties, _ in found]
 
@@ -72,12 +74,16 @@ class History:
         owned = {address for address, _ in _addresses(containers)}
         gone = set()
         for end, owner, address in (("client", client, flow.orig.src), ("server", server, flow.reply.src)):
-            known = (flow.id, flow.orig.src, flow.orig.sport, end) in self._gone
+            known = (*_key(flow), end) in self._gone and _key(flow) in self._sure
             if (owner and known) or address in self._former - owned - set(host):
                 gone.add(end)
         if not gone:
             return (client, server, kind), gone
         return (None if "client" in gone else client, None if "server" in gone else server, Kind.STALE), gone
+
+
+def _key(flow: Flow) -> tuple[int, str, int]:
+    return flow.id, flow.orig.src, flow.orig.sport
 
 
 def _addresses(containers: Sequence[Container]) -> set[tuple[str, str]]:

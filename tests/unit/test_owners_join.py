@@ -37,10 +37,11 @@ class Dumps:
     def __init__(self) -> None:
         self.memory: Memory | None = None
 
-    def told(self, flows: Sequence[Flow], place: Place) -> list[Parties]:
+    def told(self, flows: Sequence[Flow], place: Place, at: float = 0.0) -> list[Parties]:
+        """What is told of a dump taken then, in seconds since the epoch."""
         table = plain.table([replace(each, id=number) for number, each in enumerate(flows, 50)])
         attribution = attribute(table, place, self.memory)
-        self.memory = Memory(table, attribution, place.containers)
+        self.memory = Memory(table, attribution, place.containers, at)
         return parties(table, attribution, place.containers)
 
 
@@ -264,6 +265,8 @@ STARTED = "2026-01-05T08:00:00.123456789Z"
         (BORN - 1, STARTED, ("MASQUERADED", "app", None)),
         (BORN + 60, STARTED, ("MASQUERADED", "app", None)),
         (None, STARTED, ("MASQUERADED", "app", None)),
+        (BORN + 60, "2026-01-05T10:00:00.123456789+02:00", ("MASQUERADED", "app", None)),
+        (BORN - 60, "2026-01-05T06:00:00-02:00", ("STALE", "gone: app", None)),
         (BORN - 60, None, ("MASQUERADED", "app", None)),
         (BORN - 60, "0001-01-01T00:00:00Z", ("MASQUERADED", "app", None)),
         (BORN - 60, "yesterday", ("MASQUERADED", "app", None)),
@@ -296,6 +299,46 @@ def test_an_address_that_changes_hands() -> None:
             ("STALE", "cli", "gone: app"),
             ("MASQUERADED", "heir", None),
         ]
+
+
+def test_containers_that_swap_addresses_keep_their_names() -> None:
+    """Both stop and start again between two readings, the other one first."""
+    flows = [flow(f"172.18.0.{n}:4000", f"{REMOTE}:443", snat=f"{HOST}:400{n}") for n in (3, 4)]
+    before, after = (APP, CLI), (container("app", "172.18.0.4"), container("cli", "172.18.0.3"))
+    former = {"172.18.0.3": "app", "172.18.0.4": "cli"}
+    dumps = Dumps()
+    assert dumps.told(flows, place(*before)) == [("MASQUERADED", "app", None), ("MASQUERADED", "cli", None)]
+    for _ in range(2):
+        told = dumps.told(flows, place(*after, former=former))
+        assert told == [("STALE", "gone: app", None), ("STALE", "gone: cli", None)]
+
+
+def test_a_container_that_started_again_between_two_readings() -> None:
+    """It has its address and its name again, but not its connections."""
+    old, new = (flow(f"172.18.0.3:{port}", f"{REMOTE}:443", snat=f"{HOST}:{port}") for port in (4000, 4001))
+    dumps = Dumps()
+    first = replace(APP, started_at="2026-01-05T07:00:00Z")
+    assert dumps.told([old], place(first), at=BORN - 60) == [("MASQUERADED", "app", None)]
+    for at in (BORN + 1, BORN + 2):
+        told = dumps.told([old, new], place(replace(APP, started_at=STARTED)), at)
+        assert told == [("STALE", "gone: app", None), ("MASQUERADED", "app", None)]
+
+
+@pytest.mark.parametrize(
+    ("seen_at", "expected"), [(BORN - 60, ("STALE", "gone: app", None)), (BORN + 1, ("MASQUERADED", "heir", None))]
+)
+def test_flows_first_seen_while_nobody_had_the_address(seen_at: float, expected: Parties) -> None:
+    """They are the next owner's where it may have started already when they were seen; what was known stays."""
+    old, new = (flow(f"172.18.0.3:{port}", f"{REMOTE}:443", snat=f"{HOST}:{port}") for port in (4000, 4001))
+    former = {"172.18.0.3": "app"}
+    dumps = Dumps()
+    dumps.told([old], place(APP), seen_at - 2)
+    for _ in range(2):
+        assert dumps.told([old, new], place(former=former), seen_at) == [("STALE", "gone: app", None)] * 2
+    heir = replace(container("heir", "172.18.0.3"), started_at=STARTED)
+    for at in (BORN + 2, BORN + 4):
+        told = dumps.told([old, new], place(heir, former=former), at)
+        assert told == [("STALE", "gone: app", None), expected]
 
 
 def test_a_container_seen_after_its_flows_is_their_owner() -> None:
