@@ -17,18 +17,16 @@ from natop.local import (
     NOBODY,
     Codes,
     Parties,
-    Proxy,
     SocketIndex,
     client_ends,
     holders,
-    process_name,
     proxies,
     server_ends,
-    tied,
 )
 from natop.model import (
     U8,
     UNKNOWN64,
+    V4_MAPPED,
     Addresses,
     Attribution,
     Container,
@@ -39,6 +37,7 @@ from natop.model import (
     Sockets,
     address_value,
 )
+from natop.proxied import Noted, Proxied
 from natop.uapi import IpProto, Ips
 
 THE_HOST = -(2**31)
@@ -159,9 +158,9 @@ class _Join:
                 before, _ = self.last.of(self.flows, rows, end)
                 gone = (before >= 0) | np.isin(before, self.parties.codes(GONE))
                 preceded = births[codes[rows]] > self.last.taken_ns
-                moved = (self._addressee(before) != codes[rows]) & self.last.known(self.flows, rows)
-                chosen = gone & (preceded | moved)
-                self._disown(codes, rows[chosen], before[chosen], self._gone_name)
+                changed = np.flatnonzero(gone & (preceded | (self._addressee(before) != codes[rows])))
+                sure = changed[preceded[changed] | self.last.known(self.flows, rows[changed])]
+                self._disown(codes, rows[sure], before[sure], self._gone_name)
 
     def _addressee(self, codes: Codes) -> Codes:
         """The containers whose addresses these ones use: their own, or those of the one whose namespace they joined."""
@@ -212,7 +211,7 @@ class _Join:
         containers = any(each.network_mode == "host" and each.state == "running" for each in self.place.containers)
         whoever = self.parties.code("host (shared)" if containers else "host")
         index = self._indexed(sockets, whoever)
-        through = _Proxies(self, proxies(sockets, index.table))
+        through = Proxied(self, proxies(sockets, index.table))
         for end, rows, ends_of in (
             ("server", np.flatnonzero(self.to_host), server_ends),
             ("client", np.flatnonzero(self.from_host), client_ends),
@@ -225,10 +224,15 @@ class _Join:
                 listening = np.where(ends.proto == IpProto.UDP, listening, np.int32(NOBODY))
             codes = _first_known(index.holder(own), before, listening)
             past = np.where(kinds_before == Kind.PROXIED, before, np.int32(NOBODY))
-            through.note(end, _Noted(rows, codes, index.inode(own), own != NOBODY, past))
+            through.note(end, Noted(rows, codes, index.inode(own), own != NOBODY, past))
             column = self.client if end == "client" else self.server
             column[rows] = np.where(codes == NOBODY, whoever, codes)
         through.resolve()
+
+    def owner(self, address: int) -> int:
+        """Whose an address is."""
+        one = Addresses(np.array([address >> 64], np.uint64), np.array([address & _LOW], np.uint64))
+        return int(self.owners.of(one)[0])
 
     def _keep_holders(self) -> None:
         """Without the sockets, the host's own ends belong to whom they belonged before."""
@@ -245,88 +249,6 @@ class _Join:
         return np.full(len(rows), NOBODY, np.int32), np.full(len(rows), Kind.FORWARDED, np.uint8)
 
 
-@dataclass(frozen=True, slots=True)
-class _Noted:
-    """What is known of the flows that have one end at the host itself."""
-
-    rows: Rows
-    codes: Codes
-    """Who holds the socket at that end, or held it."""
-    inodes: npt.NDArray[np.uint32]
-    open: Mask
-    past: Codes
-    """Whose the end was at the dump before, for what was proxied then; else NOBODY."""
-
-    def kept(self) -> Rows:
-        """What was proxied and has been closed since; an open socket tells anew."""
-        kept: Rows = self.rows[(self.past != NOBODY) & ~self.open]
-        return kept
-
-
-class _Proxies:
-    """What passes through docker-proxy: a connection is two flows, one to the proxy and one from it."""
-
-    def __init__(self, join: "_Join", found: Sequence[Proxy]) -> None:
-        self._join = join
-        self._found = [(proxy, join.parties.code(process_name(proxy.process))) for proxy in found]
-        self._noted: dict[str, _Noted] = {}
-
-    def note(self, end: str, noted: _Noted) -> None:
-        self._noted[end] = noted
-
-    def resolve(self) -> None:
-        """Put the containers behind a proxy in its place, and remember what was tied before."""
-        for noted in self._noted.values():
-            self._join.proxied[noted.kept()] = True
-        for proxy, code in self._found:
-            target = self._target(proxy)
-            accepted = self._accepted(proxy, code, target)
-            self._dialled(proxy, code, target, accepted)
-
-    def _target(self, proxy: Proxy) -> int:
-        address = Addresses(
-            np.array([proxy.container_address >> 64], np.uint64), np.array([proxy.container_address & _LOW], np.uint64)
-        )
-        return int(self._join.owners.of(address)[0])
-
-    def _accepted(self, proxy: Proxy, code: int, target: int) -> dict[int, int]:
-        """Flows to the proxy are the container's behind it; rows by descriptor of those still open."""
-        ends = self._noted["server"]
-        mine = ends.codes == code
-        self._join.proxied[ends.rows[mine]] = True
-        if target >= 0:
-            self._join.server[ends.rows[mine]] = target
-        return self._by_descriptor(proxy, ends.rows[mine], ends.inodes[mine])
-
-    def _dialled(self, proxy: Proxy, code: int, target: int, accepted: Mapping[int, int]) -> None:
-        """Flows from the proxy are the true client's; where that is not known, the proxy's."""
-        join, ends = self._join, self._noted["client"]
-        closed = (ends.codes == NOBODY) & ~ends.open & self._to_target(proxy, target, ends.rows)
-        mine = (ends.codes == code) | closed
-        join.proxied[ends.rows[mine]] = True
-        tied_before = (ends.past != NOBODY) & (ends.past != code)
-        join.client[ends.rows[mine]] = np.where(tied_before, ends.past, np.int32(code))[mine]
-        pairs = tied(accepted, self._by_descriptor(proxy, ends.rows[mine], ends.inodes[mine]))
-        settled = set(ends.rows[tied_before].tolist())
-        for row, client_row in pairs.items():
-            client = int(join.client[client_row])
-            if row not in settled and client != NOBODY:
-                join.client[row] = client
-
-    def _to_target(self, proxy: Proxy, target: int, rows: Rows) -> Mask:
-        """Which flows go straight where the proxy connects to, a container that is known."""
-        flows = self._join.flows
-        there = (flows.orig_dport[rows] == proxy.container_port) & (flows.proto[rows] == proxy.proto)
-        straight = (flows.status[rows] & Ips.DST_NAT) == 0
-        known: Mask = there & straight & (self._join.server[rows] == target) & (target >= 0)
-        return known
-
-    @staticmethod
-    def _by_descriptor(proxy: Proxy, rows: Rows, inodes: npt.NDArray[np.uint32]) -> dict[int, int]:
-        row_of = dict(zip(inodes.tolist(), rows.tolist(), strict=True))
-        return {each.fd: row_of[each.inode] for each in proxy.descriptors if each.inode in row_of}
-
-
 class _Last:
     """The dump before, in the codes of this one."""
 
@@ -339,12 +261,13 @@ class _Last:
         self._order = np.argsort(memory.flows.id)
         self._ids = memory.flows.id[self._order]
         names = [place[each.id] if each.id in place else parties.code(GONE + each.name) for each in memory.containers]
-        others = [parties.code(name) for name in past.others]
+        borne = _borne(past)
+        others = [parties.code(name) if borne[i] else NOBODY for i, name in enumerate(past.others)]
         self._now = np.array([*reversed(others), NOBODY, *names], np.int32)
         """Today's code for each of yesterday's, from the lowest up."""
         self._lowest = len(others)
         self.may_tell_stale = tuple(containers) != tuple(memory.containers) or any(
-            name.startswith(GONE) for name in past.others
+            borne[i] and name.startswith(GONE) for i, name in enumerate(past.others)
         )
 
     def of(self, flows: FlowTable, rows: Rows, end: str) -> tuple[Codes, U8]:
@@ -376,6 +299,14 @@ class _Last:
         return past[same], same
 
 
+def _borne(attribution: Attribution) -> list[bool]:
+    """Which of its `others` are at an end of a flow; what nobody bears any more is not carried on."""
+    counts = np.zeros(len(attribution.others), np.intp)
+    for codes in (attribution.client, attribution.server):
+        counts += np.bincount(-2 - codes[codes < NOBODY], minlength=len(counts))
+    return [count > 0 for count in counts.tolist()]
+
+
 class _Owners:
     """Addresses and whose each is, so that a whole column is looked up at once.
 
@@ -404,7 +335,15 @@ class _Owners:
             at = table[slots]
             same = (self._known.lo[at] == addresses.lo) & (self._known.hi[at] == addresses.hi)
             np.copyto(result, self._codes[at], where=same)
+        result[(result == NOBODY) & self._on_loopback(addresses)] = THE_HOST
         return result
+
+    @staticmethod
+    def _on_loopback(addresses: Addresses) -> Mask:
+        """127.0.0.0/8 is the host's own, whichever of it an interface has: systemd-resolved answers at 127.0.0.53."""
+        on_loopback: Mask = (addresses.lo >> np.uint64(24)) == np.uint64((V4_MAPPED >> 24) + 127)
+        on_loopback &= addresses.hi == 0
+        return on_loopback
 
 
 SLOTS = 1 << 16

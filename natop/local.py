@@ -91,9 +91,8 @@ class Proxy:
 def proxies(sockets: Sockets, table: SocketTable) -> list[Proxy]:
     """The docker-proxies that have sockets in this namespace: another engine's may have the same addresses."""
     named = (Proxy.of(process, fds) for process, fds in sockets.held.items() if process.name == "docker-proxy")
-    return [
-        proxy for proxy in named if proxy and np.isin([each.inode for each in proxy.descriptors], table.inode).any()
-    ]
+    here = set(table.inode.tolist())
+    return [proxy for proxy in named if proxy and any(each.inode in here for each in proxy.descriptors)]
 
 
 def holders(table: SocketTable, sockets: Sockets, containers: Sequence[Container], parties: Parties) -> Codes:
@@ -113,19 +112,24 @@ def holders(table: SocketTable, sockets: Sockets, containers: Sequence[Container
 
 
 def _by_process(table: SocketTable, sockets: Sockets, codes: Codes, parties: Parties) -> None:
-    """Name the process for the sockets of no container."""
+    """Name the process for the sockets of no container; the eldest where several hold one, so that it stays."""
     inodes, process = [], []
-    for each, descriptors in sockets.held.items():
+    for each, descriptors in sorted(sockets.held.items(), key=_eldest_first):
         code = parties.code(process_name(each))
         inodes += [descriptor.inode for descriptor in descriptors]
         process += [code] * len(descriptors)
     if not inodes:
         return
-    order = np.argsort(np.array(inodes, np.uint32))
+    order = np.argsort(np.array(inodes, np.uint32), kind="stable")
     known, named = np.array(inodes, np.uint32)[order], np.array(process, np.int32)[order]
     at = np.minimum(np.searchsorted(known, table.inode), len(known) - 1)
     found = (known[at] == table.inode) & (codes < 0)
     codes[found] = named[at[found]]
+
+
+def _eldest_first(held: tuple[Process, object]) -> tuple[bool, int]:
+    """Workers share their master's listener; init hands its own on to the service."""
+    return held[0].pid == 1, held[0].pid
 
 
 def process_name(process: Process) -> str:
@@ -276,11 +280,13 @@ def tied(accepted: Mapping[int, int], dialled: Mapping[int, int]) -> dict[int, i
     Both map a descriptor's number to a flow's row. docker-proxy accepts a connection and then dials, so the dialled
     one has the next descriptor; where connections come at once the order may err within one port's clients.
     """
-    left = sorted(accepted)
-    pairs = {}
-    for number in sorted(dialled):
-        before = [each for each in left if each < number] or left
-        if before:
-            pairs[dialled[number]] = accepted[before[-1]]
-            left.remove(before[-1])
-    return pairs
+    waiting: list[int] = []
+    early, pairs = [], {}
+    for number in sorted((*accepted, *dialled)):
+        if number in accepted:
+            waiting.append(number)
+        elif waiting:
+            pairs[dialled[number]] = accepted[waiting.pop()]
+        else:
+            early.append(number)
+    return pairs | {dialled[number]: accepted[waiting.pop()] for number in early[: len(waiting)]}

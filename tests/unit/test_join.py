@@ -173,7 +173,11 @@ BESIDE_A_PROXY = {
 def test_each_way_beside_a_proxy_of_closed_connections(name: str) -> None:
     one, expected = BESIDE_A_PROXY[name]
     listener = Sockets(diag.answers([diag.listening("0.0.0.0:8080", inode=1)]), {}, {PROXY: (Descriptor(4, 1),)})
-    assert attributed([one], (APP, DB, WEB), sockets=listener) == [expected]
+    accepted = flow("172.19.0.4:40001", "203.0.113.10:8080")
+    assert attributed([accepted, one], (APP, DB, WEB), sockets=listener)[1] == expected
+    if name == "from docker-proxy":
+        expected = ("host", WEB, Kind.ROUTED)
+        assert attributed([one], (APP, DB, WEB), sockets=listener) == [expected], "nobody has called the proxy"
 
 
 def test_no_flows() -> None:

@@ -96,6 +96,38 @@ def test_whoever_it_is(containers: tuple[Container, ...], expected: str) -> None
     assert Dumps().told([OUT], place(*containers, sockets=held([]))) == [("HOST", expected, None)]
 
 
+@pytest.mark.parametrize("address", ["127.0.0.53", "127.255.0.9"])
+def test_all_of_127_is_the_host_s(address: str) -> None:
+    """Also where no interface has it: systemd-resolved answers at 127.0.0.53, docker-proxy wherever it is told."""
+    sockets = held([listening(f"{address}:53", inode=1)], nginx=[1])
+    asked = flow("127.0.0.1:40000", f"{address}:53")
+    assert Dumps().told([asked], place(sockets=sockets)) == [("HOST", "host", "host: nginx[812]")]
+    beyond = flow(f"{REMOTE}:40000", "128.0.0.1:53")
+    assert Dumps().told([beyond], place(sockets=sockets)) == [("FORWARDED", None, None)]
+
+
+def test_a_listener_of_several_processes_is_the_eldest_s_but_not_init_s() -> None:
+    master, workers, init = NGINX, [Process(900 + n, "worker") for n in range(30)], Process(1, "systemd")
+    table = diag.answers([listening("0.0.0.0:9000", inode=1, cgroup=9)])
+    for number in range(5):
+        holding = [init, *workers, master]
+        Random(number).shuffle(holding)
+        sockets = Sockets(table, CGROUPS, {each: (Descriptor(4, 1),) for each in holding})
+        assert Dumps().told([INTO], place(sockets=sockets)) == [("HOST", None, "host: nginx[812]")]
+
+
+def test_processes_that_no_flow_is_of_any_more_are_forgotten() -> None:
+    memory: Memory | None = None
+    for number in range(40):
+        one = plain.table([replace(OUT, id=number, orig=replace(OUT.orig, sport=41000 + number))])
+        socket = connected(f"{HOST}:{41000 + number}", f"{REMOTE}:443", inode=5, cgroup=9)
+        curl = Process(1000 + number, "curl")
+        told = attribute(one, place(sockets=Sockets(diag.answers([socket]), {}, {curl: (Descriptor(4, 5),)})), memory)
+        assert parties(one, told, ()) == [("HOST", f"host: curl[{1000 + number}]", None)]
+        memory = Memory(one, told, (), 0.0)
+        assert len(told.others) <= 3
+
+
 def test_the_listener_else_shared() -> None:
     sockets = held([listening("0.0.0.0:9000", cgroup=7), listening("0.0.0.0:9100", cgroup=8, inode=2)])
     shared = held([listening("0.0.0.0:9000", cgroup=7), listening("0.0.0.0:9000", cgroup=8, inode=2)])
@@ -205,13 +237,14 @@ def test_new_connections_beside_remembered_ones() -> None:
 
 def test_an_open_socket_of_another_is_not_the_proxy_s() -> None:
     """As long as nobody is known to hold it, and once its process is found; also if it was taken for the proxy's."""
-    direct = [HALF_OUT[0]]
+    direct, called = [HALF_OUT[0]], [HALF_OUT[0], HALF_IN[0]]
     own = [LISTENER, connected(f"{GATEWAY}:60000", "172.17.0.2:80", inode=30, cgroup=9)]
     unknown, known = held(own, proxy=[1]), held(own, proxy=[1], curl=[30])
     assert Dumps().told(direct, place(WEB, sockets=unknown)) == [("ROUTED", "host", "web")]
     assert Dumps().told(direct, place(WEB, sockets=known)) == [("ROUTED", "host: curl[900]", "web")]
+    assert Dumps().told(direct, place(WEB, sockets=proxied())) == [("ROUTED", "host", "web")], "nobody called the proxy"
     dumps = Dumps()
-    assert dumps.told(direct, place(WEB, sockets=proxied())) == [("PROXIED", THE_PROXY, "web")]
+    assert dumps.told(called, place(WEB, sockets=proxied()))[0] == ("PROXIED", THE_PROXY, "web")
     assert dumps.told(direct, place(WEB, sockets=known)) == [("ROUTED", "host: curl[900]", "web")]
     assert dumps.told(direct, place(WEB, sockets=proxied())) == [("ROUTED", "host: curl[900]", "web")]
 
