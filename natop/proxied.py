@@ -1,5 +1,6 @@
 """docker-proxy between a flow's two ends: one connection is two flows, one to the proxy and one from it."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -103,10 +104,25 @@ class Proxied:
         tied_before = (past != NOBODY) & (past != code)
         join.client[rows] = np.where(tied_before, past, np.int32(code))
         settled = set(rows[tied_before].tolist())
-        for row, client_row in tied(accepted, self._by_descriptor(proxy, ends, mine)).items():
+        dialled = self._by_descriptor(proxy, ends, mine)
+        new = {number: row for number, row in dialled.items() if row not in settled}
+        left = self._left(accepted, {number: row for number, row in dialled.items() if row in settled})
+        for row, client_row in tied(left, new).items():
             client = int(join.client[client_row])
-            if row not in settled and client != NOBODY:
+            if client != NOBODY:
                 join.client[row] = client
+
+    def _left(self, accepted: Mapping[int, int], settled: Mapping[int, int]) -> dict[int, int]:
+        """The accepted connections without those that serve for the settled ones: each one of the same client."""
+        waiting: dict[int, list[int]] = {}
+        for number in sorted(accepted):
+            waiting.setdefault(int(self._join.client[accepted[number]]), []).append(number)
+        left = dict(accepted)
+        for number in sorted(settled):
+            same = waiting.get(int(self._join.client[settled[number]]))
+            if same:
+                del left[same.pop(max(0, bisect_left(same, number) - 1))]
+        return left
 
     def _closed(self, ends: Noted) -> Groups:
         """The flows from the host straight to a container that nobody holds or held, by where they went."""

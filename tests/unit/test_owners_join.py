@@ -259,6 +259,18 @@ def test_what_was_tied_stays_tied_whatever_the_descriptors_say() -> None:
     assert dumps.told(HALVES, place(*where, sockets=mixed)) == TIED
 
 
+def test_a_new_connection_is_not_tied_to_what_serves_another() -> None:
+    """Where connections once came at the same time, descriptors stay interleaved for those that come later, alone."""
+    dumps, where = Dumps(), (APP, CLI, WEB)
+    first = [HALF_IN[0], HALF_OUT[0]]
+    dumps.told(first, place(*where, sockets=proxied(0)))
+    both = proxied(0, 1)
+    order = ((4, 1), (5, 11), (7, 10), (9, 21), (10, 20))
+    both = Sockets(both.answers, both.cgroups, {PROXY: tuple(Descriptor(fd, inode) for fd, inode in order)})
+    second = [*first, HALF_IN[1], HALF_OUT[1]]
+    assert dumps.told(second, place(*where, sockets=both)) == [TIED[0], TIED[0], TIED[1], TIED[1]]
+
+
 def test_the_host_to_another_container_is_not_proxied() -> None:
     other = flow("172.18.0.1:60000", "172.18.0.3:80")
     where = Place((APP, WEB), (*HOST_ADDRESSES, "172.18.0.1"), sockets=proxied())
