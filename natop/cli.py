@@ -135,6 +135,8 @@ def program(
 
 
 FORMATS = ("json", "csv", "md", "text")
+DEMO_SCENES = ("race", "exhaustion", "timewait")
+"""`demo.plan.SCENES`, named here so that the command starts without loading the demo."""
 
 
 @program.command()
@@ -203,13 +205,15 @@ def explain(rule: str | None) -> None:
 def demo(context: click.Context, /, command: tuple[str, ...]) -> None:
     """A small NAT host in private namespaces, with traffic, and natop (or natop COMMAND…) on it.
 
-    Needs no root, no Docker and no network.
+    Needs no root, no Docker and no network. A first word of `race`, `exhaustion` or `timewait` is a host in that
+    trouble: SYNs lost to a race for a NAT port, a NAT pool filled to 99 %, thousands of harmless flows in TIME_WAIT.
     """
     if context.obj != Common():
         raise click.UsageError("options go behind `demo`: natop demo snapshot --filter …")
     from natop.demo.run import run
 
-    raise click.exceptions.Exit(run(command, tell=_say))
+    scene, rest = (command[0], command[1:]) if command[:1] and command[0] in DEMO_SCENES else ("", command)
+    raise click.exceptions.Exit(run(rest, tell=_say, scene=scene))
 
 
 def _write_snapshots(

@@ -1,6 +1,6 @@
 """The demo's host process: it makes the namespaces, hires the machines, serves the Engine and clears up.
 
-`natop.demo.run` starts it as `python -m natop.demo.host DIRECTORY`, with a pipe at each end. It reports one line
+`natop.demo.run` starts it as `python -m natop.demo.host DIRECTORY SCENE`, with a pipe at each end. It reports one line
 of JSON on stdout, `{"ready": …}` or `{"refused": […]}`, and stays until stdin ends or says `done`. A line
 `natop PID` on stdin tells it whom to end where stdin ends first, which means that the starter was killed.
 """
@@ -24,6 +24,7 @@ from typing import NoReturn
 
 from natop.demo import plan
 from natop.demo.engine import EngineServer
+from natop.demo.filling import Filling, fill
 from natop.demo.inventory import Inventory
 from natop.demo.namespaces import (
     CLONE_NEWNET,
@@ -38,6 +39,9 @@ from natop.demo.traffic import perform
 
 SOCKET_NAME = "docker.sock"
 COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+ROOM = 1.1
+"""How much larger than what is filled in the table must be."""
 
 MOST_DESCRIPTORS = 1024
 """Upper bound of what the host process has open when it forks the machines."""
@@ -66,13 +70,13 @@ class Worker:
 
 def main() -> int:
     """Build, report, stay, and take everything down again, whatever ends it."""
-    directory = Path(sys.argv[1])
+    directory, scene = Path(sys.argv[1]), plan.SCENES[sys.argv[2]]
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _leave)
     try:
         with ExitStack() as cleanup:
             cleanup.callback(shutil.rmtree, directory, ignore_errors=True)
-            _stay(_build(directory, cleanup))
+            _stay(_build(directory, scene, cleanup))
     except RefusedError as refusal:
         _report({"refused": list(refusal.args)})
         return 3
@@ -91,8 +95,10 @@ def _report(body: dict[str, object]) -> None:
         os.write(sys.stdout.fileno(), json.dumps(body).encode() + b"\n")
 
 
-def _build(directory: Path, cleanup: ExitStack) -> dict[str, object]:
+def _build(directory: Path, scene: plan.Scene, cleanup: ExitStack) -> dict[str, object]:
     """Make the whole demo, registering what undoes each part; returns the report."""
+    if len(os.sched_getaffinity(0)) < scene.cpus:
+        raise RefusedError(f"this scene needs {scene.cpus} CPUs: on one nothing happens at the same instant")
     try:
         become_private()
     except OSError as error:
@@ -101,29 +107,43 @@ def _build(directory: Path, cleanup: ExitStack) -> dict[str, object]:
         socket.sethostname(plan.HOST_NAME)
     workers: dict[str, Worker] = {}
     cleanup.callback(_dismiss, workers)
-    for machine in plan.MACHINES:
+    for machine in scene.machines:
         workers[machine.name] = hire(machine)
     pids = {name: worker.pid for name, worker in workers.items()}
-    _wire(workers, pids)
+    _wire(scene, workers, pids)
     inventory = Inventory(plan.containers(pids, datetime.now(UTC).isoformat()), plan.NETWORKS)
     engine = EngineServer(directory / SOCKET_NAME, inventory, name=plan.HOST_NAME)
     cleanup.enter_context(engine)
     return {"ready": True, "url": engine.url, "flows": _begin(workers)}
 
 
-def _wire(workers: dict[str, Worker], pids: dict[str, int]) -> None:
+def _wire(scene: plan.Scene, workers: dict[str, Worker], pids: dict[str, int]) -> None:
     """Cables, NAT and forwarding; pyroute2 is loaded here, after the workers were forked, to keep those small."""
     from natop.demo import links, nat
 
     _await_all(workers, b"n")
     with _refusing("devices"):
-        links.lay(plan.BRIDGES, plan.MACHINES, pids)
+        links.lay(plan.BRIDGES, scene.machines, pids)
     with _refusing("nat"):
         nat.install(plan.BRIDGES, plan.PUBLISHED, plan.PUBLIC)
     with _refusing("forwarding"):
         links.tune()
     if not COUNT.exists():
         raise RefusedError("this kernel has no connection tracking (module nf_conntrack)")
+    if scene.filling:
+        _fill(scene.filling)
+
+
+def _fill(filling: Filling) -> None:
+    """Take ports of a NAT pool, where the limit of the table leaves room for that."""
+    limit = int(LIMIT.read_text())
+    if limit and limit < filling.size * ROOM:
+        raise RefusedError(
+            f"this scene fills {filling.size:,} entries of the conntrack table, and nf_conntrack_max is {limit:,}",
+            f"allow more with `sudo sysctl net.netfilter.nf_conntrack_max={2 * filling.size}`",
+        )
+    with _refusing("nat"):
+        fill(filling)
 
 
 @contextmanager

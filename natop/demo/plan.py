@@ -12,6 +12,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from natop.demo.filling import Filling
 from natop.demo.inventory import DEFAULT_NETWORKS
 from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoNetwork, DemoPort, mac_of, make_id
 from natop.demo.traffic import Habit, Role
@@ -19,6 +20,8 @@ from natop.demo.traffic import Habit, Role
 HOST_NAME = "natop-demo"
 PUBLIC = "198.18.0.1"
 REMOTE = "198.18.1.2"
+UPLINK = "198.18.1.1"
+"""The router's address towards the remote server, which MASQUERADE gives to the containers."""
 SILENT = "198.18.1.9"
 """An address that nobody has: connections to it stay in SYN_SENT."""
 
@@ -131,33 +134,54 @@ def _app(number: int, role: Role) -> Machine:
     return Machine(f"app{number}", role, (cable,), "172.18.0.1")
 
 
-MACHINES = (
-    Machine(
-        "web",
-        WEB_ROLE,
-        (
-            Cable("eth0", f"{WEB}/16", "vethweb0", bridge="docker0"),
-            Cable("eth1", "172.18.0.2/16", "vethweb1", bridge=SHOP_BRIDGE),
+def _machines(client: Role, *apps: Role) -> tuple[Machine, ...]:
+    """The whole cast, with what the client outside and each of the apps do."""
+    return (
+        Machine(
+            "web",
+            WEB_ROLE,
+            (
+                Cable("eth0", f"{WEB}/16", "vethweb0", bridge="docker0"),
+                Cable("eth1", "172.18.0.2/16", "vethweb1", bridge=SHOP_BRIDGE),
+            ),
+            "172.17.0.1",
         ),
-        "172.17.0.1",
+        *(_app(number, role) for number, role in enumerate(apps, start=1)),
+        Machine("metrics", METRICS_ROLE),
+        Machine("outside", client, (Cable("eth0", "198.18.0.2/24", "pub0", router_address=f"{PUBLIC}/24"),), PUBLIC),
+        Machine("remote", REMOTE_ROLE, (Cable("eth0", f"{REMOTE}/24", "wan0", router_address=f"{UPLINK}/24"),), UPLINK),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What happens on the demo's host."""
+
+    machines: tuple[Machine, ...]
+    filling: Filling | None = None
+    cpus: int = 1
+    """How many it needs at least."""
+
+
+RACE_CLIENT = Role(habits=(Habit("short", PUBLIC, 8080, per_s=2, at_once=4),))
+TIMEWAIT_CLIENT = Role(habits=(Habit("short", PUBLIC, 8080, per_s=40, at_once=2_000),))
+CROWDED_ROLE = Role(serves=(APP_PORT,), habits=(Habit("short", REMOTE, 443, per_s=8, at_once=8),))
+
+
+def _racing(cpu: int) -> Role:
+    return Role(serves=(APP_PORT,), habits=(Habit("race", REMOTE, 443, per_s=5, cpu=cpu),))
+
+
+SCENES: Mapping[str, Scene] = {
+    "": Scene(_machines(CLIENT_ROLE, APP_ROLE, APP_ROLE, DATABASE_ROLE)),
+    "race": Scene(_machines(RACE_CLIENT, _racing(0), _racing(1), APP_ROLE), cpus=2),
+    "exhaustion": Scene(
+        _machines(RACE_CLIENT, CROWDED_ROLE, CROWDED_ROLE, CROWDED_ROLE),
+        Filling(APPS, REMOTE, 443, UPLINK, 0.99),
     ),
-    _app(1, APP_ROLE),
-    _app(2, APP_ROLE),
-    _app(3, DATABASE_ROLE),
-    Machine("metrics", METRICS_ROLE),
-    Machine(
-        "outside",
-        CLIENT_ROLE,
-        (Cable("eth0", "198.18.0.2/24", "pub0", router_address=f"{PUBLIC}/24"),),
-        PUBLIC,
-    ),
-    Machine(
-        "remote",
-        REMOTE_ROLE,
-        (Cable("eth0", f"{REMOTE}/24", "wan0", router_address="198.18.1.1/24"),),
-        "198.18.1.1",
-    ),
-)
+    "timewait": Scene(_machines(TIMEWAIT_CLIENT, APP_ROLE, APP_ROLE, DATABASE_ROLE)),
+}
+"""By the word that asks for it; the empty one is a day like any other."""
 
 
 def containers(pids: Mapping[str, int], started_at: str) -> tuple[DemoContainer, ...]:

@@ -57,8 +57,8 @@ def tell_stderr(line: str) -> None:
     print(f"natop demo: {line}", file=sys.stderr, flush=True)
 
 
-def run(arguments: tuple[str, ...], tell: Tell = tell_stderr, program: tuple[str, ...] = NATOP) -> int:
-    """Build the demo, run `program` with these arguments in it, and return its exit status.
+def run(arguments: tuple[str, ...], tell: Tell = tell_stderr, program: tuple[str, ...] = NATOP, scene: str = "") -> int:
+    """Build the demo with that scene of `plan.SCENES`, run `program` with these arguments in it; its exit status.
 
     Without arguments that is the live view, or a snapshot as text where a standard stream is no terminal.
     Must be called from the main thread of a process without other threads.
@@ -67,7 +67,7 @@ def run(arguments: tuple[str, ...], tell: Tell = tell_stderr, program: tuple[str
     with _signals_held() as held:
         directory = _make_directory()
         try:
-            return _run_in(directory, command, held)
+            return _run_in(directory, scene, command, held)
         except RefusedError as refusal:
             for line in refusal.args:
                 tell(line)
@@ -105,10 +105,10 @@ def _signals_held() -> Iterator[Held]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _run_in(directory: Path, command: tuple[str, ...], held: Held) -> int:
+def _run_in(directory: Path, scene: str, command: tuple[str, ...], held: Held) -> int:
     """Start the host, natop in it, see natop through, and have the host clear up."""
     host = subprocess.Popen(
-        (*HOST, str(directory)),
+        (*HOST, str(directory), scene),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -5,7 +5,10 @@ Every habit is bounded three ways: in rate, in calls under way, and in time (`LI
 
 import asyncio
 import math
+import os
 import socket
+import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -39,13 +42,18 @@ class Habit:
     `short` opens a connection for each request, `slow` half-closes it and waits for a late answer, `kept` holds
     `at_once` connections open with `per_s` requests on each, `query` sends UDP queries. Of all but `kept`,
     `at_once` happen at the very start, then `per_s` a second.
+
+    `race` connects at instants and from source ports that follow from the clock alone, so that two machines with the
+    same habit, each on a CPU of its own, call from the same port in the same microseconds.
     """
 
-    kind: Literal["short", "slow", "kept", "query"]
+    kind: Literal["short", "slow", "kept", "query", "race"]
     host: str
     port: int
     per_s: float
     at_once: int = 0
+    cpu: int = 0
+    """Where a race is run: the how-manieth of those that the process may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +169,9 @@ async def query_once(host: str, port: int) -> None:
 
 async def practise(habit: Habit, ends: float) -> None:
     """Follow one habit until `ends`, a time of the event loop's clock."""
+    if habit.kind == "race":
+        await keep_racing(habit, ends)
+        return
     if habit.kind == "kept":
         await asyncio.gather(*(hold(habit, ends) for _ in range(habit.at_once)))
         return
@@ -170,7 +181,7 @@ async def practise(habit: Habit, ends: float) -> None:
     room = asyncio.Semaphore(CALLS_AT_ONCE)
     async with asyncio.TaskGroup() as group:
         for _ in range(habit.at_once):
-            group.create_task(attempt(call, room))
+            group.create_task(attempt(call, room, patient=True))
         await keep_calling(habit, ends, lambda: group.create_task(attempt(call, room)))
 
 
@@ -183,9 +194,53 @@ async def keep_calling(habit: Habit, ends: float, begin: Callable[[], object]) -
         begin()
 
 
-async def attempt(call: Callable[[], Awaitable[None]], room: asyncio.Semaphore) -> None:
-    """One call that may fail; where there is no room for it, it does not happen."""
-    if room.locked():
+RACE_PORTS = range(20_000, 30_000)
+RACE_LEAD_S = 0.003
+"""So long before the instant a race stops sleeping and watches the clock."""
+RACE_ENDS_S = 4.0
+"""A connection that lost its SYN has come through by then: after 1 s, or 3 s where two were lost."""
+
+
+async def keep_racing(habit: Habit, ends: float) -> None:
+    """Connect at each multiple of the period of the machine's clock, until `ends`."""
+    loop = asyncio.get_running_loop()
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpus[habit.cpu % len(cpus)]})
+    period_ns = int(1e9 / habit.per_s)
+    async with asyncio.TaskGroup() as group:
+        while loop.time() < ends:
+            number = time.monotonic_ns() // period_ns + 1
+            racing = _at_the_start(number)
+            await asyncio.sleep((number * period_ns - time.monotonic_ns()) / 1e9 - RACE_LEAD_S)
+            while time.monotonic_ns() < number * period_ns:
+                pass
+            racing.connect_ex((habit.host, habit.port))
+            group.create_task(_finish_race(racing))
+
+
+def _at_the_start(number: int) -> socket.socket:
+    """A socket bound to the source port of race `number`."""
+    racing = socket.socket()
+    racing.setblocking(False)
+    racing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    racing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
+    with suppress(OSError):
+        racing.bind(("", RACE_PORTS[number % len(RACE_PORTS)]))
+    return racing
+
+
+async def _finish_race(racing: socket.socket) -> None:
+    """Ask for something once connected, then be gone without a TIME_WAIT: the port is needed again."""
+    loop = asyncio.get_running_loop()
+    with racing, suppress(*FAILURES):
+        async with asyncio.timeout(RACE_ENDS_S):
+            await loop.sock_sendall(racing, b"GET / HTTP/1.1\r\nHost: demo\r\n\r\n")
+            await loop.sock_recv(racing, 512)
+
+
+async def attempt(call: Callable[[], Awaitable[None]], room: asyncio.Semaphore, *, patient: bool = False) -> None:
+    """One call that may fail; where there is no room for it, it waits, or, impatient, does not happen."""
+    if room.locked() and not patient:
         return
     async with room:
         with suppress(*FAILURES):

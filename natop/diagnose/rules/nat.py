@@ -53,8 +53,8 @@ MANY_LOST = 30
 
 
 def _clash_of_tcp(evidence: Evidence) -> bool:
-    """Whether clashes lost SYNs, and neither a full pool nor UDP explains them."""
-    if not evidence.losses or not evidence.losses.clash:
+    """Whether clashes lost SYNs, and neither a full pool nor UDP explains them; without the pools nobody knows."""
+    if not evidence.losses or not evidence.losses.clash or evidence.snapshot.pools is None:
         return False
     if evidence.fullest and evidence.fullest.use >= POOL_NO_RACE:
         return False
