@@ -76,3 +76,22 @@ def _tcp(before: NetnsTcp | None, after: NetnsTcp) -> dict[str, int]:
     return {
         name: max(0, value - before.counters[name]) for name, value in after.counters.items() if name in before.counters
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """An instant that a person marked, and what the minute before it was like."""
+
+    mark: Mark
+    before: Since | None
+    """None where natop had not watched long enough."""
+
+    def after(self, snapshot: Snapshot) -> Since | None:
+        """What has happened since; None where the snapshot is the marked one."""
+        return since(self.mark, snapshot.marks[-1]) if snapshot.marks else None
+
+
+def marker_at(snapshot: Snapshot) -> Marker | None:
+    """A marker at this snapshot."""
+    marks = snapshot.marks
+    return Marker(marks[-1], since(marks[0], marks[-1])) if marks else None

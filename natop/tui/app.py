@@ -24,6 +24,7 @@ from textual.notifications import SeverityLevel
 from natop.text import clean
 from natop.tui import terminal
 from natop.tui.containers import ContainersScreen
+from natop.tui.findings import FindingsScreen
 from natop.tui.flows import FlowsScreen
 from natop.tui.frame import VIEWS, Frame
 from natop.tui.glyphs import ASCII, COLOURLESS, UNICODE, plain
@@ -49,7 +50,10 @@ EXIT_UNREADABLE = 3
 """Exit status when the feed cannot be opened."""
 _PAST_FILTERS = 50
 _OF_VIEWS = frozenset(
-    ("leave", "help", "view", "next_view", "go_back", "pause", "read_now", "interval", "save", "namespaces")
+    (
+        *("leave", "help", "view", "next_view", "go_back"),
+        *("marker", "pause", "read_now", "interval", "save", "namespaces"),
+    )
 )
 """Actions that belong to the views and not to the panels over them."""
 
@@ -66,6 +70,9 @@ class NatopApp(App[None]):
         bind("question_mark,h,f1", "help", "Help"),
         bind("1", "view('containers')", "Containers"),
         bind("2", "view('flows')", "Flows"),
+        bind("6", "view('findings')", "Findings"),
+        bind("m", "marker(True)", "Marker"),
+        bind("M", "marker(False)", "No marker"),
         bind("p", "pause", "Pause"),
         bind("r", "read_now", "Read now"),
         bind("plus", "interval(1)", "Longer interval"),
@@ -113,6 +120,7 @@ class NatopApp(App[None]):
         wish = Wish(filter_text, sort=sort)
         self.add_mode("containers", lambda: ContainersScreen(wish))
         self.add_mode("flows", lambda: FlowsScreen(wish))
+        self.add_mode("findings", FindingsScreen)
         self.animation_level = "none"
         self._set_theme()
 
@@ -234,6 +242,17 @@ class NatopApp(App[None]):
         else:
             self._show_newest()
 
+    def action_marker(self, wanted: bool) -> None:
+        """Remember the counters of now, to compare what comes with what was; or forget them."""
+        snapshot = self._news.snapshot
+        marker = None
+        if wanted and snapshot:
+            from natop.window import marker_at
+
+            marker = marker_at(snapshot)
+        self._news = replace(self._news, marker=marker)
+        self._deliver()
+
     def action_read_now(self) -> None:
         """Read at once; while paused the one snapshot is shown. After a failure, start again."""
         self._one_more = True
@@ -304,7 +323,7 @@ class NatopApp(App[None]):
         self._namespace = namespace
         self._newest = None
         name = clean(namespace.name) if namespace else None
-        self._news = replace(self._news, snapshot=None, namespace=name, failure=None, ended=False)
+        self._news = replace(self._news, snapshot=None, marker=None, namespace=name, failure=None, ended=False)
         self._start_reading()
         await self._unwind()
         if self.current_mode != view:

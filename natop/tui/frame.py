@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from natop.model import Gap
     from natop.tui.app import NatopApp
 
-VIEWS = (("1", "containers", "Containers"), ("2", "flows", "Flows"))
+VIEWS = (("1", "containers", "Containers"), ("2", "flows", "Flows"), ("6", "findings", "Findings"))
 """Key, name and title of each view."""
 
 

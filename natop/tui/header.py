@@ -27,6 +27,7 @@ from natop.tui.tones import Line, Piece, Tone, length_of, tone_of_state
 
 if TYPE_CHECKING:
     from natop.model import FlowSummary, Snapshot
+    from natop.window import Marker
 
 ROOMY_WIDTH, ROOMY_HEIGHT = 120, 34
 """From this size on, the header takes more lines."""
@@ -59,6 +60,8 @@ class News:
     ended: bool = False
     namespace: str | None = None
     """Name of the network namespace that is read instead of this host's."""
+    marker: Marker | None = None
+    """What rates are compared with."""
 
 
 def is_roomy(width: int, height: int) -> bool:
@@ -68,13 +71,15 @@ def is_roomy(width: int, height: int) -> bool:
 def header_lines(news: News, width: int, roomy: bool, glyphs: Glyphs) -> list[Line]:
     """The header for a screen of that width; more lines where it is roomy."""
     snapshot = news.snapshot
-    if not roomy:
-        lines = [_fill(snapshot, width, glyphs), _bar(snapshot, width, glyphs), _groups(snapshot, glyphs)]
-        return [_host(news, width, glyphs), *lines, _speed_and_counters(snapshot, width, glyphs)]
+    host, judged, marked = _host(news, width, glyphs), _judged(news, width, glyphs), _marked(news, width, glyphs)
     bar = _bar(snapshot, width, glyphs)
-    below: list[Line] = [[_label(""), *bar[1:-1]], *_states(snapshot, width, glyphs)]
-    lines = [[], _fill(snapshot, width, glyphs), [], bar, *below, []]
-    return [_host(news, width, glyphs), *lines, _speed(snapshot, width, glyphs), _counters(snapshot, width, glyphs), []]
+    if not roomy:
+        states = [bar, _groups(snapshot, glyphs)]
+        speed = [_speed_and_counters(snapshot, width, glyphs)]
+        return [host, judged, _fill(snapshot, width, glyphs), *states, *speed, *marked]
+    states = [bar, [_label(""), *bar[1:-1]], *_states(snapshot, width, glyphs)]
+    speed = [_speed(snapshot, width, glyphs), _counters(snapshot, width, glyphs)]
+    return [host, [], judged, [], _fill(snapshot, width, glyphs), [], *states, [], *speed, *marked, []]
 
 
 # The host, and how fresh this is
@@ -163,6 +168,23 @@ def _flows_age_s(news: News) -> float:
     snapshot = news.snapshot
     behind = snapshot.monotonic_s - snapshot.reading.monotonic_s if snapshot and snapshot.reading else 0.0
     return news.age_s + behind
+
+
+def _judged(news: News, width: int, glyphs: Glyphs) -> Line:
+    if news.snapshot is None:
+        return [_label("verdict")]
+    from natop.tui.judgement import verdict_line
+
+    return [_label("verdict"), *verdict_line(news.snapshot, width - _LABEL, glyphs)]
+
+
+def _marked(news: News, width: int, glyphs: Glyphs) -> list[Line]:
+    """What changed at the marker; nothing without one."""
+    if news.marker is None or news.snapshot is None:
+        return []
+    from natop.tui.judgement import marker_line
+
+    return [_cut([_label("marker"), *marker_line(news.marker, news.snapshot, glyphs)], width)]
 
 
 # The table's fill

@@ -159,12 +159,16 @@ class TableView(Frame):
 
     def on_virtual_table_pointed(self) -> None:
         """More about the line under the cursor, where there is room for that."""
-        roomy = self.app.size.height >= ASIDE_HEIGHT
         aside = self.part("aside")
-        aside.set_class(roomy, "-shown")
+        aside.set_class(self.has_aside, "-shown")
         table = self.table
-        if roomy:
+        if self.has_aside:
             aside.show(table.content.facts(table.cursor) if table.content is not None and table.line_count else [])
+
+    @property
+    def has_aside(self) -> bool:
+        """Whether more about one line stands under the table."""
+        return self.app.size.height >= ASIDE_HEIGHT
 
     # Words
 

@@ -179,6 +179,37 @@ def udp_port_clash(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+@rule("New connections were lost, and no other rule says why")
+def unexplained_loss(evidence: Evidence) -> Iterator[Finding]:
+    """conntrack dropped first packets because two entries claimed one tuple, and what natop could read does not tell a
+    race from a full pool, or rules both out.
+
+    Decided by: insert_failed and drop rise together, and neither the race, nor exhaustion, nor UDP's clash was found.
+
+    To fix: let natop see more (the gaps name what is missing), or watch for longer.
+    """
+    losses = evidence.losses
+    if not losses or not losses.clash or any(True for judge in _EXPLAINING for _ in judge(evidence)):
+        return
+    pools = evidence.snapshot.pools
+    yield Finding(
+        "unexplained-loss",
+        Severity.WARNING,
+        HOST,
+        f"{losses.clash:,} new connections lost their first packet {evidence.span}; what natop sees does not say why",
+        (
+            f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
+            _retransmits(evidence, named((each.container.name, count) for each, count in evidence.retransmitting)),
+            "the NAT pools could not be read" if pools is None else _pool_text(evidence),
+            *(["NAT chooses ports at random: a race is unlikely"] if evidence.ports_are_random else []),
+        ),
+        lead=Lead("counters"),
+    )
+
+
+_EXPLAINING = (snat_race, nat_port_exhaustion, udp_port_clash)
+
+
 @rule("Clashes that conntrack resolved")
 def clash_resolve(evidence: Evidence) -> Iterator[Finding]:
     """Two packets of one new UDP flow met on two CPUs and conntrack let both through: nothing is lost.

@@ -1,0 +1,122 @@
+"""One finding, with its evidence and what to do about it.
+
+     6 Findings   → snat-race
+
+     ! CRITICAL  host  snat-race
+               41 new connections lost their SYN in 60 s: two raced for one NAT source port
+
+     evidence  insert_failed +41 and drop with it in 60 s on 2 of 2 CPUs
+               …
+     remedy 1  Let NAT choose source ports at random …
+               nft -f - <<'END'
+               …
+     undo      nft delete table ip natop_random
+
+`y` copies the commands of the first remedy, then of the next. Enter leads to what the finding is about. It stays when
+the finding has gone, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.widget import Widget
+
+from natop.tui.clipboard import copy
+from natop.tui.flows import FlowsScreen
+from natop.tui.formats import clock
+from natop.tui.frame import Frame
+from natop.tui.header import News
+from natop.tui.keys import Hint, bind
+from natop.tui.tones import Piece, Tone
+from natop.tui.wish import Wish
+
+if TYPE_CHECKING:
+    from natop.model import Finding
+
+
+class FindingScreen(Frame):
+    VIEW = "findings"
+    PARTS = (*Frame.PARTS, "facts")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        bind("escape,backspace", "app.go_back", "Back"),
+        bind("enter", "follow_lead", "What it is about"),
+        bind("y", "copy", "Copy"),
+        bind("j", "scroll(1)", "Down"),
+        bind("k", "scroll(-1)", "Up"),
+    ]
+    HINTS: ClassVar[tuple[Hint, ...]] = (
+        Hint("question_mark", "?", "help", 1),
+        Hint("y", "y", "copy commands", 1),
+        Hint("enter", "Enter", "what it is about"),
+        Hint("escape", "Esc", "back", 1),
+        Hint("m", "m", "marker", 2),
+        Hint("p", "p", "pause", 3),
+        Hint("q", "q", "quit", 1),
+    )
+
+    def __init__(self, identity: Hashable) -> None:
+        super().__init__()
+        self._identity = identity
+        self._finding: Finding | None = None
+        self._gone_at: float | None = None
+        self._copied = 0
+        """Remedies copied so far: the next `y` takes the next one."""
+
+    def body(self) -> Sequence[Widget]:
+        return (VerticalScroll(self.part("facts")),)
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+    def show(self, news: News) -> None:
+        self._look_up(news)
+        super().show(news)
+
+    def _look_up(self, news: News) -> None:
+        """The finding of now; the last one known where it has gone."""
+        from natop.tui.findinglines import finding_lines, identity_of
+
+        if news.snapshot is None:
+            return
+        found = next((each for each in news.snapshot.findings or () if identity_of(each) == self._identity), None)
+        if found is None:
+            self._gone_at = self._gone_at or news.snapshot.taken_at
+        else:
+            self._finding, self._gone_at = found, None
+        if self._finding:
+            self.part("facts").show(finding_lines(self._finding, self.app.size.width - 2, self.glyphs))
+
+    def crumbs(self) -> list[Piece]:
+        name = self._finding.rule if self._finding else ""
+        pieces: list[Piece] = [(f"{self.glyphs.arrow} ", Tone.QUIET), (f"{name}  ", Tone.TITLE)]
+        if self._gone_at is not None:
+            pieces.append((f"no longer found since {clock(self._gone_at)}", Tone.ESTABLISHED))
+        return pieces
+
+    async def action_copy(self) -> None:
+        """The commands of one remedy, in turn; remedies exclude each other, so never all at once."""
+        remedies = [each for each in self._finding.remedies if each.commands] if self._finding else []
+        if not remedies:
+            self.natop.tell("this finding has no commands")
+            return
+        number = self._copied % len(remedies)
+        self._copied += 1
+        await copy(self.app, "\n".join(remedies[number].commands))
+        self.natop.tell(f"copied remedy {number + 1} of {len(remedies)}; natop does not run it")
+
+    async def action_follow_lead(self) -> None:
+        lead = self._finding.lead if self._finding else None
+        if lead is None:
+            self.natop.tell("this finding is about the host as a whole")
+        elif lead.scope or lead.filter:
+            wish = Wish(lead.filter, lead.filter, scope=lead.scope, named=self.natop.named)
+            await self.app.push_screen(FlowsScreen(wish))
+        else:
+            await self.natop.action_view(lead.view)
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -1,0 +1,117 @@
+"""Findings as lines: of the table of findings, and of one finding with all that says so and what to do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+
+from natop.model import Finding, Remedy, Severity, Snapshot
+from natop.tui.glyphs import Glyphs
+from natop.tui.layout import Column
+from natop.tui.tones import Line, Piece, Tone
+from natop.tui.wish import Arranged
+
+_TONES = {Severity.CRITICAL: Tone.ALARM, Severity.WARNING: Tone.NOTICE, Severity.INFO: Tone.PLAIN}
+
+
+@dataclass(frozen=True, slots=True)
+class FindingColumn:
+    key: str
+    title: str
+    width: int
+    help: str
+    numeric: bool = False
+    rank: int = 1
+
+
+COLUMNS = (
+    FindingColumn("severity", "SEVERITY", 10, "critical, warning or info; the gravest first"),
+    FindingColumn("subject", "ABOUT", 14, "the container, NAT pool or host that it is about", rank=2),
+    FindingColumn("finding", "FINDING", 40, "what is wrong, in one sentence with its number"),
+)
+
+
+def severity_mark(severity: Severity, glyphs: Glyphs) -> Piece:
+    """As `! CRITICAL`: never by colour alone."""
+    mark = glyphs.alarm if severity is not Severity.INFO else glyphs.dot
+    return f"{mark} {severity.upper()}", _TONES[severity]
+
+
+def arrange_findings(snapshot: Snapshot, glyphs: Glyphs) -> Arranged:
+    """The findings as the verdict has them, gravest first."""
+    findings = snapshot.findings or ()
+    return Arranged(FindingLines(findings, glyphs), "", False, len(findings), len(findings))
+
+
+def identity_of(finding: Finding) -> Hashable:
+    """What a finding is known by from one snapshot to the next."""
+    return finding.rule, finding.subject
+
+
+class FindingLines:
+    """Findings as the content of a table."""
+
+    columns: Sequence[FindingColumn] = COLUMNS
+
+    def __init__(self, findings: Sequence[Finding], glyphs: Glyphs) -> None:
+        self.findings, self._glyphs = findings, glyphs
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def identity(self, line: int) -> Hashable:
+        return identity_of(self.findings[line])
+
+    def line_of(self, identity: Hashable) -> int | None:
+        return next((line for line, each in enumerate(self.findings) if identity_of(each) == identity), None)
+
+    def text(self, line: int) -> str:
+        """The finding for the clipboard, evidence and commands included."""
+        finding = self.findings[line]
+        commands = [command for remedy in finding.remedies for command in remedy.commands]
+        return "\n".join([f"{finding.severity.upper()} {finding.summary}", *finding.evidence, *commands])
+
+    def facts(self, line: int) -> Sequence[Line]:
+        """What says so; the whole of it is a screen of its own."""
+        return [[(f" {self._glyphs.dot} ", Tone.QUIET), (each, Tone.PLAIN)] for each in self.findings[line].evidence]
+
+    def cell(self, line: int, column: Column, width: int) -> Piece:  # noqa: ARG002  # every content is asked alike
+        finding = self.findings[line]
+        if column.key == "severity":
+            return severity_mark(finding.severity, self._glyphs)
+        if column.key == "subject":
+            return finding.subject, Tone.NAME
+        return finding.summary, Tone.PLAIN
+
+
+_LABEL = 10
+
+
+def finding_lines(finding: Finding, width: int, glyphs: Glyphs) -> list[Line]:
+    """All of one finding; commands stand unbroken, whatever their length."""
+    mark, tone = severity_mark(finding.severity, glyphs)
+    lines: list[Line] = [[], [(f" {mark}  ", tone), (finding.subject, Tone.NAME), (f"  {finding.rule}", Tone.QUIET)]]
+    lines += _told("", finding.summary, width, Tone.TITLE)
+    lines.append([])
+    for number, each in enumerate(finding.evidence):
+        lines += _told("evidence" if number == 0 else "", each, width)
+    for number, remedy in enumerate(finding.remedies, start=1):
+        lines += [[], *_remedy(number, remedy, width)]
+    lines += [[], *_told("why", f"natop explain {finding.rule}", width, Tone.QUIET)]
+    return lines
+
+
+def _remedy(number: int, remedy: Remedy, width: int) -> Iterator[Line]:
+    yield from _told(f"remedy {number}", remedy.text, width)
+    for command in remedy.commands:
+        for part in command.splitlines():
+            yield [(" " * (_LABEL + 1), Tone.PLAIN), (part, Tone.ESTABLISHED)]
+    for label, text in (("undo", "; ".join(remedy.undo)), ("costs", remedy.cost), ("check", remedy.check)):
+        if text:
+            yield from _told(label, text, width)
+
+
+def _told(label: str, text: str, width: int, tone: Tone = Tone.PLAIN) -> Iterator[Line]:
+    for number, part in enumerate(wrap(text, max(20, width - _LABEL - 1)) or [""]):
+        yield [(f" {label if number == 0 else ''}".ljust(_LABEL + 1), Tone.QUIET), (part, tone)]
