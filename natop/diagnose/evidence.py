@@ -1,11 +1,11 @@
 """What the rules judge by: one snapshot, what happened in the last minute, and what became of the lost SYNs."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from natop.model import HOST_MARK, ContainerSummary, FlowFacts, NatPools, Severity, Snapshot, address_text
+from natop.model import HOST_MARK, ContainerSummary, FlowFacts, NatPools, Snapshot, address_text
 from natop.uapi import IpProto, proto_name
 from natop.window import Since, since
 
@@ -223,5 +223,6 @@ def named(counts: Iterable[tuple[str, int]], most: int = 3) -> str:
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
 
 
-def graver(severities: Sequence[Severity]) -> Severity:
-    return max(severities, key=lambda each: each.rank)
+def many(number: int, thing: str) -> str:
+    """As `1 new connection`, `2 new connections`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

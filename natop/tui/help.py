@@ -46,8 +46,9 @@ TABLE = (
     ("y", "copy the row; in a flow's details the flow or, where it is stale, the command that deletes it"),
 )
 EVERYWHERE = (
-    ("1 2  Tab", "containers, flows; the next view"),
+    ("1 2 6  Tab", "containers, flows, findings; the next view"),
     ("Esc  Backspace", "back; Esc takes a filter away first"),
+    ("m  M", "marker: rates of the minute before it and since then, on top; no marker"),
     ("p", "pause the screen; reading goes on, and the screen says how old it is"),
     ("r", "read now"),
     ("+ -", "a longer, a shorter interval"),
@@ -60,6 +61,10 @@ OF_VIEW = {
     "containers": (
         ("Enter", "the flows of the row under the cursor"),
         ("g", "group: by compose project, by network, by destination called, by container again"),
+    ),
+    "findings": (
+        ("Enter", "all of the finding, with what to do; then Enter leads to what it is about"),
+        ("y", "copy the commands of a remedy, the next one each time; natop never runs them"),
     ),
     "flows": (
         ("Enter", "everything about the flow under the cursor"),

@@ -70,7 +70,7 @@ def test_fill_warns_by_tone_and_by_sign(count: int, tone: Tone, mark: str) -> No
     snapshot = replace(world(1).snapshot(None), conntrack=Conntrack(count, 1000 if count < 1000 else 100_000))
     lines = header_lines(News(snapshot), 80, False, UNICODE)
     assert tone_of(lines, "%") is tone
-    assert mark in text_of(lines[1])
+    assert mark in text_of(lines[2])
 
 
 def test_insert_failed_is_an_alarm_only_when_it_rises(small: list[Snapshot]) -> None:

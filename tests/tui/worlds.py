@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from natop.diagnose import diagnose
 from natop.join import Place, attribute
 from natop.model import (
     NO_STATE,
@@ -33,6 +34,7 @@ from natop.model import (
 )
 from natop.summarise import summarise, unread
 from natop.uapi import AF_INET, AF_INET6, IpProto, Ips, TcpState
+from natop.window import extended, mark_of
 
 TAKEN_AT = 1_795_373_100.0
 HOST_ADDRESSES = ("127.0.0.1", "203.0.113.5", "172.18.0.1", "172.19.0.1")
@@ -157,17 +159,19 @@ class World:
         count = len(flows) if flows is not None else 6615
         base = Snapshot(
             TAKEN_AT + 2 * tick, now, 2.0 if previous else None, HOST, found,
-            Conntrack(count, self.maximum, 65536, dict.fromkeys(RATES, 1)), RATES if previous else None,
+            Conntrack(count, self.maximum, 65536, {name: 40 + round(rate * 2 * tick) for name, rate in RATES.items()}),
+            RATES if previous else None,
             None, None, unread(self.containers), None, Pace(2.0, self.dump_every_s, 0.02), self.gaps,
         )  # fmt: skip
         if flows is None:
-            return base
+            return judged(base, previous)
         attribution: Attribution = attribute(flows, Place(self.containers, HOST_ADDRESSES))
         summary = summarise(flows, attribution, now, self.containers, previous)
         reading = FlowReading(flows, attribution, base.taken_at, now, Skipped())
-        return replace(
+        known = replace(
             base, reading=reading, whole=summary.whole, containers=summary.containers, unowned=summary.unowned
         )
+        return judged(known, previous)
 
     def history(self, rows: int, ticks: int = 3, seed: int = 1) -> list[Snapshot]:
         """Snapshots of a table that grows and of which a part changes from tick to tick."""
@@ -177,6 +181,12 @@ class World:
             part = flows.take(np.arange(rows * (ticks + tick + 1) // (2 * ticks)))
             taken.append(self.snapshot(part, tick, taken[-1] if taken else None))
         return taken
+
+
+def judged(taken: Snapshot, previous: Snapshot | None) -> Snapshot:
+    """With the marks of the last minute, and what the verdict says of it."""
+    marked = replace(taken, marks=extended(previous.marks if previous else (), mark_of(taken)))
+    return replace(marked, findings=diagnose(marked))
 
 
 def world(containers: int = 6, **rest: object) -> World:

@@ -25,7 +25,7 @@ def test_the_verdict_is_the_gravest_finding() -> None:
     taken = judged(RACE)
     said = verdict(taken.findings, taken)
     assert said.severity is Severity.CRITICAL
-    assert said.text == "41 new connections lost their SYN in 60 s: two raced for one NAT source port"
+    assert said.text == "41 new connections lost a SYN in 60 s: two raced for one NAT source port"
 
 
 def test_the_verdict_says_what_it_did_not_see() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from natop.diagnose.evidence import HOST, POOL_CRITICAL, POOL_NO_RACE, POOL_WARN, Evidence, Pool, named
+from natop.diagnose.evidence import HOST, POOL_CRITICAL, POOL_NO_RACE, POOL_WARN, Evidence, Pool, many, named
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import fully_random, host_network, keep_alive, more_addresses, sysctl
 from natop.model import Finding, Lead, Remedy, Severity
@@ -33,7 +33,7 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
         "snat-race",
         Severity.WARNING if losses.clash < MANY_LOST else Severity.CRITICAL,
         HOST,
-        f"{losses.clash:,} new connections lost their SYN {evidence.span}: two raced for one NAT source port",
+        f"{many(losses.clash, 'new connection')} lost a SYN {evidence.span}: two raced for one NAT source port",
         (
             f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
             _retransmits(evidence, named_containers),
@@ -165,7 +165,7 @@ def udp_port_clash(evidence: Evidence) -> Iterator[Finding]:
         "udp-port-clash",
         Severity.WARNING,
         HOST,
-        f"about {losses.clash:,} UDP datagrams lost {evidence.span}: containers share a port towards {pile.what}",
+        f"about {many(losses.clash, 'UDP datagram')} lost {evidence.span}: containers share a port towards {pile.what}",
         (
             f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
             f"SYN retransmits +{retransmits:,}: TCP does not explain it",
@@ -196,7 +196,7 @@ def unexplained_loss(evidence: Evidence) -> Iterator[Finding]:
         "unexplained-loss",
         Severity.WARNING,
         HOST,
-        f"{losses.clash:,} new connections lost their first packet {evidence.span}; what natop sees does not say why",
+        f"{many(losses.clash, 'new connection')} lost a first packet {evidence.span}; what natop sees does not say why",
         (
             f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
             _retransmits(evidence, named((each.container.name, count) for each, count in evidence.retransmitting)),

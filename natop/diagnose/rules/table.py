@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from natop.diagnose.evidence import HOST, Evidence, named
+from natop.diagnose.evidence import HOST, Evidence, many, named
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import delete_flows, is_address, keep_alive, sysctl
 from natop.model import Finding, Lead, Remedy, Severity
@@ -32,7 +32,7 @@ def table_full(evidence: Evidence) -> Iterator[Finding]:
         return
     conntrack = evidence.snapshot.conntrack
     now = conntrack.max or 0
-    said = f"{refused:,} new flows refused {evidence.span}: " if full else ""
+    said = f"{many(refused, 'new flow')} refused {evidence.span}: " if full else ""
     yield Finding(
         "table-full",
         Severity.CRITICAL if full or fill >= FILL_CRITICAL else Severity.WARNING,
@@ -168,7 +168,7 @@ def hash_chains(evidence: Evidence) -> Iterator[Finding]:
         "hash-chains",
         Severity.CRITICAL if refused else Severity.WARNING,
         HOST,
-        f"{refused:,} new flows refused {evidence.span}: hash chains are too long"
+        f"{many(refused, 'new flow')} refused {evidence.span}: hash chains are too long"
         if refused
         else f"{(conntrack.count or 0) / (conntrack.buckets or 1):.0f} entries a hash bucket: lookups are slow",
         (f"{conntrack.count or 0:,} entries and a limit of {now:,} on {conntrack.buckets or 0:,} buckets",),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from natop.diagnose.evidence import HOST, Evidence, named
+from natop.diagnose.evidence import HOST, Evidence, many, named
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import keep_alive, own_sysctl, sysctl
 from natop.model import ContainerSummary, Finding, Lead, Remedy, Severity
@@ -77,7 +77,7 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
             "accept-queue-overflow",
             Severity.WARNING,
             name,
-            f"{name} did not accept {overflows:,} connections in time {evidence.span}: its queue is full; not NAT",
+            f"{name} did not accept {many(overflows, 'connection')} {evidence.span}: its queue is full; not NAT",
             (
                 f"ListenOverflows +{overflows:,} {evidence.span}",
                 *([f"ListenDrops +{drops:,}"] if drops else []),

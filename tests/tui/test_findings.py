@@ -1,0 +1,94 @@
+"""The verdict on top, the view of findings, one finding, and the marker."""
+
+from dataclasses import replace
+
+import pytest
+
+from natop.tui.finding import FindingScreen
+from natop.tui.flows import FlowsScreen
+from tests.tui.live import open_live
+from tests.tui.worlds import world
+from tests.unit.scenarios import FOLDER, read, snapshot
+from tests.unit.test_report import judged
+
+SMALL = (80, 24)
+
+
+def text(frame: list[str]) -> str:
+    return "\n".join(frame)
+
+
+async def test_the_verdict_is_on_top_and_not_by_colour_alone() -> None:
+    async with open_live([judged("snat-race/fires")], SMALL) as live:
+        assert live.frame[1].startswith(" verdict   ! CRITICAL 41 new connections lost a SYN in 60 s: two raced")
+
+
+async def test_nothing_wrong_is_said() -> None:
+    async with open_live([judged("blind-spots/quiet")], SMALL) as live:
+        assert live.frame[1] == " verdict   nothing wrong in 60 s"
+        await live.press("6")
+        assert "nothing wrong in 60 s" in text(live.frame[5:])
+
+
+async def test_findings_with_their_evidence() -> None:
+    async with open_live([judged("time-wait-buildup/fires")], SMALL) as live:
+        await live.press("6")
+        assert live.cells(0)[:2] == ["· INFO", "web"]
+        assert live.cells(0)[2].startswith("5,320 flows in TIME_WAIT, 80 % of TCP: harmless")
+        assert "closed first by their servers: 5,000" in text(live.frame)
+
+
+async def test_filter_and_sort_mean_nothing_there() -> None:
+    async with open_live([judged("snat-race/fires")], SMALL) as live:
+        await live.press("6", "slash", "f6", "I")
+        assert not live.view.is_typing
+        assert live.app.screen.VIEW == "findings"  # type: ignore[attr-defined]  # a Frame
+
+
+async def test_a_finding_in_full_and_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[str] = []
+
+    async def keep(_app: object, text: str) -> None:
+        copied.append(text)
+
+    monkeypatch.setattr("natop.tui.finding.copy", keep)
+    async with open_live([judged("nat-port-exhaustion/fires-old-kernel")], (100, 40)) as live:
+        await live.press("6", "enter")
+        assert isinstance(live.app.screen, FindingScreen)
+        shown = text(live.frame)
+        assert "remedy 1" in shown
+        assert "undo      sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=120" in shown
+        await live.press("y", "y", "y")
+        assert copied[0].startswith("docker network create")
+        assert copied[1] == "sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=30"
+        assert copied[2] == copied[0]
+
+
+async def test_a_finding_leads_to_its_flows() -> None:
+    taken = world(6).history(300)
+    wanted = judged("unreplied-syns/fires").findings
+    async with open_live([replace(taken[-1], findings=wanted)], SMALL) as live:
+        await live.press("6", "enter", "enter")
+        assert isinstance(live.app.screen, FlowsScreen)
+        assert live.view.wish.filter_text == "state:syn_sent dst:198.51.100.9"
+        await live.press("backspace")
+        assert isinstance(live.app.screen, FindingScreen)
+
+
+async def test_a_finding_that_has_gone_says_so() -> None:
+    first, healthy = judged("snat-race/fires"), judged("blind-spots/quiet")
+    async with open_live([first, healthy], SMALL) as live:
+        await live.press("6", "enter")
+        await live.step()
+        assert "no longer found since" in text(live.frame)
+        assert "41 new connections" in text(live.frame)
+
+
+async def test_the_marker_compares_before_and_after() -> None:
+    scenario = read(FOLDER / "snat-race" / "fires.toml")
+    async with open_live([snapshot(scenario)], SMALL) as live:
+        await live.press("m")
+        line = next(line for line in live.frame if line.startswith(" marker"))
+        assert "insert_failed 41 → –/min" in line  # noqa: RUF001  # an en dash stands for unknown
+        await live.press("M")
+        assert not any(line.startswith(" marker") for line in live.frame)
