@@ -124,6 +124,20 @@ CTA_PROTOINFO_STATE = 1
 """STATE is attribute 1 in each of `ctattr_protoinfo_{tcp,dccp,sctp}`."""
 
 
+class CtaProtoinfoTcp(IntEnum):
+    """`enum ctattr_protoinfo_tcp`. The flags of each direction are a `struct nf_ct_tcp_flags`: u8 flags, u8 mask."""
+
+    STATE = 1
+    WSCALE_ORIG = 2
+    WSCALE_REPLY = 3
+    FLAGS_ORIGINAL = 4
+    FLAGS_REPLY = 5
+
+
+IP_CT_TCP_FLAG_CLOSE_INIT = 0x04
+"""linux/netfilter/nf_conntrack_tcp.h: this side sent the first FIN."""
+
+
 class CtaCounters(IntEnum):
     """`enum ctattr_counters`."""
 

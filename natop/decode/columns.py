@@ -6,8 +6,19 @@ import numpy as np
 
 from natop import uapi
 from natop.decode.layout import Grammar, Layout, Path
-from natop.model import NO_STATE, U8, UNKNOWN32, UNKNOWN64, V4_MAPPED, Addresses, FlowTable
-from natop.uapi import AF_INET, Cta, CtaCounters, CtaIp, CtaProto, CtaProtoinfo, CtaTimestamp, CtaTuple
+from natop.model import NO_STATE, U8, UNKNOWN32, UNKNOWN64, V4_MAPPED, Addresses, Closer, FlowTable
+from natop.uapi import (
+    AF_INET,
+    IP_CT_TCP_FLAG_CLOSE_INIT,
+    Cta,
+    CtaCounters,
+    CtaIp,
+    CtaProto,
+    CtaProtoinfo,
+    CtaProtoinfoTcp,
+    CtaTimestamp,
+    CtaTuple,
+)
 
 
 def _tuple_values(tuple_type: Cta, side: str) -> Iterator[tuple[Path, tuple[str, int]]]:
@@ -41,6 +52,8 @@ _VALUES: Mapping[Path, tuple[str, int]] = {
     (Cta.PROTOINFO, CtaProtoinfo.TCP, uapi.CTA_PROTOINFO_STATE): ("state", 1),
     (Cta.PROTOINFO, CtaProtoinfo.SCTP, uapi.CTA_PROTOINFO_STATE): ("state", 1),
     (Cta.PROTOINFO, CtaProtoinfo.DCCP, uapi.CTA_PROTOINFO_STATE): ("state", 1),
+    (Cta.PROTOINFO, CtaProtoinfo.TCP, CtaProtoinfoTcp.FLAGS_ORIGINAL): ("orig_flags", 2),
+    (Cta.PROTOINFO, CtaProtoinfo.TCP, CtaProtoinfoTcp.FLAGS_REPLY): ("reply_flags", 2),
     (Cta.COUNTERS_ORIG, CtaCounters.PACKETS): ("orig_packets", 8),
     (Cta.COUNTERS_ORIG, CtaCounters.BYTES): ("orig_bytes", 8),
     (Cta.COUNTERS_REPLY, CtaCounters.PACKETS): ("reply_packets", 8),
@@ -79,11 +92,12 @@ _ALWAYS: Mapping[str, str] = {
     **dict.fromkeys(("status", "timeout_s", "mark", "id"), "u4"),
     **dict.fromkeys(_ADDRESSES, "u8"),
 }
-_SOMETIMES: Mapping[str, int] = {
-    **dict.fromkeys(("packets", "bytes", "started_ns"), UNKNOWN64),
-    **{f"{name}_hi": 0 for name in _ADDRESSES},
+_SOMETIMES: Mapping[str, tuple[str, int]] = {
+    **dict.fromkeys(("packets", "bytes", "started_ns"), ("u8", UNKNOWN64)),
+    **{f"{name}_hi": ("u8", 0) for name in _ADDRESSES},
+    "closed_by": ("u1", Closer.NOBODY),
 }
-"""Columns of 64 bits that exist once a flow has them, and what stands in the rows of flows without."""
+"""Columns that exist once a flow has them: their type, and what stands in the rows of flows without."""
 
 
 def flow_family(layout: Layout) -> int | None:
@@ -117,7 +131,7 @@ class Columns:
                 column[:] = values
             written.add(name)
         for name in self._arrays.keys() - written:
-            self._arrays[name][rows] = _SOMETIMES[name]
+            self._arrays[name][rows] = _SOMETIMES[name][1]
         if family == AF_INET:
             for name in _ADDRESSES:
                 self._arrays[name][rows] |= np.uint64(V4_MAPPED)
@@ -125,8 +139,9 @@ class Columns:
 
     def _column(self, name: str) -> np.ndarray:
         if name not in self._arrays:
-            self._arrays[name] = np.empty(self._room, np.uint64)
-            self._arrays[name][: self._rows] = _SOMETIMES[name]
+            dtype, absent = _SOMETIMES[name]
+            self._arrays[name] = np.empty(self._room, dtype)
+            self._arrays[name][: self._rows] = absent
         return self._arrays[name]
 
     def _grow(self) -> None:
@@ -176,9 +191,17 @@ def _values(messages: U8, layout: Layout, family: int) -> Iterator[tuple[str, np
         else:
             yield f"{side}_sport", field_or(0, f"{side}_sport", _BE16)
             yield f"{side}_dport", field_or(0, f"{side}_dport", _BE16)
+    if {"orig_flags", "reply_flags"} <= layout.offsets.keys():
+        yield "closed_by", _first_fin(field("orig_flags", _U8), Closer.CLIENT)
+        yield "closed_by", _first_fin(field("reply_flags", _U8), Closer.SERVER)
     for name in ("packets", "bytes"):
         if {f"orig_{name}", f"reply_{name}"} <= layout.offsets.keys():
             yield name, field(f"orig_{name}", _BE64)
             yield name, field(f"reply_{name}", _BE64)
     if "started_ns" in layout.offsets:
         yield "started_ns", field("started_ns", _BE64)
+
+
+def _first_fin(flags: U8, side: Closer) -> U8:
+    """`side` where its flags say that it sent the first FIN, else 0."""
+    return (flags & np.uint8(IP_CT_TCP_FLAG_CLOSE_INIT)) // np.uint8(IP_CT_TCP_FLAG_CLOSE_INIT) * np.uint8(side)

@@ -100,7 +100,7 @@ def attributes(flow: Flow) -> list[Attribute]:
     if flow.timeout_s is not None:
         found.append(be32(Cta.TIMEOUT, flow.timeout_s))
     if flow.state is not None:
-        found.append(protoinfo(flow.proto, flow.state))
+        found.append(protoinfo(flow.proto, flow.state, flow.closed_by))
     return found + accounting(flow)
 
 
@@ -129,12 +129,13 @@ def ports(ends: Ends, proto: int) -> tuple[Attribute, ...]:
     return be16(CtaProto.SRC_PORT, ends.sport), be16(CtaProto.DST_PORT, ends.dport)
 
 
-def protoinfo(proto: int, state: int) -> Attribute:
-    """The state, and what else each protocol's nlattr function tells."""
+def protoinfo(proto: int, state: int, closed_by: int = 0) -> Attribute:
+    """The state, and what else each protocol's nlattr function tells; TCP's flags with CLOSE_INIT for who closed."""
     first = Attribute(1, bytes([state]))
     rest: tuple[Attribute, ...] = (Attribute(2, b"\7"), Attribute(3, b"\7"), Attribute(4, b"\x23\0"))
     if proto == TCP:
-        rest = (*rest, Attribute(5, b"\x27\0"))
+        flags = [0x23 | (4 if closed_by & side else 0) for side in (1, 2)]
+        rest = (*rest[:2], *(Attribute(4 + index, bytes([value, 0])) for index, value in enumerate(flags)))
     elif proto == SCTP:
         rest = (be32(2, 0x1111), be32(3, 0x2222))
     return Attribute(Cta.PROTOINFO, (Attribute(PROTOINFO[proto], (first, *rest)),))

@@ -46,6 +46,8 @@ class Flow:
     packets: int | None = None
     bytes: int | None = None
     started_ns: int | None = None
+    closed_by: int = 0
+    """1 the client, 2 the server, 3 both; only TCP's state comes with it."""
 
     @property
     def family(self) -> int:
@@ -132,6 +134,7 @@ def table(flows: Sequence[Flow]) -> FlowTable:
         packets=optional([f.packets for f in flows]),
         bytes=optional([f.bytes for f in flows]),
         started_ns=optional([f.started_ns for f in flows]),
+        closed_by=numbers([f.closed_by for f in flows], "u1") if any(f.closed_by for f in flows) else None,
     )
 
 
@@ -171,6 +174,7 @@ def rows(flows: FlowTable) -> list[Flow]:
             packets=optional(flows.packets, row),
             bytes=optional(flows.bytes, row),
             started_ns=optional(flows.started_ns, row),
+            closed_by=0 if flows.closed_by is None else int(flows.closed_by[row]),
         )
         for row in range(len(flows))
     ]

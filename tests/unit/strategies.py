@@ -35,6 +35,7 @@ def flows(draw: st.DrawFn) -> Flow:
         packets=draw(octets) if counted else None,
         bytes=draw(octets) if counted else None,
         started_ns=draw(st.none() | octets),
+        closed_by=draw(st.integers(0, 3)) if proto == TCP and state is not None else 0,
     )
 
 

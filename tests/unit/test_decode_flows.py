@@ -40,6 +40,9 @@ def entry(ends: Ends, proto: int, state: int | None = None, **more: int | None) 
 ENTRIES = {
     "tcp": entry(V4, TCP, 3),
     "tcp, time wait": entry(V4, TCP, 7, timeout_s=119),
+    "tcp, closed by the client": entry(V4, TCP, 7, closed_by=1),
+    "tcp, closed by the server": entry(V6, TCP, 6, closed_by=2),
+    "tcp, closed by both at once": entry(V4, TCP, 8, closed_by=3),
     "tcp over ipv6": entry(V6, TCP, 1, status=0x188),
     "tcp with a zone": entry(V4, TCP, 3, zone=0xFFFE),
     "tcp with a mark": entry(V4, TCP, 3, mark=0x8000_0001),
@@ -105,6 +108,15 @@ def test_a_message_of_the_kernel_byte_by_byte() -> None:
     )
 
 
+@pytest.mark.skipif(struct.pack("=H", 1) == b"\0\1", reason="the bytes are those of a little-endian machine")
+@pytest.mark.parametrize(("flags", "closer"), [("2323", 0), ("2723", 1), ("2327", 2), ("2727", 3), ("fbfb", 0)])
+def test_who_closed_by_the_flags_of_both_directions(flags: str, closer: int) -> None:
+    """struct nf_ct_tcp_flags { u8 flags, mask; }: the server that closes first shows 0x27 in the reply's."""
+    orig, reply = bytes.fromhex(flags[:2]), bytes.fromhex(flags[2:])
+    told = KERNEL_MESSAGE[:-12] + orig + KERNEL_MESSAGE[-11:-4] + reply + KERNEL_MESSAGE[-3:]
+    assert decoded(told + netlink.done())[0].closed_by == closer
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_kind_of_entry_comes_back(name: str) -> None:
     assert decoded(netlink.dump([ENTRIES[name]])) == [ENTRIES[name]]
@@ -118,6 +130,7 @@ def test_all_kinds_in_one_dump() -> None:
 def test_columns_that_no_entry_carries_do_not_exist() -> None:
     dump = decode_dump([netlink.dump([ENTRIES["tcp"]])])
     assert (dump.flows.packets, dump.flows.bytes, dump.flows.started_ns) == (None, None, None)
+    assert decode_dump([netlink.dump([ENTRIES["udp"], ENTRIES["tcp, offloaded"]])]).flows.closed_by is None
 
 
 def test_a_column_begins_with_the_first_entry_that_carries_it() -> None:
