@@ -18,11 +18,9 @@ from natop.facts import flow_facts
 from natop.join import Memory, Place, attribute
 from natop.model import (
     Container,
-    ContainerSummary,
     FlowDump,
     FlowFacts,
     FlowReading,
-    FlowSummary,
     Gap,
     HostFacts,
     Inventory,
@@ -30,7 +28,7 @@ from natop.model import (
     Sample,
     Snapshot,
 )
-from natop.summarise import summarise, unread
+from natop.summarise import Setting, Summary, summarise
 from natop.text import clean
 from natop.window import extended, mark_of
 
@@ -40,8 +38,6 @@ FLOWS = "flows"
 
 MAX_ERRNO = 4095
 """include/linux/err.h; bytes may hold any number, and `os.strerror` takes no large one."""
-
-Summaries = tuple[FlowSummary | None, tuple[ContainerSummary, ...], FlowSummary | None]
 
 
 def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
@@ -54,7 +50,8 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     inventory = _inventory(previous, sample)
     former, own_tables = _former(previous, inventory), _own_tables(previous, sample)
     reading, flow_gaps = _read_flows(previous, sample, inventory, former)
-    whole, containers, unowned = _summaries(previous, reading, inventory)
+    host = _host(sample)
+    summary = _summary(previous, reading, inventory, host)
     conntrack = counters.conntrack(sample.stats, sample.proc)
     seconds = sample.monotonic_s - previous.monotonic_s if previous else 0.0
     rates = None
@@ -70,12 +67,14 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         conntrack=conntrack,
         counter_rates=rates,
         reading=reading,
-        whole=whole,
-        containers=tuple(replace(each, own_table=own_tables.get(each.container.id)) for each in containers),
-        unowned=None if _is_awaited(sample) else unowned,
+        whole=summary.whole,
+        containers=tuple(replace(each, own_table=own_tables.get(each.container.id)) for each in summary.containers),
+        unowned=None if _is_awaited(sample) else summary.unowned,
         pace=sample.pace,
         former=former,
         namespaces=_namespaces(previous, sample, inventory),
+        pools=summary.pools,
+        port_choice=summary.port_choice,
         gaps=(*sample.gaps, *flow_gaps, *_blind_spots(sample, inventory)),
         facts=_facts(previous, reading, inventory, host),
     )
@@ -232,15 +231,16 @@ def _dump_gaps(dump: FlowDump) -> list[Gap]:
 _NO_CTNETLINK = "load the kernel's module: sudo modprobe nf_conntrack_netlink"
 
 
-def _summaries(previous: Snapshot | None, reading: FlowReading | None, inventory: Inventory | None) -> Summaries:
-    """The whole table's numbers, each container's, and those of what is unowned."""
+def _summary(
+    previous: Snapshot | None, reading: FlowReading | None, inventory: Inventory | None, host: HostFacts
+) -> Summary:
+    """The numbers of the last dump; the very objects of the snapshot before where the dump and its owners are."""
     containers = inventory.containers if inventory else ()
     if reading is None:
-        return None, unread(containers), None
+        return Summary.unread(containers)
     if previous and reading is previous.reading:
-        return previous.whole, previous.containers, previous.unowned
-    summary = summarise(reading.flows, reading.attribution, reading.monotonic_s, containers, previous)
-    return summary.whole, summary.containers, summary.unowned
+        return Summary.of(previous)
+    return summarise(reading, Setting(containers, host.kernel), previous)
 
 
 def _is_awaited(sample: Sample) -> bool:

@@ -3,16 +3,18 @@
 All counting is numpy's, over the rows of the table at once; Python loops run over containers only.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from natop.confined import confined
 from natop.model import (
     Attribution,
     Container,
     ContainerSummary,
+    Firewall,
     FlowCounts,
     FlowRates,
     FlowReading,
@@ -20,8 +22,11 @@ from natop.model import (
     FlowTable,
     Kind,
     Mask,
+    NatPools,
+    PortChoice,
     Snapshot,
 )
+from natop.pools import Arrivals, busiest_pools, evicts, nat_pools, port_choice, rewritten, translated
 from natop.uapi import TCP_STATES, IpProto, Ips, TcpState, proto_name
 
 TREND_LENGTH = 60
@@ -102,12 +107,35 @@ def count_groups(flows: FlowTable, attribution: Attribution, groups: int) -> lis
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """All numbers of one dump."""
+class Setting:
+    """What the numbers of a dump depend on beside its flows."""
 
-    whole: FlowSummary
+    containers: Sequence[Container] = ()
+    """In the order of the inventory that the attribution's codes are of."""
+    kernel: str | None = None
+    """Its release."""
+    firewall: Firewall | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All numbers of one dump; None where none was read."""
+
     containers: tuple[ContainerSummary, ...]
-    unowned: FlowSummary
+    whole: FlowSummary | None = None
+    unowned: FlowSummary | None = None
+    pools: NatPools | None = None
+    port_choice: PortChoice | None = None
+
+    @classmethod
+    def unread(cls, containers: Sequence[Container]) -> "Summary":
+        """Containers whose flows are unknown."""
+        return cls(tuple(ContainerSummary(container) for container in containers))
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> "Summary":
+        """The very numbers of a snapshot."""
+        return cls(snapshot.containers, snapshot.whole, snapshot.unowned, snapshot.pools, snapshot.port_choice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,48 +149,91 @@ class _Change:
     """Rows of the table before."""
 
 
-def unread(containers: Sequence[Container]) -> tuple[ContainerSummary, ...]:
-    """Containers whose flows are unknown."""
-    return tuple(ContainerSummary(container) for container in containers)
-
-
-def summarise(
-    flows: FlowTable,
-    attribution: Attribution,
-    monotonic_s: float,
-    containers: Sequence[Container],
-    previous: Snapshot | None,
-) -> Summary:
-    """The numbers of a dump taken at `monotonic_s`, and how they changed since the dump of `previous`.
+def summarise(reading: FlowReading, setting: Setting, previous: Snapshot | None) -> Summary:
+    """The numbers of a dump, and how they changed since the dump of `previous`.
 
     Where `previous` holds the very same dump (only the containers have changed), rates and trends stay as they were.
     """
     before = previous.reading if previous else None
-    change = _change(flows, monotonic_s, before) if before else None
-    groups = _groups(attribution, len(containers))
+    change = _change(reading, before) if before else None
+    flows = _flow_summaries(reading, setting.containers, previous, change)
+    pools = _pools(reading, setting, previous, change)
+    return Summary(
+        containers=_containers(reading, setting.containers, flows, pools),
+        whole=flows[WHOLE],
+        unowned=flows[UNOWNED],
+        pools=pools,
+        port_choice=port_choice(reading.flows, reading.attribution),
+    )
+
+
+def _flow_summaries(
+    reading: FlowReading, containers: Sequence[Container], previous: Snapshot | None, change: _Change | None
+) -> dict[str, FlowSummary]:
+    """By container id, UNOWNED and WHOLE."""
+    groups = _groups(reading.attribution, len(containers))
     keys = [*(container.id for container in containers), UNOWNED]
-    rates = _rates(groups, keys, flows, previous, change) if previous and change else {}
-    counts = _count(flows, attribution, groups)
+    rates = _rates(groups, keys, reading.flows, previous, change) if previous and change else {}
+    counts = dict(zip(keys, _count(reading.flows, reading.attribution, groups), strict=True))
+    counts[WHOLE] = _count_all(reading.flows, reading.attribution)
     past = _past(previous)
+    is_same = previous is not None and previous.reading is not None and change is None
 
     def summary(key: str, now: FlowCounts) -> FlowSummary:
         earlier = past.get(key, FlowSummary(now))
-        if before and change is None:
+        if is_same:
             return FlowSummary(now, earlier.rates, earlier.time_wait_trend)
         return FlowSummary(now, rates.get(key) if key in past else None, _extended(earlier.time_wait_trend, now))
 
-    untracked = {each.id: each.untracked for each in containers}
+    return {key: summary(key, now) for key, now in counts.items()}
+
+
+def _containers(
+    reading: FlowReading, containers: Sequence[Container], flows: Mapping[str, FlowSummary], pools: NatPools
+) -> tuple[ContainerSummary, ...]:
+    attribution = reading.attribution
     inbound = _per_container(attribution.server, len(containers))
     outbound = _per_container(attribution.client, len(containers))
-    return Summary(
-        summary(WHOLE, _count_all(flows, attribution)),
-        tuple(
-            ContainerSummary(container)
-            if untracked.get(container.joined or container.id)
-            else ContainerSummary(container, summary(container.id, counts[i]), int(inbound[i]), int(outbound[i]))
-            for i, container in enumerate(containers)
-        ),
-        summary(UNOWNED, counts[-1]),
+    moved = _per_container(attribution.client[rewritten(reading.flows)], len(containers))
+    busiest = busiest_pools(pools, len(containers))
+    untracked = {each.id: each.untracked for each in containers}
+    return tuple(
+        ContainerSummary(container)
+        if untracked.get(container.joined or container.id)
+        else ContainerSummary(
+            container,
+            flows[container.id],
+            inbound=int(inbound[i]),
+            outbound=int(outbound[i]),
+            rewritten_ports=int(moved[i]),
+            busiest_pool=busiest[i],
+        )
+        for i, container in enumerate(containers)
+    )
+
+
+def _pools(reading: FlowReading, setting: Setting, previous: Snapshot | None, change: _Change | None) -> NatPools:
+    flows = reading.flows
+    ranges = confined(flows, translated(flows), setting.firewall)
+    arrivals = Arrivals(change.new, change.seconds) if change else None
+    pools = nat_pools(flows, reading.attribution, evicts(setting.kernel), ranges, arrivals)
+    earlier = previous.pools if previous else None
+    if change is None and earlier is not None and _are_the_same(pools, earlier):
+        return replace(pools, new_per_s=earlier.new_per_s)
+    return pools
+
+
+def _are_the_same(pools: NatPools, others: NatPools) -> bool:
+    """Whether these are the same pools in the same order, as in one dump whose flows got other owners."""
+    return all(
+        np.array_equal(mine, theirs)
+        for mine, theirs in (
+            (pools.remote.lo, others.remote.lo),
+            (pools.remote_port, others.remote_port),
+            (pools.nat.lo, others.nat.lo),
+            (pools.first_port, others.first_port),
+            (pools.used, others.used),
+        )
     )
 
 
@@ -179,12 +250,12 @@ def _extended(trend: tuple[int, ...], counts: FlowCounts) -> tuple[int, ...]:
     return (*trend, counts.states[TcpState.TIME_WAIT.name])[-TREND_LENGTH:]
 
 
-def _change(flows: FlowTable, monotonic_s: float, before: FlowReading) -> _Change | None:
+def _change(now: FlowReading, before: FlowReading) -> _Change | None:
     """None where both are the same dump."""
-    seconds = monotonic_s - before.monotonic_s
+    seconds = now.monotonic_s - before.monotonic_s
     if seconds <= 0:
         return None
-    return _Change(seconds, _unseen(flows, before.flows), _unseen(before.flows, flows))
+    return _Change(seconds, _unseen(now.flows, before.flows), _unseen(before.flows, now.flows))
 
 
 def _unseen(flows: FlowTable, others: FlowTable) -> Mask:

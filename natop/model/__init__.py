@@ -31,6 +31,7 @@ from natop.model.kernel import (
     NatRule,
     NetnsTcp,
     NetworkNat,
+    kernel_version,
 )
 from natop.model.numbers import (
     Attribution,
@@ -123,4 +124,5 @@ __all__ = [
     "TimeWait",
     "address_text",
     "address_value",
+    "kernel_version",
 ]

@@ -1,5 +1,6 @@
 """What the kernel counts, and the rules by which it changes addresses."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -29,6 +30,12 @@ class Conntrack:
     """By COUNTER_NAMES; modulo 2**32; a name is missing where the kernel does not tell it."""
     cpus: tuple[Mapping[str, int], ...] = ()
     """The same counters of each CPU."""
+
+
+def kernel_version(release: str | None) -> tuple[int, int] | None:
+    """(6, 18) of `6.18.44-amd64`; None where that cannot be told."""
+    match = re.match(r"(\d{1,6})\.(\d{1,6})", release or "", re.ASCII)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 TCP_NAMES = (

@@ -1,7 +1,7 @@
 """Whose flows are, and what they come to: per container, per NAT pool, for the host."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Self
 
@@ -139,23 +139,25 @@ class NatPools:
     nat: Addresses
     remote: Addresses
     remote_port: U16
+    """For ICMP, as in FlowTable, type << 8 | code of the answers."""
     first_port: U16
     last_port: U16
     """The range NAT picks from, both ends included; its size is the capacity."""
     used: U32
+    """Ports of the range that an entry holds, each counted once, as in the columns that follow."""
     soft: U32
-    """Of `used`, those in TIME_WAIT or CLOSE that a kernel of 6.5 or later may evict for a new connection."""
+    """Of `used`, those in TIME_WAIT or CLOSE that this kernel may evict for a new connection: none before 6.5."""
     time_wait: U32
     rewritten: U32
-    """Entries whose source port NAT changed."""
+    """Held by an entry whose source port NAT changed."""
     masqueraded: U32
-    """Entries with SRC_NAT; the others are the host's own, which hold ports too."""
+    """Held by an entry with SRC_NAT; the others are the host's own."""
     drain_s: U32
     """Seconds until the last entry in TIME_WAIT or CLOSE is gone; 0 where there is none."""
     new_per_s: npt.NDArray[np.float64] | None
     """None on a first reading."""
     loss: npt.NDArray[np.float64]
-    """The chance that a new SYN finds no port and is dropped, 0 to 1."""
+    """The chance that a new flow whose own port is taken finds no other and is dropped, 0 to 1 (`natop.portsearch`)."""
     holder: npt.NDArray[np.int32]
     """Codes of `Attribution.client`, those of pool i from `start[i]` to `start[i + 1]`, most ports first."""
     holds: U32
@@ -169,6 +171,20 @@ class NatPools:
     @property
     def capacity(self) -> U32:
         return self.last_port.astype(np.uint32) - self.first_port + 1
+
+    @property
+    def hard(self) -> U32:
+        """Ports that a new connection cannot have."""
+        return self.used - self.soft
+
+    def __post_init__(self) -> None:
+        for column in fields(self):
+            match getattr(self, column.name):
+                case Addresses(hi, lo):
+                    freeze(hi)
+                    freeze(lo)
+                case np.ndarray() as array:
+                    freeze(array)
 
 
 @dataclass(frozen=True, slots=True)

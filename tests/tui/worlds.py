@@ -32,7 +32,7 @@ from natop.model import (
     Snapshot,
     address_value,
 )
-from natop.summarise import summarise, unread
+from natop.summarise import Setting, Summary, summarise
 from natop.uapi import AF_INET, AF_INET6, IpProto, Ips, TcpState
 from natop.window import extended, mark_of
 
@@ -161,15 +161,21 @@ class World:
             TAKEN_AT + 2 * tick, now, 2.0 if previous else None, HOST, found,
             Conntrack(count, self.maximum, 65536, {name: 40 + round(rate * 2 * tick) for name, rate in RATES.items()}),
             RATES if previous else None,
-            None, None, unread(self.containers), None, Pace(2.0, self.dump_every_s, 0.02), self.gaps,
+            None, None, Summary.unread(self.containers).containers, None, Pace(2.0, self.dump_every_s, 0.02), self.gaps,
         )  # fmt: skip
         if flows is None:
             return judged(base, previous)
         attribution: Attribution = attribute(flows, Place(self.containers, HOST_ADDRESSES))
-        summary = summarise(flows, attribution, now, self.containers, previous)
         reading = FlowReading(flows, attribution, base.taken_at, now, Skipped())
+        summary = summarise(reading, Setting(self.containers, HOST.kernel), previous)
         known = replace(
-            base, reading=reading, whole=summary.whole, containers=summary.containers, unowned=summary.unowned
+            base,
+            reading=reading,
+            whole=summary.whole,
+            containers=summary.containers,
+            unowned=summary.unowned,
+            pools=summary.pools,
+            port_choice=summary.port_choice,
         )
         return judged(known, previous)
 

@@ -1,0 +1,81 @@
+"""Rules that confine source NAT to a range of ports (`--to-ports`), and the flows that they apply to."""
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from natop.model import Addresses, Firewall, FlowTable, Mask, NatRule, address_value
+
+Range = tuple[int, int]
+_LOW = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Confined:
+    """The ranges that rules name, and which of them each flow's source port was picked from."""
+
+    ranges: tuple[Range, ...]
+    """First and last port, both included."""
+    of: npt.NDArray[np.int16]
+    """For each flow the index of its range, or -1."""
+
+
+def confined(flows: FlowTable, translated: Mask, firewall: Firewall | None) -> Confined | None:
+    """The ranges of the translated flows; None where no rule has any.
+
+    A flow from a bridge network's subnet is of the rule that the firewall's reading names for that network; any
+    other is of the first rule with a range that is for its source. In either case the port it has must be in the
+    range, and the address it got the rule's: rules may have been others when it began.
+    """
+    if firewall is None or not any(rule.ports for rule in _all_rules(firewall)):
+        return None
+    ranges: dict[Range, int] = {}
+    of = np.full(len(flows), -1, np.int16)
+    unsettled = translated.copy()
+    for subnets, rule, settles in _in_order(firewall):
+        matching = unsettled & _inside(flows.orig_src, subnets)
+        if settles:
+            unsettled &= ~matching
+        if rule and rule.ports:
+            span = min(rule.ports), max(rule.ports)
+            taken = matching & (flows.reply_dport >= span[0]) & (flows.reply_dport <= span[1])
+            if rule.to_address:
+                taken &= _inside(flows.reply_dst, (rule.to_address,))
+            of[taken] = ranges.setdefault(span, len(ranges))
+            unsettled &= ~taken
+    return Confined(tuple(ranges), of)
+
+
+def _all_rules(firewall: Firewall) -> Iterator[NatRule]:
+    yield from firewall.rules
+    yield from (network.rule for network in firewall.networks if network.rule)
+
+
+def _in_order(firewall: Firewall) -> Iterator[tuple[Sequence[str], NatRule | None, bool]]:
+    """Subnets (none: any source), their rule, and whether it is known that no other rule takes them."""
+    for network in firewall.networks:
+        yield (network.subnet,), network.rule, True
+    for rule in sorted(firewall.rules, key=lambda rule: rule.priority):
+        if rule.ports:
+            yield rule.sources, rule, False
+
+
+def _inside(addresses: Addresses, subnets: Sequence[str]) -> Mask:
+    """Which addresses are in any of the subnets; all where there are none, nothing in one that makes no sense."""
+    if not subnets:
+        return np.ones(len(addresses), np.bool_)
+    found = np.zeros(len(addresses), np.bool_)
+    for text in subnets:
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            continue
+        value, length = address_value(str(network.network_address)), network.prefixlen
+        mask = ~((1 << (network.max_prefixlen - length)) - 1) & (2**128 - 1)
+        found |= (addresses.hi & np.uint64(mask >> 64) == np.uint64(value >> 64)) & (
+            addresses.lo & np.uint64(mask & _LOW) == np.uint64(value & _LOW)
+        )
+    return found

@@ -1,0 +1,96 @@
+"""The demo's hosts in trouble, on the real kernel: what the verdict says there, and that its remedy ends the trouble.
+
+The judge of what the kernel lost is `conntrack -S`.
+"""
+
+import json
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.kernel
+
+STARTER = (
+    "import sys; from natop.demo.run import run;"
+    " sys.exit(run(('-c', sys.argv[2]), program=(sys.executable,), scene=sys.argv[1]))"
+)
+INSIDE = """
+import json, re, subprocess, sys, time
+
+def failed():
+    told = subprocess.run(["conntrack", "-S"], capture_output=True, text=True, check=True).stdout
+    return sum(map(int, re.findall(r"insert_failed=(\\d+)", told)))
+
+def doctor(seconds):
+    command = [sys.executable, "-m", "natop", "doctor", "--for", str(seconds), "--format", "json"]
+    before = failed()
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return told | {"lost": failed() - before}
+
+"""
+
+
+def in_scene(name: str, script: str) -> Any:
+    """What the script prints as JSON, run as natop would be on the demo's host."""
+    code = INSIDE + textwrap.dedent(script)
+    done = subprocess.run(
+        [sys.executable, "-c", STARTER, name, code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def finding(told: Any, rule: str) -> Any:
+    return next((each for each in told["findings"] if each["rule"] == rule), None)
+
+
+def test_a_race_is_named_its_remedy_applied_as_printed_and_the_losses_stop() -> None:
+    before, applied, after, undone = in_scene(
+        "race",
+        """
+        before = doctor(8)
+        race = next(each for each in before["findings"] if each["rule"] == "snat-race")
+        remedy = race["remedies"][0]
+        applied = [subprocess.run(["sh", "-c", each]).returncode for each in remedy["commands"]]
+        time.sleep(1)
+        after = doctor(8)
+        applied += [subprocess.run(["sh", "-c", each]).returncode for each in remedy["undo"]]
+        tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout
+        print(json.dumps([before, applied, after, tables]))
+        """,
+    )
+    assert before["lost"] > 0
+    race = finding(before, "snat-race")
+    assert race is not None
+    assert finding(before, "nat-port-exhaustion") is None
+    lost = int(race["summary"].split()[0])
+    assert 0 < lost <= before["lost"]
+    assert any("→ not exhaustion" in each for each in race["evidence"])
+    assert applied == [0] * (len(race["remedies"][0]["commands"]) + len(race["remedies"][0]["undo"]))
+    assert after["lost"] == 0
+    assert finding(after, "snat-race") is None
+    assert after["verdict"]["severity"] is None
+    assert "natop_random" not in undone
+
+
+def test_a_full_pool_is_exhaustion_and_never_a_race() -> None:
+    told = in_scene("exhaustion", "print(json.dumps(doctor(8)))")
+    full = finding(told, "nat-port-exhaustion")
+    assert full is not None
+    assert full["severity"] == "critical"
+    assert full["subject"] == "198.18.1.1 → 198.18.1.2:443/tcp"
+    assert finding(told, "snat-race") is None
+    assert told["lost"] > 0
+
+
+def test_time_wait_by_itself_is_harmless() -> None:
+    told = in_scene("timewait", "time.sleep(6); print(json.dumps(doctor(5)))")
+    waiting = finding(told, "time-wait-buildup")
+    assert waiting is not None
+    assert waiting["severity"] == "info"
+    assert "harmless" in waiting["summary"]
+    assert told["lost"] == 0
+    assert told["verdict"]["severity"] is None
