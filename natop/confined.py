@@ -24,7 +24,7 @@ class Confined:
 
 
 def confined(flows: FlowTable, translated: Mask, firewall: Firewall | None) -> Confined | None:
-    """The ranges of the translated flows; None where no rule has any.
+    """The ranges of the translated flows, whose protocols must have ports; None where no rule has any.
 
     A flow from a bridge network's subnet is of the rule that the firewall's reading names for that network; any
     other is of the first rule with a range that is for its source. In either case the port it has must be in the

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.alike import Kinds, hashed, kinds, order_of
-from natop.confined import Confined
+from natop.confined import Confined, confined
 from natop.model import (
     NO_STATE,
     U8,
@@ -21,6 +21,7 @@ from natop.model import (
     U64,
     UNKNOWN32,
     Attribution,
+    Firewall,
     FlowTable,
     Kind,
     Mask,
@@ -91,15 +92,15 @@ def nat_pools(
     flows: FlowTable,
     attribution: Attribution,
     evicting: bool,
-    confined: Confined | None = None,
+    firewall: Firewall | None = None,
     arrivals: Arrivals | None = None,
 ) -> NatPools:
     """The pools that NAT takes ports from.
 
-    `evicting` is whether the kernel evicts what is closing. A port that a dump of a changing table shows twice counts
-    once, for the first of the two entries.
+    `evicting` is whether the kernel evicts what is closing; `firewall` has the rules that confine NAT to a range. A
+    port that a dump of a changing table shows twice counts once, for the first of the two entries.
     """
-    held = _held(flows, confined)
+    held = _held(flows, confined(flows, translated(flows) & (_GIVEN[flows.proto] == _PORTS), firewall))
     row, taken = held.row, held.taken
     status, state = flows.status[row], _tcp_states(flows)[row]
     soft = _soft(status, state) & evicting
@@ -157,8 +158,8 @@ class _Claims:
     """NAT took the port from this range; else it is in the way of NAT."""
 
 
-def _held(flows: FlowTable, confined: Confined | None) -> _Held:
-    claims = _claims(flows, confined)
+def _held(flows: FlowTable, by_rule: Confined | None) -> _Held:
+    claims = _claims(flows, by_rule)
     claim, pool = _of_nat(claims, kinds(_key(flows, claims)))
     ports = pool.astype(np.uint64) << np.uint64(16) | claims.port[claim]
     upwards = order_of(ports, 16 + len(ports).bit_length())
@@ -166,7 +167,7 @@ def _held(flows: FlowTable, confined: Confined | None) -> _Held:
     distinct[1:] = ports[upwards][1:] != ports[upwards][:-1]
     claim, pool = claim[upwards][distinct], pool[upwards][distinct]
     start = np.append(np.flatnonzero(np.diff(pool, prepend=-1)), len(pool))
-    ranges = np.array([*CLASSES, *(confined.ranges if confined else ())], np.uint16)
+    ranges = np.array([*CLASSES, *(by_rule.ranges if by_rule else ())], np.uint16)
     first, last = ranges[claims.range[claim[start[:-1]]]].T
     row = claims.row[claim]
     return _Held(row, Taken(claims.port[claim], pool, start, first, last), row[start[:-1]])
@@ -181,21 +182,21 @@ def _of_nat(claims: _Claims, alike: Kinds) -> tuple[Rows, Rows]:
     return alike.order[kept], (np.cumsum(is_nat) - 1)[pool[kept]]
 
 
-def _claims(flows: FlowTable, confined: Confined | None) -> _Claims:
-    """Every flow that takes a port of a range that NAT may pick from, and of none that it surely does not."""
+def _claims(flows: FlowTable, by_rule: Confined | None) -> _Claims:
+    """Every flow that takes a port of a range that NAT may pick from; without most of those that NAT never meets."""
     given = _GIVEN[flows.proto]
     port = np.where(given == _ID, flows.reply_sport, flows.reply_dport)
     by_class = np.where(given == _ID, np.uint8(_IDS), _CLASS_OF_PORT[port])
     is_nat = translated(flows)
     row = np.flatnonzero((given != _UNTOUCHED) & (by_class != _NO_CLASS) & _may_meet(flows, is_nat))
-    rows, spans = [row], [by_class[row].astype(np.uint16)]
-    nats = [is_nat[row] if confined is None else is_nat[row] & (confined.of[row] < 0)]
-    for index, (first, last) in enumerate(confined.ranges if confined else ()):
-        of = confined.of if confined else np.zeros(0, np.int16)
-        inside = row[(given[row] == _PORTS) & (port[row] >= first) & (port[row] <= last)]
-        rows.append(inside)
-        spans.append(np.full(len(inside), len(CLASSES) + index, np.uint16))
-        nats.append(of[inside] == index)
+    rows, spans, nats = [row], [by_class[row].astype(np.uint16)], [is_nat[row]]
+    if by_rule:
+        nats[0] &= by_rule.of[row] < 0
+        for index, (first, last) in enumerate(by_rule.ranges):
+            inside = row[(given[row] == _PORTS) & (port[row] >= first) & (port[row] <= last)]
+            rows.append(inside)
+            spans.append(np.full(len(inside), len(CLASSES) + index, np.uint16))
+            nats.append(by_rule.of[inside] == index)
     together = np.concatenate(rows)
     return _Claims(together, np.concatenate(spans), port[together], np.concatenate(nats))
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from natop.confined import confined
 from natop.model import (
     Attribution,
     Container,
@@ -26,7 +25,7 @@ from natop.model import (
     PortChoice,
     Snapshot,
 )
-from natop.pools import Arrivals, busiest_pools, evicts, nat_pools, port_choice, rewritten, translated
+from natop.pools import Arrivals, busiest_pools, evicts, nat_pools, port_choice, rewritten
 from natop.uapi import TCP_STATES, IpProto, Ips, TcpState, proto_name
 
 TREND_LENGTH = 60
@@ -213,10 +212,8 @@ def _containers(
 
 
 def _pools(reading: FlowReading, setting: Setting, previous: Snapshot | None, change: _Change | None) -> NatPools:
-    flows = reading.flows
-    ranges = confined(flows, translated(flows), setting.firewall)
     arrivals = Arrivals(change.new, change.seconds) if change else None
-    pools = nat_pools(flows, reading.attribution, evicts(setting.kernel), ranges, arrivals)
+    pools = nat_pools(reading.flows, reading.attribution, evicts(setting.kernel), setting.firewall, arrivals)
     earlier = previous.pools if previous else None
     if change is None and earlier is not None and _are_the_same(pools, earlier):
         return replace(pools, new_per_s=earlier.new_per_s)

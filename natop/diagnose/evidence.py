@@ -1,11 +1,18 @@
 """What the rules judge by: one snapshot, what happened in the last minute, and what became of the lost SYNs."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from natop.model import HOST_MARK, ContainerSummary, FlowFacts, NatPools, Snapshot, address_text
+from natop.model import (
+    HOST_MARK,
+    ContainerSummary,
+    FlowFacts,
+    NatPools,
+    Snapshot,
+    address_text,
+    kernel_version,
+)
 from natop.uapi import IpProto, proto_name
 from natop.window import Since, since
 
@@ -90,8 +97,8 @@ class Evidence:
 
     def kernel_is(self, major: int, minor: int) -> bool | None:
         """Whether the kernel is of that version or later; None where it does not tell."""
-        match = re.match(r"(\d+)\.(\d+)", self.snapshot.host.kernel or "")
-        return (int(match[1]), int(match[2])) >= (major, minor) if match else None
+        version = kernel_version(self.snapshot.host.kernel)
+        return version >= (major, minor) if version else None
 
     def sysctl(self, name: str) -> int | None:
         value = self.snapshot.host.sysctls.get(name)

@@ -1,0 +1,125 @@
+"""NAT pools by plain loops over one flow after the other."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from natop.model import NatPools
+from tests.unit.plain import DCCP, ICMP, ICMPV6, SCTP, SRC_NAT, TCP, UDP, Flow
+
+UDPLITE = 136
+PORTED = (TCP, UDP, UDPLITE, SCTP, DCCP)
+REFUSED = 0x200 | 0x400 | 0x4000 | 0x8000
+"""IPS_DYING, IPS_FIXED_TIMEOUT, IPS_OFFLOAD, IPS_HW_OFFLOAD: nf_nat_may_kill, nf_nat_used_tuple_harder."""
+TIME_WAIT, CLOSE, SYN_SENT2 = 7, 8, 9
+
+Key = tuple[int, int, str, str, int, int, int]
+"""Protocol, zone, SNAT address, remote address, remote port, first and last port of the range."""
+Span = tuple[int, int]
+
+
+@dataclass
+class Pool:
+    """The flow that holds each port, first come first."""
+
+    holders: dict[int, int] = field(default_factory=dict)
+    """Row of the flow by port."""
+    is_nat: bool = False
+
+
+@dataclass(frozen=True)
+class Told:
+    used: int
+    soft: int
+    time_wait: int
+    rewritten: int
+    masqueraded: int
+    drain_s: int
+    holders: tuple[tuple[int, int], ...]
+    """Code and ports, by most and then by code."""
+
+
+def port_of(flow: Flow) -> tuple[int, int] | None:
+    """The port or id that NAT would give out, and the other end's; None where it gives none."""
+    if flow.proto in PORTED:
+        return flow.reply.dport, flow.reply.sport
+    return (flow.reply.sport, flow.reply.dport) if flow.proto in (ICMP, ICMPV6) else None
+
+
+def span_of(flow: Flow) -> Span | None:
+    """The range of ports that NAT picks from without a rule's range, where the flow's port is within."""
+    port = port_of(flow)
+    if port is None:
+        return None
+    if flow.proto in (ICMP, ICMPV6):
+        return 0, 65535
+    for first, last in ((1, 511), (600, 1023), (1024, 65535)):
+        if first <= port[0] <= last:
+            return first, last
+    return None
+
+
+def moved(flow: Flow) -> bool:
+    port = port_of(flow)
+    return port is not None and bool(flow.status & SRC_NAT) and port[0] != flow.orig.sport
+
+
+def pools(flows: Sequence[Flow], ruled: Callable[[Flow], Span | None]) -> dict[Key, Pool]:
+    """All pools that NAT took a port from; `ruled` gives the range that a rule confines a flow to."""
+    found: dict[Key, Pool] = {}
+    ranges = {span for flow in flows if (span := ruled(flow))}
+    for row, flow in enumerate(flows):
+        port, by_class = port_of(flow), span_of(flow)
+        if port is None or by_class is None:
+            continue
+        within = [span for span in ranges if flow.proto in PORTED and span[0] <= port[0] <= span[1]]
+        for span in (by_class, *within):
+            pool = found.setdefault(_key(flow, port[1], span), Pool())
+            pool.holders.setdefault(port[0], row)
+            pool.is_nat |= bool(flow.status & SRC_NAT) and (ruled(flow) or by_class) == span
+    return {key: pool for key, pool in found.items() if pool.is_nat}
+
+
+def _key(flow: Flow, remote_port: int, span: Span) -> Key:
+    return (flow.proto, flow.zone, flow.reply.dst, flow.reply.src, remote_port, *span)
+
+
+def told(pool: Pool, flows: Sequence[Flow], codes: Sequence[int], evicting: bool) -> Told:
+    held = [flows[row] for row in pool.holders.values()]
+    soft = [
+        each
+        for each in held
+        if evicting
+        and each.proto == TCP
+        and each.state in (TIME_WAIT, CLOSE, SYN_SENT2)
+        and each.status & SRC_NAT
+        and not each.status & REFUSED
+    ]
+    closing = [each.timeout_s or 0 for each in held if each.proto == TCP and each.state in (TIME_WAIT, CLOSE)]
+    by_code = Counter(codes[row] for row in pool.holders.values())
+    return Told(
+        used=len(held),
+        soft=len(soft),
+        time_wait=sum(each.proto == TCP and each.state == TIME_WAIT for each in held),
+        rewritten=sum(moved(each) for each in held),
+        masqueraded=sum(bool(each.status & SRC_NAT) for each in held),
+        drain_s=max(closing, default=0),
+        holders=tuple(sorted(by_code.items(), key=lambda pair: (-pair[1], pair[0]))),
+    )
+
+
+def rows(found: NatPools) -> dict[Key, Told]:
+    """natop's pools in the same words."""
+    result: dict[Key, Told] = {}
+    for i in range(len(found)):
+        part = slice(int(found.start[i]), int(found.start[i + 1]))
+        key = (
+            *(int(found.proto[i]), int(found.zone[i]), found.nat.text(i), found.remote.text(i)),
+            *(int(found.remote_port[i]), int(found.first_port[i]), int(found.last_port[i])),
+        )
+        assert key not in result, "a pool is told twice"
+        holders = tuple(zip(found.holder[part].tolist(), found.holds[part].tolist(), strict=True))
+        numbers = (found.used, found.soft, found.time_wait, found.rewritten, found.masqueraded, found.drain_s)
+        used, soft, time_wait, rewritten, masqueraded, drain_s = (int(column[i]) for column in numbers)
+        result[key] = Told(used, soft, time_wait, rewritten, masqueraded, drain_s, holders)
+    return result
