@@ -427,7 +427,7 @@ def test_a_signal_ends_the_process_without_a_trace(number: signal.Signals, statu
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background job is born deaf to SIGINT
     )
     deadline = time.monotonic() + 20
-    while not any(path.stat().st_size for path in tmp_path.iterdir()):
+    while not any(path.read_bytes().endswith(b"\n") for path in tmp_path.iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
