@@ -430,6 +430,7 @@ def test_a_signal_ends_the_process_without_a_trace(number: signal.Signals, statu
     while not any(path.read_bytes().endswith(b"\n") for path in tmp_path.iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    time.sleep(0.2)  # a snapshot counts as written once the process knows that it is
     process.send_signal(number)
     assert process.wait(20) == status
     assert process.stderr is not None
