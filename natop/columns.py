@@ -47,6 +47,8 @@ class ContainerRow:
     outbound: int | None = None
     own_table: int | None = None
     """Entries in the conntrack table of the container's own network namespace."""
+    untracked: str | None = None
+    """Why none of the container's flows can be in this table."""
 
     def states(self, *names: str) -> int | None:
         """Flows in any of these TCP states."""
@@ -77,6 +79,7 @@ def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
             each.inbound,
             each.outbound,
             each.own_table,
+            each.untracked,
         )
         for each in snapshot.containers
     ]
@@ -105,9 +108,11 @@ def published_text(container: Container) -> str:
     return " ".join(f"{host}→{inside}" + ("" if proto == "tcp" else f"/{proto}") for host, inside, proto in ports)
 
 
-def network_mode(container: Container) -> str:
+def network_mode(row: ContainerRow) -> str | None:
     """Docker's word, or why none of the container's flows are in this table."""
-    return f"not tracked: {container.untracked}" if container.untracked else container.network_mode
+    if row.untracked:
+        return f"not tracked: {row.untracked}"
+    return row.container.network_mode if row.container else None
 
 
 def _of_container(get: Callable[[Container], str | None]) -> Callable[[ContainerRow], Value]:
@@ -141,7 +146,7 @@ CONTAINER_COLUMNS = (
     ContainerColumn("outbound", "OUT", 6, True, lambda row: row.outbound, "flows the container opened"),
     ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),
     ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 3),
-    ContainerColumn("mode", "NETMODE", 9, False, _of_container(network_mode), "Docker's network mode", 2),
+    ContainerColumn("mode", "NETMODE", 9, False, network_mode, "Docker's network mode", 2),
     ContainerColumn("project", "PROJECT", 10, False, _of_container(lambda c: c.project), "compose project", 2),
     ContainerColumn("published", "PUBLISHED", 16, False, _of_container(published_text), "host port→container port", 3),
     ContainerColumn(

@@ -192,7 +192,7 @@ def _container(row: ContainerRow, container: Container) -> Json:
             if counts
             else None
         ),
-        "untracked": container.untracked,
+        "untracked": row.untracked,
         "own_table": row.own_table,
         "tcp": None,
         "rates": _flow_rates(row.flows, "new", "gone", "time_wait") | dict.fromkeys(TCP_COUNTERS),

@@ -111,12 +111,13 @@ def _container_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object
 
 
 _FLOW_FIELDS = ("proto", "state", "timeout_s", "zone", "mark", "id", "packets", "bytes", "started_at")
+_OWNER_FIELDS = ("client_other", "server_other", "network")
 _END_FIELDS = ("src", "sport", "dst", "dport")
 
 
 def _flow_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object]]:
     ends = [f"{side}_{field}" for side in ("orig", "reply") for field in _END_FIELDS]
-    yield ["taken_at", *_FLOW_FIELDS, *ends, "status", "client", "server", "kind"]
+    yield ["taken_at", *_FLOW_FIELDS, *ends, "status", "client", "server", "kind", *_OWNER_FIELDS]
     flows, rows = Flows.of(snapshot), view.flow_rows(snapshot)
     if flows is None or rows is None:
         return
@@ -124,8 +125,9 @@ def _flow_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object]]:
     for start in range(0, len(rows), FLOWS_AT_ONCE):
         for flow in flow_objects(flows, rows[start : start + FLOWS_AT_ONCE]):
             plain = [getattr(flow, field) for field in _FLOW_FIELDS]
+            owners = [getattr(flow, field) for field in _OWNER_FIELDS]
             sides = [getattr(side, field) for side in (flow.orig, flow.reply) for field in _END_FIELDS]
-            yield [taken_at, *plain, *sides, " ".join(flow.status), flow.client, flow.server, flow.kind]
+            yield [taken_at, *plain, *sides, " ".join(flow.status), flow.client, flow.server, flow.kind, *owners]
 
 
 def as_text(snapshot: Snapshot, view: View, width: int | None = None) -> Iterator[str]:
@@ -157,7 +159,7 @@ def _text_columns() -> list[ContainerColumn]:
 
 def _head(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     host, conntrack, whole = snapshot.host, snapshot.conntrack, snapshot.whole
-    engine = snapshot.inventory.engine.version if snapshot.inventory else UNKNOWN
+    engine = (snapshot.inventory and snapshot.inventory.engine.version) or UNKNOWN
     yield "host", f"{host.hostname}  Linux {host.kernel or UNKNOWN}  Docker {engine}  {timestamp(snapshot.taken_at)}"
     yield "verdict", verdict_line(snapshot)
     fill = f"{count(conntrack.count)} of {count(conntrack.max)} ({share(conntrack.count, conntrack.max)})"

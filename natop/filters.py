@@ -186,11 +186,25 @@ def _value(token: Token, field: str | None, expression: str) -> Value:
     if token.type == "WORD" and field is None and network is None and other:
         raise FilterError(f"no field {other[1]!r}; there are {' '.join(FIELDS)}", expression, column)
     value = Value(text, _glob(text, whole=field is not None), _numbers(text), network)
-    if field in NUMBER_FIELDS and value.numbers is None:
-        raise FilterError(f"{field} takes a number, >N or <N", expression, column)
+    if field in NUMBER_FIELDS:
+        _check_numbers(field, value, expression, column)
     if field in _PATTERNLESS and field not in NUMBER_FIELDS and network is None:
         raise FilterError(f"{field} takes an address or a CIDR", expression, column)
     return value
+
+
+def _check_numbers(field: str, value: Value, expression: str, column: int) -> None:
+    """Refuse what is no number, a range from its end to its start, and a number larger than the field holds."""
+    if value.numbers is None:
+        raise FilterError(f"{field} takes a number, >N or <N", expression, column)
+    first, last = value.numbers
+    if value.text[0] in "<>":
+        return
+    largest = _LARGEST.get(field, 0xFFFF)
+    if first > largest:
+        raise FilterError(f"{field} is at most {largest:,}", expression, column)
+    if first > last:
+        raise FilterError(f"{field} has no number from {first} to {last}", expression, column)
 
 
 def _regex(pattern: str, expression: str, column: int) -> Callable[[str], bool]:

@@ -129,7 +129,8 @@ class Summary:
     @classmethod
     def unread(cls, containers: Sequence[Container]) -> "Summary":
         """Containers whose flows are unknown."""
-        return cls(tuple(ContainerSummary(container) for container in containers))
+        reasons = untracked(containers)
+        return cls(tuple(ContainerSummary(each, untracked=reasons[each.id]) for each in containers))
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> "Summary":
@@ -187,6 +188,20 @@ def _flow_summaries(
     return {key: summary(key, now) for key, now in counts.items()}
 
 
+def untracked(containers: Sequence[Container]) -> dict[str, str | None]:
+    """Why none of each container's flows can be in the table, by id; of one that joined another, the other's reason."""
+    by_id = {each.id: each for each in containers}
+
+    def reason(container: Container) -> str | None:
+        seen = {container.id}
+        while (host := by_id.get(container.joined or "")) and host.id not in seen:
+            seen.add(host.id)
+            container = host
+        return container.untracked
+
+    return {each.id: reason(each) for each in containers}
+
+
 def _containers(
     reading: FlowReading, containers: Sequence[Container], flows: Mapping[str, FlowSummary], pools: NatPools
 ) -> tuple[ContainerSummary, ...]:
@@ -195,10 +210,10 @@ def _containers(
     outbound = _per_container(attribution.client, len(containers))
     moved = _per_container(attribution.client[rewritten(reading.flows)], len(containers))
     busiest = busiest_pools(pools, len(containers))
-    untracked = {each.id: each.untracked for each in containers}
+    reasons = untracked(containers)
     return tuple(
-        ContainerSummary(container)
-        if untracked.get(container.joined or container.id)
+        ContainerSummary(container, untracked=reasons[container.id])
+        if reasons[container.id]
         else ContainerSummary(
             container,
             flows[container.id],

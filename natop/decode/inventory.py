@@ -27,8 +27,8 @@ def _engine(reading: EngineReading) -> Engine:
     if isinstance(security, list):
         rootless = any(isinstance(option, str) and "rootless" in option for option in security)
     return Engine(
-        version=_text(reading.version, "Version") or "?",
-        api_version=_text(reading.version, "ApiVersion") or "?",
+        version=_text(reading.version, "Version"),
+        api_version=_text(reading.version, "ApiVersion"),
         rootless=rootless,
         firewall_backend=_text(_fields(reading.info, "FirewallBackend"), "Driver"),
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Engine:
     """The Docker Engine (or a compatible one). None is what the engine does not tell."""
 
-    version: str
-    api_version: str
+    version: str | None
+    api_version: str | None
     rootless: bool | None = None
     userland_proxy: bool | None = None
     firewall_backend: str | None = None

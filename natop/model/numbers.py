@@ -246,6 +246,8 @@ class ContainerSummary:
     """Flows whose server the container is."""
     outbound: int | None = None
     """Flows whose client the container is."""
+    untracked: str | None = None
+    """Why none of its flows, or of those of the container that it joined, can be in the table; None where they can."""
     own_table: int | None = None
     """Entries in the conntrack table of its own network namespace; None where that tracks nothing or was not read."""
     rewritten_ports: int | None = None

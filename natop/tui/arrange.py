@@ -162,7 +162,7 @@ class ContainerLines:
         row = self.rows[line]
         value = column.value(row)
         if column.key == "mode" and row.container:
-            value = network_text(row.container, self._around)
+            value = network_text(row, self._around)
         tone = _CONTAINER_TONES.get(column.key, Tone.QUIET if column.key in _SIDE_NOTES else Tone.PLAIN)
         match value:
             case None:

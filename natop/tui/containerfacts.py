@@ -36,7 +36,7 @@ class Around:
 def container_lines(row: ContainerRow, around: Around, glyphs: Glyphs) -> list[Line]:
     """At most six lines about one row, whatever is known."""
     about = _of_container(row, row.container, around, glyphs) if row.container else _of_others(row, around)
-    if row.container and not row.flows and _untracked(row.container, around):
+    if row.container and not row.flows and row.untracked:
         return about
     counts = row.flows.counts if row.flows else None
     ways = {**counts.kinds, "DNAT": counts.dnat, "SNAT": counts.snat} if counts else None
@@ -47,10 +47,10 @@ def container_lines(row: ContainerRow, around: Around, glyphs: Glyphs) -> list[L
     ]
 
 
-def network_text(container: Container, around: Around) -> str:
+def network_text(row: ContainerRow, around: Around) -> str | None:
     """Docker's network mode, the container that it joins by its name; or why none of its flows are in this table."""
-    host = around.by_id.get(container.joined or "")
-    return f"container:{host.name}" if host else network_mode(container)
+    host = around.by_id.get(row.container.joined or "") if row.container else None
+    return f"container:{host.name}" if host else network_mode(row)
 
 
 def _of_container(row: ContainerRow, container: Container, around: Around, glyphs: Glyphs) -> list[Line]:
@@ -60,24 +60,17 @@ def _of_container(row: ContainerRow, container: Container, around: Around, glyph
         _line("networks", _networks(container, around)),
         _line("published", [(ports, Tone.PLAIN) if ports else ("none", Tone.QUIET)]),
     ]
-    reason = _untracked(container, around)
-    if reason:
-        lines.append(_line("flows", [(reason, Tone.NOTICE)]))
+    if row.untracked:
+        lines.append(_line("flows", [(_untracked(container, row.untracked, around), Tone.NOTICE)]))
     if row.own_table is not None:
         lines.append(_line("own table", _own_table(row.own_table, around, glyphs)))
     return lines
 
 
-def _untracked(container: Container, around: Around) -> str | None:
+def _untracked(container: Container, why: str, around: Around) -> str:
     """Why this conntrack table holds none of the container's flows, in a sentence."""
     host = around.by_id.get(container.joined or "", container)
-    match host.untracked:
-        case None:
-            return None
-        case "no network":
-            reason = "it has no network"
-        case drivers:
-            reason = f"{drivers} traffic bypasses this host's netfilter"
+    reason = "it has no network" if why == "no network" else f"{why} traffic bypasses this host's netfilter"
     shared = "" if host is container else f"it shares {host.name}'s network: "
     return f"not in this conntrack table: {shared}{reason}"
 

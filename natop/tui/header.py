@@ -131,7 +131,7 @@ def _system(snapshot: Snapshot) -> Iterable[str]:
         yield clock(snapshot.taken_at)
         return
     engine = snapshot.inventory.engine
-    yield f"Docker {engine.version}"
+    yield f"Docker {engine.version}" if engine.version else "Docker"
     if engine.rootless:
         yield "rootless"
     if engine.firewall_backend:

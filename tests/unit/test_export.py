@@ -242,6 +242,8 @@ def partly_seen() -> Snapshot:
         WEB,
         container("alone", network_mode="none"),
         replace(container("mac"), network_mode="lan", networks=(Attachment("lan", "macvlan", "192.168.7.9"),)),
+        container("beside", network_mode=f"container:{container('alone').id}"),
+        container("besides", network_mode=f"container:{container('beside').id}"),
     ]
     tables = {WEB.id: netlink.stats_global(37, 262144) + netlink.done()}
     return observed(sample(FLOWS, containers=some, tables=tables))
@@ -253,22 +255,30 @@ def test_containers_that_the_table_knows_nothing_of() -> None:
         "web": None,
         "alone": "no network",
         "mac": "macvlan",
+        "beside": "no network",
+        "besides": "no network",
     }
     assert {name: each["flows"] is None for name, each in found.items()} == {
         "web": False,
         "alone": True,
         "mac": True,
+        "beside": True,
+        "besides": True,
     }
     assert {name: each["own_table"] for name, each in found.items()} == {
         "web": 37,
         "alone": None,
         "mac": None,
+        "beside": None,
+        "besides": None,
     }
     rows = {row["name"]: row for row in rows_of(partly_seen())}
     assert {name: (row["mode"], row["flows"], row["own_table"]) for name, row in rows.items()} == {
         "web": ("shop_default", "2", "37"),
         "alone": ("not tracked: no network", "", ""),
         "mac": ("not tracked: macvlan", "", ""),
+        "beside": ("not tracked: no network", "", ""),
+        "besides": ("not tracked: no network", "", ""),
         "(host)": ("", "4", ""),
     }
     assert "not tracked: macvlan" in text_of(partly_seen())
@@ -403,6 +413,10 @@ def test_csv_of_flows() -> None:
         "SEEN_REPLY ASSURED CONFIRMED DST_NAT SRC_NAT_DONE DST_NAT_DONE",
         "web",
     )
+    for name in ("client_other", "server_other", "network"):
+        told = {str(each["id"]): each[name] or "" for each in parsed(observed(FIRST), View(flows=True))["flows"]}
+        assert {row: cells[name] for row, cells in rows.items()} == told
+        assert any(told.values()) == (name == "network")
     assert (rows["4"]["orig_sport"], rows["3"]["timeout_s"], rows["6"]["started_at"]) == (
         "",
         "",

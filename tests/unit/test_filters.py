@@ -214,6 +214,9 @@ def test_every_field_of_the_interface_is_there() -> None:
         ("timeout:-1", 8, "'-' cannot stand here"),
         ("zone:" + "9" * 5000, 5, "zone takes a number, >N or <N"),
         ("timeout:>" + "9" * 5000, 8, "timeout takes a number, >N or <N"),
+        ("web dport:80,443-80", 13, "dport has no number from 443 to 80"),
+        ("port:99999", 5, "port is at most 65,535"),
+        ("mark:0x100000000", 5, "mark is at most 4,294,967,295"),
         ("dport:٣", 6, "dport takes a number, >N or <N"),
         ("src:web", 4, "src takes an address or a CIDR"),
         ("src:10.0.0.0/33", 4, "src takes an address or a CIDR"),
@@ -358,7 +361,8 @@ def address_terms(draw: st.DrawFn) -> tuple[str, str, Judge]:
 def number_terms(draw: st.DrawFn) -> tuple[str, str, Judge]:
     field = draw(st.sampled_from(("sport", "dport", "port", "zone", "mark", "timeout", "packets", "bytes")))
     number = draw(st.sampled_from((0, 1, 5, 7, 9, 16, 80, 119, 443, 500, 40000, 65535, 65536, 2**32 - 1, 2**40, 2**64)))
-    operator = draw(st.sampled_from(("", "<", "<=", ">", ">=")))
+    largest = {"mark": 2**32 - 1, "timeout": 2**32 - 2, "packets": 2**64 - 2, "bytes": 2**64 - 2}.get(field, 65535)
+    operator = draw(st.sampled_from(("", "<", "<=", ">", ">=") if number <= largest else ("<", "<=", ">", ">=")))
 
     def judge(one: Flow, _c: Container | None, _s: Container | None) -> bool:
         ports = one.proto in PORTED

@@ -211,7 +211,7 @@ def test_containers_by_name_whatever_the_engine_s_order() -> None:
             Engine("20.10.24", "1.41", rootless=True),
         ),
         ({"Version": "4.9.3", "ApiVersion": "1.41"}, {}, Engine("4.9.3", "1.41")),
-        ({}, {"SecurityOptions": None, "FirewallBackend": None}, Engine("?", "?")),
+        ({}, {"SecurityOptions": None, "FirewallBackend": None}, Engine(None, None)),
     ],
 )
 def test_the_engine(version: Mapping[str, Any], info: Mapping[str, Any], engine: Engine) -> None:

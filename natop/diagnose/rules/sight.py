@@ -17,7 +17,7 @@ def blind_spots(evidence: Evidence) -> Iterator[Finding]:
     To fix: each gap names what would help.
     """
     gaps = evidence.snapshot.gaps
-    outside = [each.container for each in evidence.snapshot.containers if each.container.untracked]
+    outside = [each for each in evidence.snapshot.containers if each.untracked]
     if not gaps and not outside:
         return
     unseen = len(gaps) + len(outside)
@@ -28,10 +28,7 @@ def blind_spots(evidence: Evidence) -> Iterator[Finding]:
         f"{unseen} thing{'s' if unseen > 1 else ''} that natop cannot see here, and so does not judge",
         (
             *(f"{gap.source}: {gap.reason}" for gap in gaps),
-            *(
-                f"{container.name}: its flows are in no table of this host ({container.untracked})"
-                for container in outside
-            ),
+            *(f"{each.container.name}: its flows are in no table of this host ({each.untracked})" for each in outside),
         ),
         tuple(Remedy(f"{gap.source}: {gap.remedy}") for gap in gaps if gap.remedy),
     )
