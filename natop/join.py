@@ -24,6 +24,7 @@ from natop.local import (
     server_ends,
 )
 from natop.model import (
+    HOST_SOCKETS,
     U8,
     UNKNOWN64,
     V4_MAPPED,
@@ -36,6 +37,7 @@ from natop.model import (
     Rows,
     Sockets,
     address_value,
+    no_sockets,
 )
 from natop.proxied import Noted, Proxied
 from natop.uapi import IpProto, Ips
@@ -56,10 +58,8 @@ class Place:
     host_addresses: Sequence[str] = ()
     former: Mapping[str, str] = field(default_factory=dict)
     """Names of containers that are gone, by the address each had."""
-    sockets: Sockets | None = None
-    """Those of the host; None where they were not read."""
-    shared: Mapping[str, Sockets] = field(default_factory=dict)
-    """Those of the namespaces that several containers share, by the id of the one whose addresses they use."""
+    sockets: Callable[[str], Sockets | None] = no_sockets
+    """As `Sample.sockets`; None where they were not read. Asked only where flows have ends there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,13 @@ class _Join:
     def attribution(self) -> Attribution:
         self._find_stale()
         kinds = self._kinds()
-        for owner, sockets in self._sharers().items():
-            self._split(owner, sockets)
-        if self.place.sockets:
-            self._find_holders(self.place.sockets)
+        for owner, key in self._sharers().items():
+            if (self.client == owner).any() or (self.server == owner).any():
+                self._split(owner, self.place.sockets(key))
+        at_host = self.from_host.any() or self.to_host.any()
+        sockets = self.place.sockets(HOST_SOCKETS) if at_host else None
+        if sockets:
+            self._find_holders(sockets)
         elif self.last:
             self._keep_holders()
         kinds[self.proxied] = Kind.PROXIED
@@ -186,10 +189,10 @@ class _Join:
         former = (self.place.former[text] for text in texts if text in self.place.former)
         return GONE + next(former, self.place.containers[code].name)
 
-    def _sharers(self) -> dict[int, Sockets | None]:
-        """The containers whose network namespaces others use too, by their index, and the sockets there."""
+    def _sharers(self) -> dict[int, str]:
+        """The containers whose network namespaces others use too: their index, and their id."""
         joined = {each.joined for each in self.place.containers if each.joined}
-        return {i: self.place.shared.get(each.id) for i, each in enumerate(self.place.containers) if each.id in joined}
+        return {i: each.id for i, each in enumerate(self.place.containers) if each.id in joined}
 
     def _split(self, owner: int, sockets: Sockets | None) -> None:
         """Share out the flows of a network namespace among the containers in it, by who holds, or held, the sockets."""

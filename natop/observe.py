@@ -13,10 +13,12 @@ from natop.columns import Flows
 from natop.decode import counters
 from natop.decode.flows import decode_dump
 from natop.decode.inventory import decode_inventory
+from natop.decode.sockets import refused
 from natop.diagnose import diagnose
 from natop.facts import flow_facts
 from natop.join import Memory, Place, attribute
 from natop.model import (
+    AskSockets,
     Container,
     FlowDump,
     FlowFacts,
@@ -27,14 +29,18 @@ from natop.model import (
     Namespace,
     Sample,
     Snapshot,
+    Sockets,
 )
 from natop.summarise import Setting, Summary, summarise
 from natop.text import clean
+from natop.uapi import proto_name
 from natop.window import extended, mark_of
 
 DOCKER = "docker"
 FLOWS = "flows"
-"""Source of the gaps that stand until the next dump."""
+SOCKETS = "sockets"
+OF_DUMPS = frozenset((FLOWS, SOCKETS))
+"""Sources of the gaps that stand until the next dump."""
 
 MAX_ERRNO = 4095
 """include/linux/err.h; bytes may hold any number, and `os.strerror` takes no large one."""
@@ -118,22 +124,53 @@ def _read_flows(
     previous: Snapshot | None, sample: Sample, inventory: Inventory | None, former: Mapping[str, str]
 ) -> tuple[FlowReading | None, tuple[Gap, ...]]:
     """The sample's dump or, without one, the last that succeeded; attributed to the containers of now."""
-    told = any(gap.source == FLOWS for gap in sample.gaps)
-    gaps = () if told or previous is None else tuple(gap for gap in previous.gaps if gap.source == FLOWS)
-    containers = inventory.containers if inventory else ()
-    place = Place(containers, sample.addresses, former, sample.sockets, sample.shared)
+    told = {gap.source for gap in sample.gaps}
+    kept = (gap for gap in previous.gaps if gap.source in OF_DUMPS - told) if previous else ()
+    gaps = tuple(kept)
+    sockets = _ToldSockets(sample.sockets)
+    place = Place(inventory.containers if inventory else (), sample.addresses, former, sockets)
     if sample.dump is not None:
         dump = decode_dump(sample.dump)
         gaps = tuple(_dump_gaps(dump))
         if not dump.errno and dump.complete:
             attribution = attribute(dump.flows, place, _memory(previous))
             reading = FlowReading(dump.flows, attribution, sample.taken_at, sample.monotonic_s, dump.skipped)
-            return reading, gaps
+            return reading, (*gaps, *sockets.gaps)
     last = previous.reading if previous else None
     if last and previous and previous.inventory is not inventory:
         attribution = attribute(last.flows, place, _memory(previous))
         last = FlowReading(last.flows, attribution, last.taken_at, last.monotonic_s, last.skipped)
     return last, gaps
+
+
+class _ToldSockets:
+    """A sample's sockets as the join asks for them, and why some were not told."""
+
+    def __init__(self, ask: AskSockets) -> None:
+        self._ask = ask
+        self._gaps: list[Gap] = []
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """Each once, however many namespaces it holds for."""
+        return tuple(dict.fromkeys(self._gaps))
+
+    def __call__(self, key: str) -> Sockets | None:
+        found = self._ask(key)
+        if isinstance(found, Gap):
+            self._gaps.append(found)
+            return None
+        self._gaps += [_no_sockets(proto) for proto in refused(found.answers)] if found else []
+        return found
+
+
+def _no_sockets(proto: int) -> Gap:
+    name = proto_name(proto)
+    return Gap(
+        SOCKETS,
+        f"the kernel does not tell {name.upper()} sockets, so their flows' holders are unknown",
+        f"load the kernel's module: sudo modprobe {name}_diag",
+    )
 
 
 def _memory(previous: Snapshot | None) -> Memory | None:

@@ -2,22 +2,21 @@
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from natop.collect import conntrack, netns, proc, sandboxes, sockets
+from natop.collect import conntrack, netns, proc, sandboxes
 from natop.collect.engine import EngineWatcher
-from natop.collect.owners import ProcessReader, cgroups
-from natop.model import EngineReading, Gap, Pace, Sample, Sockets
+from natop.collect.holders import SocketReader
+from natop.model import EngineReading, Gap, Pace, Sample, no_sockets
 
 T = TypeVar("T")
 
 PROCESS_BUDGET_S = 0.25
 """How long one reading by itself looks for the processes that hold sockets."""
 
-_MODULES = dict.fromkeys(("flows", "counters"), "load the kernel's module: sudo modprobe nf_conntrack_netlink") | {
-    "sockets": "load the kernel's modules: sudo modprobe -a tcp_diag udp_diag"
-}
+_NO_CTNETLINK = "load the kernel's module: sudo modprobe nf_conntrack_netlink"
 
 
 class HostReader:
@@ -37,14 +36,15 @@ class HostReader:
         self._proc_files = tuple(proc_files)
         self._namespace = namespace
         self._engine = engine
-        self._processes = ProcessReader()
-        self._process_budget_s = process_budget_s
+        self._sockets = SocketReader(namespace, process_budget_s)
 
     def sample(self, *, dump: bool, pace: Pace | None = None) -> Sample:
-        """Read everything now, the flows and their sockets only with `dump`. Raises `netns.NoSuchNetns`."""
+        """Read everything now, the flows only with `dump`, and their sockets when those are asked for.
+
+        Raises `netns.NoSuchNetns`.
+        """
         gaps: list[Gap] = []
         inventory = self._inventory(gaps)
-        shared, tables = self._sandboxes(inventory) if dump and inventory else ({}, {})
         with netns.entered(self._namespace):
             return Sample(
                 taken_at=time.time(),
@@ -54,28 +54,14 @@ class HostReader:
                 proc=proc.read(self._proc_files),
                 addresses=proc.addresses(),
                 stats=_tried("counters", conntrack.statistics, gaps) or b"",
-                sockets=self._sockets(gaps) if dump else None,
+                sockets=partial(self._sockets.read, inventory=inventory) if dump else no_sockets,
                 dump=_tried("flows", conntrack.dump, gaps) if dump else None,
                 engine=inventory,
-                shared=shared,
                 namespaces=sandboxes.namespaces(inventory) if dump and inventory else netns.listed() if dump else (),
-                tables=tables,
+                tables=sandboxes.own_tables(inventory) if dump and inventory else {},
                 pace=pace,
                 gaps=tuple(gaps),
             )
-
-    def _sockets(self, gaps: list[Gap]) -> Sockets | None:
-        """The sockets of the namespace that the calling thread is in, and who holds them."""
-        answers = _tried("sockets", sockets.dump, gaps)
-        if answers is None:
-            return None
-        return Sockets(answers, cgroups(), self._processes.read(self._process_budget_s))
-
-    def _sandboxes(self, inventory: EngineReading) -> tuple[dict[str, Sockets], dict[str, bytes]]:
-        """Sockets of shared namespaces, and the fill of containers' own tables."""
-        answers = sandboxes.shared_sockets(inventory)
-        paths = cgroups() if answers else {}
-        return {key: Sockets(each, paths, {}) for key, each in answers.items()}, sandboxes.own_tables(inventory)
 
     def wait_for_engine(self, timeout_s: float) -> None:
         """Give an engine that has not answered yet the time to do so."""
@@ -103,5 +89,5 @@ def _tried(source: str, read: Callable[[], T], gaps: list[Gap]) -> T | None:
         return read()
     except OSError as error:
         reason = f"the kernel refuses to tell the {source}: {error.strerror or error}"
-        gaps.append(Gap(source, reason, _MODULES.get(source)))
+        gaps.append(Gap(source, reason, _NO_CTNETLINK))
         return None

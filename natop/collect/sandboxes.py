@@ -1,4 +1,4 @@
-"""Containers' own network namespaces: the sockets of shared ones, and the fill of their own conntrack tables.
+"""Containers' own network namespaces: where they are, and the fill of their own conntrack tables.
 
 A sandbox's path is the engine's word for the namespace; it exists only on the host that the engine runs on, so that
 nothing of another host can be taken for it.
@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from natop.collect import conntrack, netns, sockets
+from natop.collect import conntrack, netns
 from natop.model import EngineReading
 
 T = TypeVar("T")
@@ -18,10 +18,10 @@ _TRACK_NOTHING = {"bridge", "host", "none"}
 """Networks whose containers have no NAT rules of their own; user-defined ones have them for the embedded DNS."""
 
 
-def shared_sockets(reading: EngineReading) -> dict[str, bytes]:
-    """sock_diag's answers from each namespace that several containers share, by the id of the one it is of."""
-    joined = {_mode(fields).removeprefix("container:") for fields in reading.containers if _is_joined(fields)}
-    return dict(_inside(reading, lambda identity, _: identity in joined, sockets.dump))
+def path_of(identity: str, reading: EngineReading | None) -> Path | None:
+    """The namespace of the container with that id, where it runs here and the namespace is its own."""
+    fields = (each for each in reading.containers if str(each.get("Id")) == identity) if reading else ()
+    return next((path for path in map(_sandbox, fields) if path), None)
 
 
 def own_tables(reading: EngineReading) -> dict[str, bytes]:

@@ -49,6 +49,23 @@ def decode_sockets(answers: bytes) -> SocketTable:
     )
 
 
+def refused(answers: bytes) -> list[int]:
+    """The protocols that the kernel does not tell: no module tcp_diag or udp_diag is loaded, nor could be.
+
+    Without inet_diag the request is refused (NLMSG_ERROR); without the protocol's own part its dump ends with an
+    error (NLMSG_DONE; net/ipv4/inet_diag.c, inet_diag_lock_handler).
+    """
+    words = netlink.as_words(answers)
+    starts, _ = netlink.message_starts(words)
+    if len(starts) == 0:
+        return []
+    ends = np.isin(netlink.message_types(words, starts), (uapi.NLMSG_ERROR, uapi.NLMSG_DONE))
+    starts = starts[ends & (words[starts] >= _BODY + 4)]
+    with_error = starts[words[starts + _BODY // 4].view(np.int32) < 0]
+    found: list[int] = np.unique(words[with_error + _SEQ // 4] & np.uint32(0xFF)).tolist()
+    return found
+
+
 def _columns(messages: U8, layout: Layout) -> Columns:
     def field(at: int, dtype: str) -> np.ndarray:
         return np.ndarray((len(messages),), dtype, messages, at, (messages.shape[1],))

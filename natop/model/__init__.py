@@ -47,6 +47,8 @@ from natop.model.numbers import (
     TimeWait,
 )
 from natop.model.sample import (
+    HOST_SOCKETS,
+    AskSockets,
     Descriptor,
     EngineReading,
     FirewallText,
@@ -57,6 +59,7 @@ from natop.model.sample import (
     Process,
     Sample,
     Sockets,
+    no_sockets,
 )
 from natop.model.snapshot import Finding, FlowReading, HostFacts, Lead, Namespace, Remedy, Severity, Snapshot
 
@@ -64,6 +67,7 @@ __all__ = [
     "BYPASSING",
     "COUNTER_NAMES",
     "HOST_MARK",
+    "HOST_SOCKETS",
     "NO_STATE",
     "TCP_NAMES",
     "U8",
@@ -74,6 +78,7 @@ __all__ = [
     "UNKNOWN64",
     "V4_MAPPED",
     "Addresses",
+    "AskSockets",
     "Attachment",
     "Attribution",
     "Closer",
@@ -125,4 +130,5 @@ __all__ = [
     "address_text",
     "address_value",
     "kernel_version",
+    "no_sockets",
 ]

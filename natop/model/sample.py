@@ -1,6 +1,6 @@
 """What the collectors return, untouched."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -40,6 +40,16 @@ class Gap:
     source: str
     reason: str
     remedy: str | None = None
+
+
+AskSockets = Callable[[str], Sockets | Gap | None]
+"""The sockets of the netns read (HOST_SOCKETS), or of one that several containers share, by the id of the container it
+is of. A gap where they were refused, None where there is nothing to read. A live sample reads them when it is asked."""
+HOST_SOCKETS = ""
+
+
+def no_sockets(_key: str) -> None:
+    """Where no sockets were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +135,8 @@ class Sample:
     """Replies to CT_GET_STATS and CT_GET_STATS_CPU."""
     dump: Iterable[bytes | bytearray | memoryview] | None = None
     engine: EngineReading | None = None
-    sockets: Sockets | None = None
-    """Those of the netns; read with a dump."""
-    shared: Mapping[str, Sockets] = field(default_factory=dict)
-    """Those of network namespaces that several containers share, by the id of the one that the namespace is of."""
+    sockets: AskSockets = no_sockets
+    """Asked once for each namespace in which a dump has flows of its sockets."""
     tables: Mapping[str, bytes] = field(default_factory=dict)
     """Replies to CT_GET_STATS from inside containers' own network namespaces, by container id."""
     namespaces: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from natop.collect import conntrack, sockets
 from natop.collect.owners import ProcessReader, cgroups
 from natop.decode.flows import decode_dump
 from natop.join import Memory, Place, attribute
-from natop.model import Attachment, Container, Sockets
+from natop.model import HOST_SOCKETS, Attachment, Container, Sockets
 
 ROUNDS = 7
 CONTAINERS = 300
@@ -51,7 +51,7 @@ def main() -> None:
     members = containers(json.loads(Path(sys.argv[1]).read_text()))
     host = ("203.0.113.10", "172.18.0.1")
     read = Sockets(sockets.dump(), cgroups(), ProcessReader().read(1.0))
-    by_address, whole = Place(members, host), Place(members, host, sockets=read)
+    by_address, whole = Place(members, host), Place(members, host, sockets={HOST_SOCKETS: read}.get)
     memory = Memory(flows, attribute(flows, whole), members, time.time())
     sort = median_ms(lambda: np.sort(flows.id))
     for name, work in (

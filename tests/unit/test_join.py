@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from natop.columns import Flows
 from natop.join import Place, attribute
-from natop.model import Container, Descriptor, Kind, Process, Sockets
+from natop.model import HOST_SOCKETS, Container, Descriptor, Kind, Process, Sockets
 from tests.unit import diag, plain
 from tests.unit.hosts import APP, CONTAINERS, DB, HOST_ADDRESSES, WEB, container
 from tests.unit.oracle import judged
@@ -111,7 +111,7 @@ def attributed(
     sockets: Sockets | None = None,
 ) -> list[tuple[Party, Party, Kind]]:
     table = plain.table(flows)
-    found = attribute(table, Place(containers, host, former, sockets))
+    found = attribute(table, Place(containers, host, former, {HOST_SOCKETS: sockets}.get))
     names = Flows(table, found, containers)
 
     def party(code: int) -> Party:

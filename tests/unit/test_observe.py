@@ -1,6 +1,7 @@
 """One sample in, one snapshot out; a live view is a fold."""
 
 import errno
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from natop import observe as observe_module
 from natop.columns import Flows
 from natop.decode import counters
 from natop.model import (
+    HOST_SOCKETS,
     Attachment,
     Container,
     ContainerSummary,
@@ -24,11 +26,12 @@ from natop.model import (
     Sample,
     Skipped,
     Snapshot,
+    Sockets,
 )
 from natop.observe import observe
 from tests.unit import netlink, plain
 from tests.unit.hosts import APP, CONTAINERS, DB, PROC, WEB, container, engine, observed, sample
-from tests.unit.plain import flow
+from tests.unit.plain import Flow, flow
 
 FLOWS = [
     flow("100.64.0.9:51234", "203.0.113.10:8080", dnat="172.18.0.2:80", id=1, state=7),
@@ -404,3 +407,52 @@ def test_the_engine_s_own_reading_is_not_kept() -> None:
     reading = engine(WEB)
     spoilt = replace(reading, containers=({**reading.containers[0], "Secret": "hunter2"},))
     assert "hunter2" not in repr(observed(sample(FLOWS, engine=spoilt)))
+
+
+class Asked:
+    """Sockets that remember what they were asked for."""
+
+    def __init__(self, answer: Sockets | Gap | None) -> None:
+        self.answer, self.keys = answer, list[str]()
+
+    def __call__(self, key: str) -> Sockets | Gap | None:
+        self.keys.append(key)
+        return self.answer
+
+
+NONE_HELD = Sockets(b"", {}, {})
+BETWEEN = [flow("172.18.0.3:40000", "172.18.0.2:80")]
+OUTWARD = [flow("203.0.113.10:41000", "198.51.100.7:443")]
+
+
+@pytest.mark.parametrize(("flows", "keys"), [(BETWEEN, []), (OUTWARD, [HOST_SOCKETS]), ([], [])])
+def test_sockets_are_read_only_for_flows_that_need_them(flows: list[Flow], keys: list[str]) -> None:
+    asked = Asked(NONE_HELD)
+    observed(sample(flows, containers=CONTAINERS, sockets=asked))
+    assert asked.keys == keys
+
+
+@pytest.mark.parametrize(("flows", "is_asked"), [(BETWEEN, True), (OUTWARD, False)])
+def test_sockets_of_a_shared_namespace_are_read_only_where_it_has_flows(flows: list[Flow], is_asked: bool) -> None:
+    beside = container("beside", network_mode=f"container:{WEB.id}")
+    asked = Asked(NONE_HELD)
+    observed(sample(flows, containers=[*CONTAINERS, beside], sockets=asked))
+    assert (WEB.id in asked.keys) == is_asked
+
+
+def test_sockets_that_are_refused_are_a_gap_until_the_next_dump() -> None:
+    gap = Gap("sockets", "refused")
+    first = sample(OUTWARD, containers=CONTAINERS, sockets=Asked(gap))
+    later = sample(None, at=2, containers=CONTAINERS)
+    mended = sample(OUTWARD, at=4, containers=CONTAINERS, sockets=Asked(NONE_HELD))
+    assert gap in observed(first).gaps
+    assert gap in observed(first, later).gaps
+    assert gap not in observed(first, later, mended).gaps
+
+
+def test_a_kernel_without_udp_diag_is_a_gap() -> None:
+    answers = struct.pack("=IHHIIi", 20, 3, 0, 17, 0, -2)
+    taken = observed(sample(OUTWARD, containers=CONTAINERS, sockets=Asked(Sockets(answers, {}, {}))))
+    [gap] = [each for each in taken.gaps if each.source == "sockets"]
+    assert gap.reason == "the kernel does not tell UDP sockets, so their flows' holders are unknown"
+    assert gap.remedy == "load the kernel's module: sudo modprobe udp_diag"

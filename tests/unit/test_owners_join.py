@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from natop.columns import Flows
 from natop.join import Memory, Place, attribute
-from natop.model import Attribution, Container, Descriptor, FlowTable, Kind, Process, Sockets
+from natop.model import HOST_SOCKETS, Attribution, Container, Descriptor, FlowTable, Kind, Process, Sockets
 from tests.unit import diag, plain
 from tests.unit.diag import Socket, connected, listening
 from tests.unit.hosts import container, observed, sample
@@ -60,8 +60,11 @@ def held(sockets: Iterable[Socket], **by: Sequence[int]) -> Sockets:
     return Sockets(diag.answers(sockets), CGROUPS, found)
 
 
-def place(*containers: Container, sockets: Sockets | None = None, **more: Any) -> Place:
-    return Place(containers, HOST_ADDRESSES, sockets=sockets, **more)
+def place(
+    *containers: Container, sockets: Sockets | None = None, shared: Mapping[str, Sockets] | None = None, **more: Any
+) -> Place:
+    found = dict(shared or {}) | ({HOST_SOCKETS: sockets} if sockets else {})
+    return Place(containers, HOST_ADDRESSES, sockets=found.get, **more)
 
 
 OUT = flow(f"{HOST}:41000", f"{REMOTE}:443")
@@ -273,7 +276,7 @@ def test_a_new_connection_is_not_tied_to_what_serves_another() -> None:
 
 def test_the_host_to_another_container_is_not_proxied() -> None:
     other = flow("172.18.0.1:60000", "172.18.0.3:80")
-    where = Place((APP, WEB), (*HOST_ADDRESSES, "172.18.0.1"), sockets=proxied())
+    where = Place((APP, WEB), (*HOST_ADDRESSES, "172.18.0.1"), sockets={HOST_SOCKETS: proxied()}.get)
     assert Dumps().told([other], where) == [("ROUTED", "host", "app")]
 
 

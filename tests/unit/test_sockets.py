@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 import time
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from natop.collect import owners, sockets
 from natop.collect.owners import ProcessReader, cgroups
-from natop.decode.sockets import decode_sockets
+from natop.decode.sockets import decode_sockets, refused
 from natop.model import UNKNOWN64, Addresses, Descriptor, Process, SocketTable
 from tests.unit import diag, plain
 from tests.unit.diag import Socket
@@ -242,3 +243,23 @@ def test_cgroups_by_id(tmp_path: Path) -> None:
     assert found[os.stat(inner).st_ino] == f"/docker/{'a' * 64}"
     assert found[os.stat(tmp_path).st_ino] == "/"
     assert cgroups((tmp_path / "absent",)) == {}
+
+
+TCP, UDP = 6, 17
+
+
+def test_protocols_that_the_kernel_does_not_tell() -> None:
+    """The request refused, or its dump ended with an error; the protocol stands in the sequence number."""
+
+    def ended(kind: int, proto: int, number: int) -> bytes:
+        return struct.pack("=IHHIIi", 20, kind, 0, proto, 0, number)
+
+    one = diag.answers([diag.listening("10.0.0.1:80")])
+    assert refused(one + ended(3, TCP, 0) + ended(3, UDP, 0)) == []
+    assert refused(one + ended(3, TCP, 0) + ended(3, UDP, -2) + ended(3, UDP, -2)) == [UDP]
+    assert refused(ended(2, TCP, -2) + ended(2, UDP, -2)) == [TCP, UDP]
+    assert refused(b"") == refused(b"\xff" * 40) == []
+
+
+def test_every_protocol_of_this_kernel_is_told() -> None:
+    assert refused(sockets.dump()) == []

@@ -1,0 +1,53 @@
+"""Sockets and who holds them, read namespace by namespace, and only when a dump turns out to have flows of theirs."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from natop.collect import netns, sandboxes, sockets
+from natop.collect.owners import ProcessReader, cgroups
+from natop.model import HOST_SOCKETS, EngineReading, Gap, Sockets
+
+CGROUPS_KEPT_S = 10.0
+"""Walking all cgroups costs 45 ms a thousand of them; a new container makes for a new walk in any case."""
+REMEDY = "load the kernel's modules: sudo modprobe -a tcp_diag udp_diag"
+
+
+class SocketReader:
+    """The sockets of one host's namespaces, read one at a time."""
+
+    def __init__(self, namespace: Path | None, process_budget_s: float) -> None:
+        """`process_budget_s` bounds how long one reading looks for the processes that hold sockets."""
+        self._namespace = namespace
+        self._processes = ProcessReader()
+        self._process_budget_s = process_budget_s
+        self._paths: Mapping[int, str] = {}
+        self._paths_at = float("-inf")
+        self._containers: frozenset[str] = frozenset()
+
+    def read(self, key: str, inventory: EngineReading | None) -> Sockets | Gap | None:
+        """Those of the namespace read (HOST_SOCKETS), or of the one that a container with that id shares with others.
+
+        None where that container has no namespace here. Call it on the thread that takes samples: it enters the
+        namespace for the time of the reading.
+        """
+        path = self._namespace if key == HOST_SOCKETS else sandboxes.path_of(key, inventory)
+        if path is None and key != HOST_SOCKETS:
+            return None
+        try:
+            with netns.entered(path):
+                answers = sockets.dump()
+        except netns.NoSuchNetns as error:
+            return None if key != HOST_SOCKETS else Gap("sockets", str(error))
+        except OSError as error:
+            return Gap("sockets", f"the kernel refuses to tell the sockets: {error.strerror or error}", REMEDY)
+        held = self._processes.read(self._process_budget_s) if key == HOST_SOCKETS else {}
+        return Sockets(answers, self._cgroups(inventory), held)
+
+    def _cgroups(self, inventory: EngineReading | None) -> Mapping[int, str]:
+        """As they were some seconds ago, unless there are other containers now."""
+        now = time.monotonic()
+        containers = frozenset(str(each.get("Id")) for each in inventory.containers) if inventory else frozenset()
+        if now - self._paths_at > CGROUPS_KEPT_S or containers != self._containers:
+            self._paths, self._paths_at, self._containers = cgroups(), now, containers
+        return self._paths
