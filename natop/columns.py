@@ -19,13 +19,20 @@ from natop.model import (
     Attachment,
     Attribution,
     Container,
+    ContainerSummary,
     FlowReading,
     FlowSummary,
     FlowTable,
     Kind,
+    NatPools,
     Snapshot,
 )
 from natop.uapi import PORTED, IpProto, Ips, proto_name, state_name
+
+
+class Percent(float):
+    """A share in percent."""
+
 
 Value = int | float | str | tuple[int, ...] | None
 """A cell's value; None is unknown."""
@@ -47,8 +54,15 @@ class ContainerRow:
     outbound: int | None = None
     own_table: int | None = None
     """Entries in the conntrack table of the container's own network namespace."""
-    untracked: str | None = None
-    """Why none of the container's flows can be in this table."""
+    summary: ContainerSummary | None = None
+    """None for what is no container."""
+    pool_use: Percent | None = None
+    """How full the fullest NAT pool is that it holds ports of."""
+
+    @property
+    def untracked(self) -> str | None:
+        """Why none of the container's flows can be in this table."""
+        return self.summary.untracked if self.summary else None
 
     def states(self, *names: str) -> int | None:
         """Flows in any of these TCP states."""
@@ -79,11 +93,18 @@ def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
             each.inbound,
             each.outbound,
             each.own_table,
-            each.untracked,
+            each,
+            _pool_use(snapshot.pools, each.busiest_pool),
         )
         for each in snapshot.containers
     ]
     return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned))
+
+
+def _pool_use(pools: NatPools | None, row: int | None) -> Percent | None:
+    if pools is None or row is None:
+        return None
+    return Percent(100 * int(pools.used[row]) / int(pools.capacity[row]))
 
 
 def sorted_rows(rows: Iterable[ContainerRow], column: ContainerColumn, descending: bool) -> list[ContainerRow]:
@@ -144,11 +165,21 @@ CONTAINER_COLUMNS = (
     ),
     ContainerColumn("inbound", "IN", 6, True, lambda row: row.inbound, "flows the container serves"),
     ContainerColumn("outbound", "OUT", 6, True, lambda row: row.outbound, "flows the container opened"),
+    ContainerColumn("pool", "POOL%", 5, True, lambda row: row.pool_use, "how full its fullest NAT port pool is", 2),
+    ContainerColumn(
+        "rewritten",
+        "REWR",
+        5,
+        True,
+        lambda row: row.summary.rewritten_ports if row.summary else None,
+        "flows whose source port NAT changed",
+        3,
+    ),
     ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),
     ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 3),
     ContainerColumn("mode", "NETMODE", 9, False, network_mode, "Docker's network mode", 2),
     ContainerColumn("project", "PROJECT", 10, False, _of_container(lambda c: c.project), "compose project", 2),
-    ContainerColumn("published", "PUBLISHED", 16, False, _of_container(published_text), "host port→container port", 3),
+    ContainerColumn("published", "PUBLISHED", 16, False, _of_container(published_text), "host port→container port", 2),
     ContainerColumn(
         "own_table", "OWN", 6, True, lambda row: row.own_table, "entries in its own network namespace's conntrack", 4
     ),

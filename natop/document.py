@@ -26,6 +26,7 @@ from natop.model import (
     Snapshot,
     address_text,
 )
+from natop.natdocument import PoolObjects, port_choice_object, time_wait_object
 from natop.uapi import PORTED, proto_name, state_name
 
 Json = dict[str, object]
@@ -61,6 +62,7 @@ def encode(snapshot: Snapshot, rows: Sequence[ContainerRow], flows: Rows | None 
 
 def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
     """The document without `flows`."""
+    pools = PoolObjects(snapshot)
     return {
         "natop": __version__,
         "schema": SCHEMA,
@@ -74,9 +76,12 @@ def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
             "sysctls": snapshot.host.sysctls,
         },
         "conntrack": _conntrack(snapshot),
-        "containers": [_container(row, row.container) for row in rows if row.container] if snapshot.inventory else None,
-        "unowned": _unowned(snapshot.unowned),
-        "nat_pools": None,
+        "containers": (
+            [_container(row, row.container, pools) for row in rows if row.container] if snapshot.inventory else None
+        ),
+        "unowned": _unowned(snapshot.unowned) | {"time_wait": time_wait_object(snapshot.unowned_time_wait)},
+        "nat_pools": pools.listed(),
+        "nat_pools_omitted": pools.omitted(),
         "probes": None,
         "findings": finding_objects(snapshot.findings),
         "gaps": gap_objects(snapshot.gaps),
@@ -146,6 +151,8 @@ def _conntrack(snapshot: Snapshot) -> Json:
         "skipped": (
             {"messages": reading.skipped.messages, "attributes": reading.skipped.attributes} if reading else None
         ),
+        "port_choice": port_choice_object(snapshot.port_choice),
+        "time_wait": time_wait_object(snapshot.time_wait),
     }
 
 
@@ -154,8 +161,9 @@ def _flow_rates(summary: FlowSummary | None, *names: str) -> Json:
     return {name: getattr(rates, name) if rates else None for name in names}
 
 
-def _container(row: ContainerRow, container: Container) -> Json:
+def _container(row: ContainerRow, container: Container, pools: PoolObjects) -> Json:
     counts: FlowCounts | None = row.flows.counts if row.flows else None
+    summary = row.summary
     return {
         "id": container.id,
         "name": container.name,
@@ -188,10 +196,16 @@ def _container(row: ContainerRow, container: Container) -> Json:
         "states": counts.states if counts else None,
         "kinds": counts.kinds if counts else None,
         "nat": (
-            {"dnat": counts.dnat, "snat": counts.snat, "rewritten_ports": None, "busiest_pool": None}
+            {
+                "dnat": counts.dnat,
+                "snat": counts.snat,
+                "rewritten_ports": summary.rewritten_ports if summary else None,
+                "busiest_pool": pools.at(summary.busiest_pool) if summary else None,
+            }
             if counts
             else None
         ),
+        "time_wait": time_wait_object(summary.time_wait) if summary else None,
         "untracked": row.untracked,
         "own_table": row.own_table,
         "tcp": None,

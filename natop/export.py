@@ -17,6 +17,7 @@ from natop.columns import (
     ContainerRow,
     FlowColumn,
     Flows,
+    Percent,
     Value,
     container_column,
     container_rows,
@@ -213,6 +214,8 @@ def _fitting(ranks: Sequence[int], widths: Sequence[int], width: int | None) -> 
 
 def cell_text(value: Value) -> str:
     """A value as a cell of text or Markdown."""
+    if isinstance(value, Percent):
+        return f"{value:.1f} %"
     if isinstance(value, float):
         return rate(value)
     return count(value) if isinstance(value, int) or value is None else str(value)

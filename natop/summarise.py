@@ -4,13 +4,14 @@ All counting is numpy's, over the rows of the table at once; Python loops run ov
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from natop.model import (
     Attribution,
+    Conntrack,
     Container,
     ContainerSummary,
     Firewall,
@@ -24,14 +25,15 @@ from natop.model import (
     NatPools,
     PortChoice,
     Snapshot,
+    TimeWait,
 )
+from natop.ownership import Ints, Ownership
 from natop.pools import Arrivals, busiest_pools, evicts, nat_pools, port_choice, rewritten
+from natop.timewait import concern, crowded_pools, grown, in_time_wait, time_waits
 from natop.uapi import TCP_STATES, IpProto, Ips, TcpState, proto_name
 
 TREND_LENGTH = 60
 """How many dumps a trend remembers."""
-
-Ints = npt.NDArray[np.intp]
 
 WHOLE = "whole"
 UNOWNED = "unowned"
@@ -41,52 +43,18 @@ _NO_TCP_STATE = len(TCP_STATES)
 _PROTOCOLS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class _Groups:
-    """Which rows of a table belong to each container: one group a container, and one for what is unowned.
-
-    A flow between two containers belongs to both; one of a container with itself belongs to it once.
-    """
-
-    client: Ints
-    """Group of each row's client; the last group, of the unowned, where it has neither client nor server."""
-    server: Ints
-    """Group of each row's server where that differs from the client's."""
-    number: int
-
-    def table(self, column: npt.NDArray[np.unsignedinteger], width: int, rows: Mask | None = None) -> Ints:
-        """Rows counted by group and by the value of `column`, which is below `width`."""
-        counts = np.zeros(self.number * width, np.intp)
-        for group in (self.client, self.server):
-            member = group >= 0 if rows is None else (group >= 0) & rows
-            counts += np.bincount(group[member] * width + column[member], minlength=len(counts))
-        return counts.reshape(self.number, width)
-
-    def rows(self, selected: Mask) -> Ints:
-        """Selected rows counted by group."""
-        return self.table(np.zeros(len(selected), np.uint8), 1, selected)[:, 0]
-
-
-def _groups(attribution: Attribution, containers: int) -> _Groups:
-    client = attribution.client.astype(np.intp)
-    server = np.where(attribution.server == client, -1, attribution.server).astype(np.intp)
-    client[(client < 0) & (server < 0)] = containers
-    return _Groups(client, server, containers + 1)
-
-
 def _count_all(flows: FlowTable, attribution: Attribution) -> FlowCounts:
-    everything = _Groups(np.zeros(len(flows), np.intp), np.full(len(flows), -1, np.intp), 1)
-    return _count(flows, attribution, everything)[0]
+    return _count(flows, attribution, Ownership.whole(len(flows)))[0]
 
 
-def _count(flows: FlowTable, attribution: Attribution, groups: _Groups) -> list[FlowCounts]:
+def _count(flows: FlowTable, attribution: Attribution, groups: Ownership) -> list[FlowCounts]:
     """The numbers of each group."""
     is_tcp = (flows.proto == IpProto.TCP) & (flows.state < _NO_TCP_STATE)
     states = groups.table(np.where(is_tcp, flows.state, np.uint8(_NO_TCP_STATE)), _NO_TCP_STATE + 1)
     kinds = groups.table(attribution.kind, len(Kind))
     protocols = groups.table(flows.proto, _PROTOCOLS)
-    dnat = groups.rows((flows.status & Ips.DST_NAT) != 0)
-    snat = groups.rows((flows.status & Ips.SRC_NAT) != 0)
+    dnat = groups.count((flows.status & Ips.DST_NAT) != 0)
+    snat = groups.count((flows.status & Ips.SRC_NAT) != 0)
     return [
         FlowCounts(
             total=int(kinds[group].sum()),
@@ -96,13 +64,13 @@ def _count(flows: FlowTable, attribution: Attribution, groups: _Groups) -> list[
             dnat=int(dnat[group]),
             snat=int(snat[group]),
         )
-        for group in range(groups.number)
+        for group in range(groups.groups)
     ]
 
 
 def count_groups(flows: FlowTable, attribution: Attribution, groups: int) -> list[FlowCounts]:
     """The numbers of each of so many groups, by whose index the attribution names clients and servers."""
-    return _count(flows, attribution, _groups(attribution, groups))[:groups]
+    return _count(flows, attribution, Ownership.of(attribution, groups))[:groups]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +81,9 @@ class Setting:
     """In the order of the inventory that the attribution's codes are of."""
     kernel: str | None = None
     """Its release."""
+    sysctls: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+    """By their last name component."""
+    conntrack: Conntrack = field(default_factory=Conntrack)
     firewall: Firewall | None = None
 
 
@@ -125,6 +96,8 @@ class Summary:
     unowned: FlowSummary | None = None
     pools: NatPools | None = None
     port_choice: PortChoice | None = None
+    time_wait: TimeWait | None = None
+    unowned_time_wait: TimeWait | None = None
 
     @classmethod
     def unread(cls, containers: Sequence[Container]) -> "Summary":
@@ -135,7 +108,10 @@ class Summary:
     @classmethod
     def of(cls, snapshot: Snapshot) -> "Summary":
         """The very numbers of a snapshot."""
-        return cls(snapshot.containers, snapshot.whole, snapshot.unowned, snapshot.pools, snapshot.port_choice)
+        return cls(**{each.name: getattr(snapshot, each.name) for each in fields(cls)})
+
+    def put_into(self, snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, **{each.name: getattr(self, each.name) for each in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +134,18 @@ def summarise(reading: FlowReading, setting: Setting, previous: Snapshot | None)
     change = _change(reading, before) if before else None
     flows = _flow_summaries(reading, setting.containers, previous, change)
     pools = _pools(reading, setting, previous, change)
+    time_wait = _time_waits(reading, setting, flows, pools, previous)
+    containers = _containers(reading, setting.containers, flows, pools)
     return Summary(
-        containers=_containers(reading, setting.containers, flows, pools),
+        containers=tuple(
+            replace(each, time_wait=time_wait[each.container.id]) if each.flows else each for each in containers
+        ),
         whole=flows[WHOLE],
         unowned=flows[UNOWNED],
         pools=pools,
         port_choice=port_choice(reading.flows, reading.attribution),
+        time_wait=time_wait[WHOLE],
+        unowned_time_wait=time_wait[UNOWNED],
     )
 
 
@@ -171,7 +153,7 @@ def _flow_summaries(
     reading: FlowReading, containers: Sequence[Container], previous: Snapshot | None, change: _Change | None
 ) -> dict[str, FlowSummary]:
     """By container id, UNOWNED and WHOLE."""
-    groups = _groups(reading.attribution, len(containers))
+    groups = Ownership.of(reading.attribution, len(containers))
     keys = [*(container.id for container in containers), UNOWNED]
     rates = _rates(groups, keys, reading.flows, previous, change) if previous and change else {}
     counts = dict(zip(keys, _count(reading.flows, reading.attribution, groups), strict=True))
@@ -249,6 +231,41 @@ def _are_the_same(pools: NatPools, others: NatPools) -> bool:
     )
 
 
+def _time_waits(
+    reading: FlowReading,
+    setting: Setting,
+    summaries: Mapping[str, FlowSummary],
+    pools: NatPools,
+    previous: Snapshot | None,
+) -> dict[str, TimeWait]:
+    """By container id, UNOWNED and WHOLE."""
+    flows, attribution, containers = reading.flows, reading.attribution, setting.containers
+    lasts = setting.sysctls.get("nf_conntrack_tcp_timeout_time_wait")
+    timeout_s = lasts if isinstance(lasts, int) else None
+    keys = [*(container.id for container in containers), UNOWNED, WHOLE]
+    tcp = [sum(summaries[key].counts.states.values()) for key in keys]
+    found = time_waits(flows, attribution, Ownership.of(attribution, len(containers)), tcp[:-1], timeout_s)
+    found += time_waits(flows, attribution, Ownership.whole(len(flows)), tcp[-1:], timeout_s)
+    crowded = crowded_pools(pools, len(containers))
+    past = _past_time_waits(previous)
+    return {
+        key: grown(
+            replace(each, concern=concern(each.count, pools, crowded.get(group), setting.conntrack)),
+            reading.monotonic_s,
+            past.get(key),
+        )
+        for group, (key, each) in enumerate(zip(keys, found, strict=True))
+    }
+
+
+def _past_time_waits(previous: Snapshot | None) -> dict[str, TimeWait]:
+    if previous is None:
+        return {}
+    past = {summary.container.id: summary.time_wait for summary in previous.containers}
+    past |= {WHOLE: previous.time_wait, UNOWNED: previous.unowned_time_wait}
+    return {key: time_wait for key, time_wait in past.items() if time_wait}
+
+
 def _past(previous: Snapshot | None) -> dict[str, FlowSummary]:
     """The summaries of the snapshot before, by container id, UNOWNED and WHOLE."""
     if previous is None:
@@ -283,17 +300,17 @@ def _unseen(flows: FlowTable, others: FlowTable) -> Mask:
 
 
 def _rates(
-    now: _Groups, keys: Sequence[str], flows: FlowTable, previous: Snapshot, change: _Change
+    now: Ownership, keys: Sequence[str], flows: FlowTable, previous: Snapshot, change: _Change
 ) -> dict[str, FlowRates]:
     """By key, for those that both dumps know."""
     before = previous.reading
     assert before is not None
     past_keys = [*(summary.container.id for summary in previous.containers), UNOWNED]
-    past = _groups(before.attribution, len(previous.containers))
+    past = Ownership.of(before.attribution, len(previous.containers))
     new = _by_key(now, keys, change.new)
     gone = _by_key(past, past_keys, change.gone)
-    time_wait = _by_key(now, keys, _in_time_wait(flows))
-    time_wait_before = _by_key(past, past_keys, _in_time_wait(before.flows))
+    time_wait = _by_key(now, keys, in_time_wait(flows))
+    time_wait_before = _by_key(past, past_keys, in_time_wait(before.flows))
     return {
         key: FlowRates(
             new[key] / change.seconds,
@@ -304,14 +321,9 @@ def _rates(
     }
 
 
-def _by_key(groups: _Groups, keys: Sequence[str], selected: Mask) -> dict[str, int]:
+def _by_key(groups: Ownership, keys: Sequence[str], selected: Mask) -> dict[str, int]:
     """Selected rows of each group, and of the whole table."""
-    return dict(zip(keys, groups.rows(selected).tolist(), strict=True)) | {WHOLE: int(selected.sum())}
-
-
-def _in_time_wait(flows: FlowTable) -> Mask:
-    waiting: Mask = (flows.proto == IpProto.TCP) & (flows.state == TcpState.TIME_WAIT)
-    return waiting
+    return dict(zip(keys, groups.count(selected).tolist(), strict=True)) | {WHOLE: int(selected.sum())}
 
 
 def _per_container(owner: npt.NDArray[np.int32], containers: int) -> Ints:

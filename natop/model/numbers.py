@@ -124,6 +124,8 @@ class TimeWait:
     """Flows entering TIME_WAIT per second × its timeout: where the count would settle; None where that is unknown."""
     concern: str | None = None
     """Why it matters here (NAT ports, table fill); None where it is harmless."""
+    past: tuple[tuple[float, int], ...] = ()
+    """Monotonic seconds and counts of dumps of the last 15 minutes, half a minute apart or more, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,8 @@ class Snapshot:
     port_choice: PortChoice | None = None
     time_wait: TimeWait | None = None
     """Of the whole table."""
+    unowned_time_wait: TimeWait | None = None
+    """Of the flows of the host itself and those nobody owns."""
     firewall: Firewall | None = None
     """None where no tool told the rules; a gap says why."""
     probes: tuple[ProbeResult, ...] = ()

@@ -167,16 +167,8 @@ class World:
             return judged(base, previous)
         attribution: Attribution = attribute(flows, Place(self.containers, HOST_ADDRESSES))
         reading = FlowReading(flows, attribution, base.taken_at, now, Skipped())
-        summary = summarise(reading, Setting(self.containers, HOST.kernel), previous)
-        known = replace(
-            base,
-            reading=reading,
-            whole=summary.whole,
-            containers=summary.containers,
-            unowned=summary.unowned,
-            pools=summary.pools,
-            port_choice=summary.port_choice,
-        )
+        summary = summarise(reading, Setting(self.containers, HOST.kernel, HOST.sysctls, base.conntrack), previous)
+        known = summary.put_into(replace(base, reading=reading))
         return judged(known, previous)
 
     def history(self, rows: int, ticks: int = 3, seed: int = 1) -> list[Snapshot]:

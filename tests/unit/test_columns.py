@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from natop import export
 from natop.columns import (
     CONTAINER_COLUMNS,
     FLOW_COLUMNS,
@@ -79,6 +80,8 @@ def test_a_container_s_row() -> None:
         "closing": 1,
         "inbound": 4,
         "outbound": 0,
+        "pool": None,
+        "rewritten": 0,
         "new": 1.0,
         "gone": 0.5,
         "mode": "shop_default",
@@ -88,6 +91,17 @@ def test_a_container_s_row() -> None:
         "state": "running",
         "image": "web:1",
     }
+
+
+def test_how_full_a_container_s_fullest_pool_is() -> None:
+    """Of 511 low ports one is held; of the many high ones two."""
+    ports = (100, 40000, 40001)
+    flows = [flow(f"172.18.0.3:{port}", "198.51.100.7:443", snat=f"203.0.113.10:{port + 1}", id=port) for port in ports]
+    taken = observed(sample(flows, containers=CONTAINERS))
+    assert values("app", taken)["pool"] == 100 / 511
+    assert values("app", taken)["rewritten"] == 3
+    assert {values(name, taken)["pool"] for name in ("web", "db", "(host)")} == {None}
+    assert "0.2 %" in "".join(export.as_text(taken, export.View()))
 
 
 def test_the_host_s_row_is_the_last() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from natop.columns import CONTAINER_COLUMNS, FLOW_COLUMNS
 from natop.export import View
 from natop.filters import parse
 from natop.model import Attachment, Gap, Kind, Snapshot
+from natop.natdocument import MOST_POOLS
 from tests.unit import netlink
 from tests.unit.hosts import CONTAINERS, WEB, container, observed, sample
 from tests.unit.plain import ICMP, IGMP, Ends, Flow, flow
@@ -29,7 +31,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 PING = Ends("172.18.0.3", "198.51.100.7", 77, 2048)
 
 FLOWS = [
-    flow("100.64.0.9:51234", "203.0.113.10:8080", dnat="172.18.0.2:80", id=1, state=7, timeout_s=119),
+    flow("100.64.0.9:51234", "203.0.113.10:8080", dnat="172.18.0.2:80", id=1, state=7, timeout_s=119, closed_by=2),
     flow("172.18.0.3:40000", "198.51.100.7:443", snat="203.0.113.10:50000", id=2, packets=9, bytes=900, mark=3),
     flow("[fd00:18::2]:40000", "[2001:db8::7]:443", id=3, state=None, timeout_s=None, status=0x418E, zone=7),
     Flow(orig=PING, reply=Ends("198.51.100.7", "172.18.0.3", 77), proto=ICMP, id=4),
@@ -84,11 +86,11 @@ def test_every_document_is_valid_by_the_schema(name: str, with_flows: bool) -> N
 
 def test_the_document_of_a_full_snapshot() -> None:
     found = parsed(FULL)
-    assert {key: found[key] for key in ("schema", "taken_at", "interval_s", "nat_pools", "probes")} == {
+    assert {key: found[key] for key in ("schema", "taken_at", "interval_s", "nat_pools_omitted", "probes")} == {
         "schema": 1,
         "taken_at": "2026-11-22T21:10:02.000Z",
         "interval_s": 2.0,
-        "nat_pools": None,
+        "nat_pools_omitted": 0,
         "probes": None,
     }
     assert [each["rule"] for each in found["findings"]] == ["blind-spots"]
@@ -154,7 +156,18 @@ def test_a_container_in_the_document() -> None:
         ],
         "published": [{"proto": "tcp", "host_ip": "0.0.0.0", "host_port": 8080, "container_port": 80}],
         "flows": {"total": 2, "inbound": 1, "outbound": 1},
-        "nat": {"dnat": 1, "snat": 0, "rewritten_ports": None, "busiest_pool": None},
+        "nat": {"dnat": 1, "snat": 0, "rewritten_ports": 0, "busiest_pool": None},
+        "time_wait": {
+            "count": 1,
+            "share": 1.0,
+            "closed_by_client": 0,
+            "closed_by_server": 1,
+            "remotes": [{"ip": "100.64.0.9", "flows": 1}],
+            "services": [{"service": "8080/tcp", "flows": 1}],
+            "growth_per_min": 0.0,
+            "steady_state": 4.0,
+            "concern": None,
+        },
         "untracked": None,
         "own_table": None,
         "tcp": None,
@@ -163,15 +176,79 @@ def test_a_container_in_the_document() -> None:
     }
 
 
+POOL = {
+    "proto": "tcp",
+    "zone": 0,
+    "nat_ip": "203.0.113.10",
+    "remote_ip": "198.51.100.7",
+    "remote_port": 443,
+    "first_port": 1024,
+    "last_port": 65535,
+    "used": 2,
+    "capacity": 64512,
+    "hard": 1,
+    "soft": 1,
+    "time_wait": 1,
+    "rewritten": 1,
+    "masqueraded": 2,
+    "drain_s": 90,
+    "new_per_s": 0.5,
+    "sustainable_per_s": 537.6,
+    "loss": 0.0,
+    "containers": {"app": 2},
+    "others": {},
+}
+
+
+def test_nat_pools_in_the_document() -> None:
+    """The one that a container is fullest in stands in it too."""
+    closing = flow("172.18.0.3:40001", "198.51.100.7:443", snat="203.0.113.10:40001", id=7, state=7, timeout_s=90)
+    own = flow("203.0.113.10:999", "198.51.100.8:443", snat="203.0.113.10:888", id=8, proto=17)
+    nobody = flow("10.0.0.1:999", "198.51.100.8:443", snat="203.0.113.10:999", id=9, proto=17)
+    later = sample([*FLOWS, closing, own, nobody], at=2, containers=CONTAINERS)
+    found = parsed(observed(FIRST, later))
+    small, pool = found["nat_pools"]
+    assert pool == POOL
+    assert (small["proto"], small["capacity"], small["used"], small["others"]) == ("udp", 424, 2, {})
+    assert small["sustainable_per_s"] is None, "nf_conntrack_udp_timeout was not read"
+    nat = {each["name"]: each["nat"] for each in found["containers"]}
+    assert (nat["app"]["rewritten_ports"], nat["app"]["busiest_pool"]) == (1, POOL)
+    assert (nat["db"]["rewritten_ports"], nat["db"]["busiest_pool"]) == (0, None)
+    assert found["conntrack"]["port_choice"] == {"kept": 2, "rewritten": 1, "kept_share": 2 / 3}
+    assert found["conntrack"]["time_wait"]["count"] == 2
+    assert parsed(SNAPSHOTS["empty"])["conntrack"]["port_choice"] == {"kept": 0, "rewritten": 0, "kept_share": None}
+
+
+def test_who_holds_ports_and_is_no_container() -> None:
+    taken = observed(sample([flow("172.18.0.3:40000", "198.51.100.7:443", snat="203.0.113.10:50000")], containers=()))
+    assert taken.reading is not None
+    assert taken.pools is not None
+    named = replace(taken.reading.attribution, others=("host: curl[7]",))
+    holder = np.array([-2], np.int32)
+    known = replace(taken, reading=replace(taken.reading, attribution=named), pools=replace(taken.pools, holder=holder))
+    assert [(each["containers"], each["others"]) for each in parsed(known)["nat_pools"]] == [({}, {"host: curl[7]": 1})]
+
+
+def test_pools_that_are_left_out_are_counted() -> None:
+    flows = [
+        flow("172.18.0.3:40000", f"198.51.100.7:{port}", snat="203.0.113.10:40000", id=port)
+        for port in range(1, MOST_POOLS + 8)
+    ]
+    found = parsed(observed(sample(flows, containers=CONTAINERS)))
+    assert (len(found["nat_pools"]), found["nat_pools_omitted"]) == (MOST_POOLS, 7)
+
+
 def test_what_could_not_be_read_is_null_and_never_0() -> None:
     found = parsed(SNAPSHOTS["refused"])
     numbers = [each for each in walk(found) if isinstance(each, int | float) and not isinstance(each, bool)]
     assert numbers == [1, 4242, 8080, 80], "the schema's number, a pid and a published port"
     assert found["conntrack"]["flows"] is found["conntrack"]["states"] is found["conntrack"]["skipped"] is None
-    assert found["unowned"] == {"flows": None, "states": None, "kinds": None}
+    assert found["unowned"] == dict.fromkeys(("flows", "states", "kinds", "time_wait"))
+    assert [found[key] for key in ("nat_pools", "nat_pools_omitted")] == [None, None]
+    assert [found["conntrack"][key] for key in ("port_choice", "time_wait")] == [None, None]
     assert found["host"]["kernel"] is None
     for each in found["containers"]:
-        assert [each[key] for key in ("flows", "states", "kinds", "nat", "own_table", "tcp")] == [None] * 6
+        assert {each[key] for key in ("flows", "states", "kinds", "nat", "time_wait", "own_table", "tcp")} == {None}
         assert set(each["rates"].values()) == {None}
     assert found["gaps"][0] == {"source": "flows", "reason": GAP.reason, "remedy": GAP.remedy}
     assert [gap["source"] for gap in found["gaps"]] == ["flows", "bridge"]
@@ -378,6 +455,8 @@ def test_csv_parses_back() -> None:
         "closing": "0",
         "inbound": "1",
         "outbound": "1",
+        "pool": "",
+        "rewritten": "0",
         "new": "0.0",
         "gone": "0.0",
         "mode": "shop_default",
