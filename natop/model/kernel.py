@@ -29,7 +29,24 @@ class Conntrack:
     counters: Mapping[str, int] = field(default_factory=dict)
     """By COUNTER_NAMES; modulo 2**32; a name is missing where the kernel does not tell it."""
     cpus: tuple[Mapping[str, int], ...] = ()
-    """The same counters of each CPU."""
+    """The same counters of each CPU, in the kernel's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What follows from several counters, by the rules of `natop.meanings`; None where one of them is unknown."""
+
+    table_full_per_s: float | None = None
+    """Packets dropped because the table was full."""
+    clash_lost_per_s: float | None = None
+    """New flows lost because another took the same addresses and ports first."""
+    lost_syns_per_s: float | None = None
+    """New flows that conntrack refused, whatever for: the host-wide sum of `NetnsTcp.lost_syns_per_s`."""
+    found_per_new: float | None = None
+    """NAT ports probed in vain for each new flow, between the last two dumps."""
+
+
+NOTHING_DERIVED = Derived()
 
 
 def kernel_version(release: str | None) -> tuple[int, int] | None:

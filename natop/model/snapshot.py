@@ -6,9 +6,10 @@ from enum import StrEnum
 
 from natop.model.docker import Inventory
 from natop.model.flows import FlowTable, Skipped
-from natop.model.kernel import Conntrack, Firewall, Mark, NetnsTcp
+from natop.model.kernel import NOTHING_DERIVED, Conntrack, Derived, Firewall, Mark, NetnsTcp
 from natop.model.numbers import Attribution, ContainerSummary, FlowFacts, FlowSummary, NatPools, PortChoice, TimeWait
 from natop.model.sample import Gap, Pace, ProbeResult
+from natop.release import Release, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,11 @@ class HostFacts:
     sysctls: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
     """By their last name component, as `nf_conntrack_max`."""
 
+    @property
+    def release(self) -> Release | None:
+        """The kernel's version, to compare with."""
+        return parse(self.kernel)
+
 
 @dataclass(frozen=True, slots=True)
 class FlowReading:
@@ -39,6 +45,8 @@ class FlowReading:
     taken_at: float
     monotonic_s: float
     skipped: Skipped
+    found: int | None = None
+    """The counter `found` when it was taken."""
 
 
 class Severity(StrEnum):
@@ -119,7 +127,10 @@ class Snapshot:
     """Names of containers that are gone, by the address each had."""
     namespaces: tuple[Namespace, ...] = ()
     cpu_rates: tuple[Mapping[str, float], ...] = ()
-    """Per second since the snapshot before, one for each CPU in `Conntrack.cpus`."""
+    """Per second since the snapshot before, one for each CPU in `Conntrack.cpus`; empty on a first reading."""
+    derived: Derived = NOTHING_DERIVED
+    unclaimed: tuple[tuple[float, float], ...] = ()
+    """Insertions that failed of late, (monotonic_s, how many), whose SYNs were not seen sent again yet."""
     tcp: NetnsTcp | None = None
     """Of the namespace read itself: the host's."""
     pools: NatPools | None = None
