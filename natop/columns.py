@@ -23,6 +23,7 @@ from natop.model import (
     FlowSummary,
     FlowTable,
     Kind,
+    NetnsTcp,
     Snapshot,
 )
 from natop.uapi import PORTED, IpProto, Ips, proto_name, state_name
@@ -49,6 +50,9 @@ class ContainerRow:
     """Entries in the conntrack table of the container's own network namespace."""
     untracked: str | None = None
     """Why none of the container's flows can be in this table."""
+    tcp: NetnsTcp | None = None
+    tcp_of: str | None = None
+    """Whose network namespace it shares, whose `tcp` is then the one to look at."""
 
     def states(self, *names: str) -> int | None:
         """Flows in any of these TCP states."""
@@ -80,10 +84,12 @@ def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
             each.outbound,
             each.own_table,
             each.untracked,
+            each.tcp,
+            each.tcp_of,
         )
         for each in snapshot.containers
     ]
-    return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned))
+    return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned, tcp=snapshot.tcp))
 
 
 def sorted_rows(rows: Iterable[ContainerRow], column: ContainerColumn, descending: bool) -> list[ContainerRow]:
@@ -123,6 +129,10 @@ def _rate(name: str) -> Callable[[ContainerRow], Value]:
     return lambda row: getattr(row.flows.rates, name) if row.flows and row.flows.rates else None
 
 
+def _tcp_rate(name: str) -> Callable[[ContainerRow], Value]:
+    return lambda row: row.tcp.rates.get(name) if row.tcp and row.tcp.rates else None
+
+
 CLOSING = ("FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE")
 OPENING = ("SYN_SENT", "SYN_RECV", "SYN_SENT2")
 
@@ -145,12 +155,36 @@ CONTAINER_COLUMNS = (
     ContainerColumn("inbound", "IN", 6, True, lambda row: row.inbound, "flows the container serves"),
     ContainerColumn("outbound", "OUT", 6, True, lambda row: row.outbound, "flows the container opened"),
     ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),
-    ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 3),
+    ContainerColumn("syn_retrans", "SYN-RT/s", 8, True, _tcp_rate("syn_retrans"), "SYNs sent again, per second", 2),
+    ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 4),
     ContainerColumn("mode", "NETMODE", 9, False, network_mode, "Docker's network mode", 2),
     ContainerColumn("project", "PROJECT", 10, False, _of_container(lambda c: c.project), "compose project", 2),
-    ContainerColumn("published", "PUBLISHED", 16, False, _of_container(published_text), "host port→container port", 3),
+    ContainerColumn("published", "PUBLISHED", 15, False, _of_container(published_text), "host port→container port", 3),
     ContainerColumn(
         "own_table", "OWN", 6, True, lambda row: row.own_table, "entries in its own network namespace's conntrack", 4
+    ),
+    ContainerColumn(
+        "lost_syns",
+        "LOST-SYN/s",
+        10,
+        True,
+        lambda row: row.tcp.lost_syns_per_s if row.tcp else None,
+        "SYNs that conntrack lost, per second (estimate)",
+        4,
+    ),
+    ContainerColumn(
+        "listen_overflows", "OVERFL/s", 8, True, _tcp_rate("listen_overflows"), "not accepted in time, per second", 4
+    ),
+    ContainerColumn("retrans_segs", "RETRANS/s", 9, True, _tcp_rate("retrans_segs"), "segments sent again", 4),
+    ContainerColumn("attempt_fails", "FAILED/s", 8, True, _tcp_rate("attempt_fails"), "connections that failed", 4),
+    ContainerColumn(
+        "tw_sockets",
+        "TW-SOCK",
+        7,
+        True,
+        lambda row: row.tcp.time_wait_sockets if row.tcp else None,
+        "its own sockets in TIME_WAIT (60 s)",
+        4,
     ),
     ContainerColumn("state", "STATE", 8, False, _of_container(lambda c: c.state), "running, paused, exited …", 4),
     ContainerColumn("image", "IMAGE", 18, False, _of_container(lambda c: c.image), "image", 4),

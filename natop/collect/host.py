@@ -8,6 +8,7 @@ from typing import TypeVar
 from natop.collect import conntrack, netns, proc, sandboxes, sockets
 from natop.collect.engine import EngineWatcher
 from natop.collect.owners import ProcessReader, cgroups
+from natop.collect.testimony import NamespaceReader
 from natop.model import EngineReading, Gap, Pace, Sample, Sockets
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class HostReader:
         self._engine = engine
         self._processes = ProcessReader()
         self._process_budget_s = process_budget_s
+        self._testimony = NamespaceReader()
 
     def sample(self, *, dump: bool, pace: Pace | None = None) -> Sample:
         """Read everything now, the flows and their sockets only with `dump`. Raises `netns.NoSuchNetns`."""
@@ -46,6 +48,7 @@ class HostReader:
         inventory = self._inventory(gaps)
         shared, tables = self._sandboxes(inventory) if dump and inventory else ({}, {})
         with netns.entered(self._namespace):
+            tcp, members = self._testimony.read(inventory, gaps)
             return Sample(
                 taken_at=time.time(),
                 monotonic_s=time.monotonic(),
@@ -61,6 +64,8 @@ class HostReader:
                 namespaces=sandboxes.namespaces(inventory) if dump and inventory else netns.listed() if dump else (),
                 tables=tables,
                 pace=pace,
+                tcp=tcp,
+                members=members,
                 gaps=tuple(gaps),
             )
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from natop import meanings
 from natop.model import (
     HOST_MARK,
     ContainerSummary,
@@ -150,19 +151,13 @@ class Evidence:
 
     @cached_property
     def losses(self) -> Losses | None:
-        """What conntrack dropped, split by cause (nf_conntrack_core.c); None while the counters are unknown.
-
-        `drop` counts unresolved clashes together with `insert_failed`, and by itself a table that is full;
-        a chain that is too long counts as `chaintoolong` and `insert_failed`. Before 5.10 `insert_failed` counts
-        resolved clashes too, which cost nothing: there a clash is what `drop` counts as well.
-        """
-        failed, dropped = self.risen("insert_failed"), self.risen("drop")
-        if failed is None or dropped is None:
+        """What conntrack dropped, split by cause (see `natop.meanings`); None while the counters are unknown."""
+        counters, release = self.since.counters if self.since else {}, self.snapshot.host.release
+        clash, full = meanings.clash_lost(counters, release), meanings.table_full(counters, release)
+        if clash is None or full is None:
             return None
-        chain = min(failed, self.risen("chaintoolong") or 0)
-        if self.kernel_is(5, 10) is False:
-            return Losses(min(failed, dropped), max(0, dropped - failed), 0)
-        return Losses(failed - chain, max(0, dropped - failed), chain)
+        chain = min(counters["insert_failed"], counters.get("chaintoolong", 0))
+        return Losses(int(clash), int(full), chain)
 
     @cached_property
     def retransmitting(self) -> tuple[tuple[ContainerSummary, int], ...]:

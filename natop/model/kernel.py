@@ -85,6 +85,8 @@ class NetnsTcp:
     """Sockets in TIME_WAIT (60 s), not conntrack's entries."""
     sysctls: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
     """The namespace's own, by last name component, as far as they were read."""
+    started_at: str | None = None
+    """When the container started whose it is: the number of a namespace that is gone is soon another's."""
     lost_syns_per_s: float | None = None
     """Estimate: its part of the host's insert_failed, shared out by SYN retransmits."""
 
