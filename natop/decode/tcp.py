@@ -1,6 +1,7 @@
 """Text of /proc/PID/net/{snmp,netstat,sockstat,sockstat6} to TCP's counters, by name, never by position."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from natop import sysctls
 from natop.model import TCP_NAMES, NetnsTcp, NetnsText
@@ -24,35 +25,36 @@ _MOST_DIGITS = 20
 
 def decode_tcp(netns: str, text: NetnsText) -> NetnsTcp | None:
     """What one network namespace tells; None where it tells none of the counters. Rates are another's to add."""
-    told = {("Tcp", name): value for name, value in _pairs(text.files.get("snmp", ""), "Tcp:")}
-    told |= {("TcpExt", name): value for name, value in _pairs(text.files.get("netstat", ""), "TcpExt:")}
-    counters = {name: told[_SPELT[name]] for name in TCP_NAMES if _SPELT[name] in told}
-    if not counters:
+    told = dict(_counters(text.files.get("snmp", ""), "Tcp"))
+    told |= _counters(text.files.get("netstat", ""), "TcpExt")
+    if not told:
         return None
     four = _sockets(text.files.get("sockstat", ""), "TCP:")
     six = _sockets(text.files.get("sockstat6", ""), "TCP6:")
     in_use = [part["inuse"] for part in (four, six) if "inuse" in part]
     return NetnsTcp(
         netns,
-        counters,
+        {name: told[name] for name in TCP_NAMES if name in told},
         sockets_in_use=sum(in_use) if in_use else None,
         time_wait_sockets=four.get("tw"),
         sysctls=sysctls.decode(text.sysctls),
     )
 
 
-def _pairs(text: str, group: str) -> Iterator[tuple[str, int]]:
-    """Name and value from a group's line of names and the line of values that follows it."""
-    names: list[str] | None = None
-    for line in text.splitlines():
-        words = line.split()
-        if not words or words[0] != group:
-            continue
-        if names is None:
-            names = words[1:]
-        else:
-            yield from _numbers(zip(names, words[1:], strict=False))
-            names = None
+def _counters(text: str, group: str) -> Iterator[tuple[str, int]]:
+    """Those of a group's line of names and the line of values that follows it."""
+    lines = (line for line in text.splitlines() if line.startswith(group + ":"))
+    for names, line in zip(lines, lines, strict=False):
+        values = line.split()
+        yield from _numbers((name, values[at]) for name, at in _columns(names) if at < len(values))
+
+
+@lru_cache(maxsize=32)
+def _columns(line: str) -> tuple[tuple[str, int], ...]:
+    """Which of TCP_NAMES stand in a line of names, and where. All namespaces of a kernel have the same lines."""
+    group, *words = line.split()
+    places = {word: at for at, word in reversed(tuple(enumerate(words, 1)))}
+    return tuple((name, places[word]) for name, (of, word) in _SPELT.items() if f"{of}:" == group and word in places)
 
 
 def _sockets(text: str, group: str) -> dict[str, int]:
@@ -64,7 +66,7 @@ def _sockets(text: str, group: str) -> dict[str, int]:
     return {}
 
 
-def _numbers(pairs: Iterator[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+def _numbers(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, int]]:
     """Those whose value is a counter: some others of the kernel's are negative."""
     for name, word in pairs:
         if word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS:
