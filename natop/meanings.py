@@ -6,8 +6,7 @@ include/uapi/linux/snmp.h and shown by `nstat`.
 
 from collections.abc import Collection, Mapping
 
-from natop.model import Derived
-from natop.release import Release
+from natop.model import Derived, Version
 
 HOTPATH_GONE = (4, 9)
 """Until then `found` and `insert` counted every packet and every flow (8e8118f89314)."""
@@ -55,32 +54,32 @@ TCP_MEANINGS = {
 """By TCP_NAMES. They count the network namespace's own sockets, IPv4 and IPv6 together."""
 
 
-def meaning(name: str, release: Release | None, told: Collection[str] = ()) -> str:
+def meaning(name: str, version: Version | None, told: Collection[str] = ()) -> str:
     """One line about a counter of `conntrack -S` on this kernel; `told` are the counters that the kernel has.
 
     A kernel that tells a counter means by all what it came with: distributions carry patches back.
     """
     since, words = _BEFORE.get(name, ((0, 0), ""))
-    return words if _is_before(release, since, told) else _MODERN.get(name, "")
+    return words if _is_before(version, since, told) else _MODERN.get(name, "")
 
 
-def _is_before(release: Release | None, since: tuple[int, int], told: Collection[str]) -> bool:
+def _is_before(version: Version | None, since: tuple[int, int], told: Collection[str]) -> bool:
     """An unknown kernel is taken for a modern one."""
     marks = {CLASHES_APART: "clash_resolve", CHAINS_LIMITED: "chaintoolong"}
-    return release is not None and release < since and marks.get(since) not in told
+    return version is not None and version < since and marks.get(since) not in told
 
 
-def derived(rates: Mapping[str, float] | None, release: Release | None, found_per_new: float | None) -> Derived:
+def derived(rates: Mapping[str, float] | None, version: Version | None, found_per_new: float | None) -> Derived:
     """What follows from counters of one interval: see `clash_lost`, `table_full` and `lost_syns`.
 
     `found_per_new` is the interval between two dumps', where new flows are known.
     """
     if rates is None:
         return Derived(found_per_new=found_per_new)
-    return Derived(table_full(rates, release), clash_lost(rates, release), lost_syns(rates, release), found_per_new)
+    return Derived(table_full(rates, version), clash_lost(rates, version), lost_syns(rates, version), found_per_new)
 
 
-def clash_lost(rates: Mapping[str, float], release: Release | None) -> float | None:
+def clash_lost(rates: Mapping[str, float], version: Version | None) -> float | None:
     """New flows lost to a clash: d(insert_failed) - d(chaintoolong); None where a counter is missing.
 
     A chain that is too long counts under both and under nothing else. Before Linux 5.10 `insert_failed` also has the
@@ -89,24 +88,24 @@ def clash_lost(rates: Mapping[str, float], release: Release | None) -> float | N
     failed, dropped = rates.get("insert_failed"), rates.get("drop")
     if failed is None or dropped is None:
         return None
-    if _is_before(release, CLASHES_APART, rates):
+    if _is_before(version, CLASHES_APART, rates):
         return min(failed, dropped)
     return max(failed - rates.get("chaintoolong", 0.0), 0.0)
 
 
-def table_full(rates: Mapping[str, float], release: Release | None) -> float | None:
+def table_full(rates: Mapping[str, float], version: Version | None) -> float | None:
     """Packets dropped for want of room: d(drop) less the drops that are clashes, never below 0.
 
     That is d(drop) - d(insert_failed) where no chain was too long. A tracker or helper that refuses a packet counts
     here as well, which is rare; the kernel's log has `table full` where it is meant.
     """
-    clashes, dropped = clash_lost(rates, release), rates.get("drop")
+    clashes, dropped = clash_lost(rates, version), rates.get("drop")
     return None if clashes is None or dropped is None else max(dropped - clashes, 0.0)
 
 
-def lost_syns(rates: Mapping[str, float], release: Release | None) -> float | None:
+def lost_syns(rates: Mapping[str, float], version: Version | None) -> float | None:
     """New flows whose first packet conntrack refused at the insertion: d(insert_failed), without resolved clashes."""
-    return clash_lost(rates, release) if _is_before(release, CLASHES_APART, rates) else rates.get("insert_failed")
+    return clash_lost(rates, version) if _is_before(version, CLASHES_APART, rates) else rates.get("insert_failed")
 
 
 def found_per_new(found: int, new: float) -> float | None:

@@ -61,7 +61,7 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     summary = _summary(previous, reading, inventory, host)
     seconds = sample.monotonic_s - previous.monotonic_s if previous else 0.0
     rates, cpu_rates = _rates(previous, conntrack, seconds)
-    derived = meanings.derived(rates, host.release, _found_per_new(previous, reading, summary.whole))
+    derived = meanings.derived(rates, host.version, _found_per_new(previous, reading, summary.whole))
     members = inventory.containers if inventory else ()
     testimony = testify(previous, sample, members, seconds, derived.lost_syns_per_s)
     taken = Snapshot(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from natop.release import Release
+from natop.model import Version
 
 Value = int | tuple[int, ...]
 """A number; several for a range. A list of ports is first, last, first, last …"""
@@ -52,7 +52,7 @@ class Judgement:
 class About:
     """What else is known where a value is judged; None is unknown."""
 
-    release: Release | None = None
+    version: Version | None = None
     values: Mapping[str, Value] = field(default_factory=dict)
     """All sysctls of the same namespace, by name."""
     entries: int | None = None
@@ -75,9 +75,9 @@ class Sysctl:
         """The last part of its path, by which everything else calls it."""
         return self.path.rpartition("/")[2]
 
-    def default(self, release: Release | None) -> Value | None:
+    def default(self, version: Version | None) -> Value | None:
         """The kernel's own; that of the newest where the version is unknown."""
-        known = [value for since, value in self.defaults if release is None or release >= since]
+        known = [value for since, value in self.defaults if version is None or version >= since]
         return known[-1] if known else None
 
 
@@ -145,7 +145,7 @@ def _text(value: Value) -> str:
 
 def _judged(known: Sysctl, value: Value, about: About, sentence: str) -> Judgement:
     """No value does harm; one that is not the kernel's default is worth a note."""
-    default = known.default(about.release)
+    default = known.default(about.version)
     if default is None or value == default:
         return Judgement(Verdict.FINE, sentence)
     return Judgement(Verdict.NOTE, f"{sentence}; the kernel's default is {_text(default)}")
@@ -204,7 +204,7 @@ def _time_wait(_: Sysctl, value: Value, about: About) -> Judgement:
     """By SHORT_TIME_WAIT_S below; what more of it costs depends on EVICTING."""
     if isinstance(value, int) and value < SHORT_TIME_WAIT_S:
         return Judgement(Verdict.WARNING, "so short that late segments of an old connection may meet a new one")
-    if about.release is not None and about.release < EVICTING:
+    if about.version is not None and about.version < EVICTING:
         return Judgement(
             Verdict.NOTE, "a closed connection holds its NAT port for so long; 30 to 60 where ports run short"
         )

@@ -12,7 +12,6 @@ from natop.model import (
     NatPools,
     Snapshot,
     address_text,
-    kernel_version,
 )
 from natop.uapi import IpProto, proto_name
 from natop.window import Since, since
@@ -98,7 +97,7 @@ class Evidence:
 
     def kernel_is(self, major: int, minor: int) -> bool | None:
         """Whether the kernel is of that version or later; None where it does not tell."""
-        version = kernel_version(self.snapshot.host.kernel)
+        version = self.snapshot.host.version
         return version >= (major, minor) if version else None
 
     def sysctl(self, name: str) -> int | None:
@@ -152,8 +151,8 @@ class Evidence:
     @cached_property
     def losses(self) -> Losses | None:
         """What conntrack dropped, split by cause (see `natop.meanings`); None while the counters are unknown."""
-        counters, release = self.since.counters if self.since else {}, self.snapshot.host.release
-        clash, full = meanings.clash_lost(counters, release), meanings.table_full(counters, release)
+        counters, version = self.since.counters if self.since else {}, self.snapshot.host.version
+        clash, full = meanings.clash_lost(counters, version), meanings.table_full(counters, version)
         if clash is None or full is None:
             return None
         chain = min(counters["insert_failed"], counters.get("chaintoolong", 0))

@@ -32,6 +32,7 @@ from natop.model.kernel import (
     NatRule,
     NetnsTcp,
     NetworkNat,
+    Version,
     kernel_version,
 )
 from natop.model.numbers import (
@@ -124,6 +125,7 @@ __all__ = [
     "SocketTable",
     "Sockets",
     "TimeWait",
+    "Version",
     "address_text",
     "address_value",
     "kernel_version",

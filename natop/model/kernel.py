@@ -49,7 +49,11 @@ class Derived:
 NOTHING_DERIVED = Derived()
 
 
-def kernel_version(release: str | None) -> tuple[int, int] | None:
+Version = tuple[int, int]
+"""Of a kernel: its major and minor number."""
+
+
+def kernel_version(release: str | None) -> Version | None:
     """(6, 18) of `6.18.44-amd64`; None where that cannot be told."""
     match = re.match(r"(\d{1,6})\.(\d{1,6})", release or "", re.ASCII)
     return (int(match[1]), int(match[2])) if match else None

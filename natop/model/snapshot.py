@@ -6,10 +6,9 @@ from enum import StrEnum
 
 from natop.model.docker import Inventory
 from natop.model.flows import FlowTable, Skipped
-from natop.model.kernel import NOTHING_DERIVED, Conntrack, Derived, Firewall, Mark, NetnsTcp
+from natop.model.kernel import NOTHING_DERIVED, Conntrack, Derived, Firewall, Mark, NetnsTcp, Version, kernel_version
 from natop.model.numbers import Attribution, ContainerSummary, FlowFacts, FlowSummary, NatPools, PortChoice, TimeWait
 from natop.model.sample import Gap, Pace, ProbeResult
-from natop.release import Release, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +29,9 @@ class HostFacts:
     """By their last name component, as `nf_conntrack_max`."""
 
     @property
-    def release(self) -> Release | None:
-        """The kernel's version, to compare with."""
-        return parse(self.kernel)
+    def version(self) -> Version | None:
+        """The kernel's, to compare with."""
+        return kernel_version(self.kernel)
 
 
 @dataclass(frozen=True, slots=True)

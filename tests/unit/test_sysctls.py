@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop import sysctls
-from natop.release import Release
+from natop.model import Version
 from natop.sysctls import About, Area, Scope, Verdict
 
-MODERN = Release(6, 18)
+MODERN = (6, 18)
 VALUES = st.integers(0, 2**63 - 1) | st.lists(st.integers(0, 2**63 - 1), max_size=5).map(tuple)
 
 
@@ -79,26 +79,26 @@ def test_any_text_is_read_without_raising(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "release", "expected"),
+    ("name", "version", "expected"),
     [
-        ("somaxconn", Release(5, 3), 128),
-        ("somaxconn", Release(5, 4), 4096),
+        ("somaxconn", (5, 3), 128),
+        ("somaxconn", (5, 4), 4096),
         ("somaxconn", None, 4096),
-        ("tcp_tw_reuse", Release(4, 18), 0),
+        ("tcp_tw_reuse", (4, 18), 0),
         ("tcp_tw_reuse", MODERN, 2),
-        ("nf_conntrack_events", Release(5, 18), 1),
-        ("nf_conntrack_events", Release(5, 19), 2),
-        ("nf_conntrack_udp_timeout_stream", Release(4, 19), 180),
-        ("tcp_syn_linear_timeouts", Release(6, 4), None),
-        ("tcp_syn_linear_timeouts", Release(6, 5), 4),
+        ("nf_conntrack_events", (5, 18), 1),
+        ("nf_conntrack_events", (5, 19), 2),
+        ("nf_conntrack_udp_timeout_stream", (4, 19), 180),
+        ("tcp_syn_linear_timeouts", (6, 4), None),
+        ("tcp_syn_linear_timeouts", (6, 5), 4),
         ("ip_local_port_range", None, (32768, 60999)),
         ("nf_conntrack_max", MODERN, None),
     ],
 )
 def test_defaults_are_the_kernel_s_of_that_version(
-    name: str, release: Release | None, expected: sysctls.Value | None
+    name: str, version: Version | None, expected: sysctls.Value | None
 ) -> None:
-    assert sysctls.BY_NAME[name].default(release) == expected
+    assert sysctls.BY_NAME[name].default(version) == expected
 
 
 @pytest.mark.parametrize("name", [each.name for each in sysctls.CATALOGUE])
@@ -144,19 +144,19 @@ def test_how_long_established_flows_may_be_idle(value: int, expected: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("value", "release", "expected"),
+    ("value", "version", "expected"),
     [
-        (120, Release(6, 5), "fine"),
+        (120, (6, 5), "fine"),
         (120, None, "fine"),
-        (120, Release(6, 4, 16), "note"),
+        (120, (6, 4), "note"),
         (29, MODERN, "warning"),
         (30, MODERN, "fine"),
     ],
 )
 def test_time_wait_costs_ports_where_the_kernel_does_not_evict(
-    value: int, release: Release | None, expected: str
+    value: int, version: Version | None, expected: str
 ) -> None:
-    assert verdict("nf_conntrack_tcp_timeout_time_wait", value, About(release)) == expected
+    assert verdict("nf_conntrack_tcp_timeout_time_wait", value, About(version)) == expected
 
 
 @pytest.mark.parametrize(
