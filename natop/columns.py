@@ -25,6 +25,7 @@ from natop.model import (
     FlowTable,
     Kind,
     NatPools,
+    NetnsTcp,
     Snapshot,
 )
 from natop.uapi import PORTED, IpProto, Ips, proto_name, state_name
@@ -58,11 +59,17 @@ class ContainerRow:
     """None for what is no container."""
     pool_use: Percent | None = None
     """How full the fullest NAT pool is that it holds ports of."""
+    tcp: NetnsTcp | None = None
 
     @property
     def untracked(self) -> str | None:
         """Why none of the container's flows can be in this table."""
         return self.summary.untracked if self.summary else None
+
+    @property
+    def tcp_of(self) -> str | None:
+        """Whose network namespace it shares, whose `tcp` is then the one to look at."""
+        return self.summary.tcp_of if self.summary else None
 
     def states(self, *names: str) -> int | None:
         """Flows in any of these TCP states."""
@@ -95,10 +102,11 @@ def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
             each.own_table,
             each,
             _pool_use(snapshot.pools, each.busiest_pool),
+            each.tcp,
         )
         for each in snapshot.containers
     ]
-    return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned))
+    return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned, tcp=snapshot.tcp))
 
 
 def _pool_use(pools: NatPools | None, row: int | None) -> Percent | None:
@@ -144,6 +152,10 @@ def _rate(name: str) -> Callable[[ContainerRow], Value]:
     return lambda row: getattr(row.flows.rates, name) if row.flows and row.flows.rates else None
 
 
+def _tcp_rate(name: str) -> Callable[[ContainerRow], Value]:
+    return lambda row: row.tcp.rates.get(name) if row.tcp and row.tcp.rates else None
+
+
 CLOSING = ("FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE")
 OPENING = ("SYN_SENT", "SYN_RECV", "SYN_SENT2")
 
@@ -176,12 +188,36 @@ CONTAINER_COLUMNS = (
         3,
     ),
     ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),
-    ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 3),
+    ContainerColumn("syn_retrans", "SYN-RT/s", 8, True, _tcp_rate("syn_retrans"), "SYNs sent again, per second", 2),
+    ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 4),
     ContainerColumn("mode", "NETMODE", 9, False, network_mode, "Docker's network mode", 2),
     ContainerColumn("project", "PROJECT", 10, False, _of_container(lambda c: c.project), "compose project", 2),
-    ContainerColumn("published", "PUBLISHED", 16, False, _of_container(published_text), "host port→container port", 2),
+    ContainerColumn("published", "PUBLISHED", 15, False, _of_container(published_text), "host port→container port", 3),
     ContainerColumn(
         "own_table", "OWN", 6, True, lambda row: row.own_table, "entries in its own network namespace's conntrack", 4
+    ),
+    ContainerColumn(
+        "lost_syns",
+        "LOST-SYN/s",
+        10,
+        True,
+        lambda row: row.tcp.lost_syns_per_s if row.tcp else None,
+        "SYNs that conntrack lost, per second (estimate)",
+        4,
+    ),
+    ContainerColumn(
+        "listen_overflows", "OVERFL/s", 8, True, _tcp_rate("listen_overflows"), "not accepted in time, per second", 4
+    ),
+    ContainerColumn("retrans_segs", "RETRANS/s", 9, True, _tcp_rate("retrans_segs"), "segments sent again", 4),
+    ContainerColumn("attempt_fails", "FAILED/s", 8, True, _tcp_rate("attempt_fails"), "connections that failed", 4),
+    ContainerColumn(
+        "tw_sockets",
+        "TW-SOCK",
+        7,
+        True,
+        lambda row: row.tcp.time_wait_sockets if row.tcp else None,
+        "its own sockets in TIME_WAIT (60 s)",
+        4,
     ),
     ContainerColumn("state", "STATE", 8, False, _of_container(lambda c: c.state), "running, paused, exited …", 4),
     ContainerColumn("image", "IMAGE", 18, False, _of_container(lambda c: c.image), "image", 4),

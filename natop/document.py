@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import zip_longest
 
 import msgspec
 
@@ -10,6 +11,7 @@ from natop import __version__
 from natop.columns import ContainerRow, Flows, has_ports, status_names
 from natop.model import (
     COUNTER_NAMES,
+    TCP_NAMES,
     U16,
     U64,
     UNKNOWN32,
@@ -20,27 +22,21 @@ from natop.model import (
     FlowCounts,
     FlowSummary,
     Gap,
+    HostFacts,
     Inventory,
     Kind,
+    NetnsTcp,
     Rows,
     Snapshot,
     address_text,
 )
 from natop.natdocument import PoolObjects, port_choice_object, time_wait_object
+from natop.sysctls import differing
 from natop.uapi import PORTED, proto_name, state_name
 
 Json = dict[str, object]
 
 SCHEMA = 1
-TCP_COUNTERS = (
-    "syn_retrans",
-    "retrans_segs",
-    "out_segs",
-    "attempt_fails",
-    "listen_overflows",
-    "listen_drops",
-    "timeouts",
-)
 FLOWS_AT_ONCE = 5_000
 """Rows made into Python objects at a time, so that a large table costs little memory."""
 
@@ -74,10 +70,13 @@ def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
             "netns": snapshot.host.netns,
             "docker": _engine(snapshot.inventory),
             "sysctls": snapshot.host.sysctls,
+            "tcp": _host_tcp(snapshot.tcp),
         },
         "conntrack": _conntrack(snapshot),
         "containers": (
-            [_container(row, row.container, pools) for row in rows if row.container] if snapshot.inventory else None
+            [_container(row, row.container, pools, snapshot.host) for row in rows if row.container]
+            if snapshot.inventory
+            else None
         ),
         "unowned": _unowned(snapshot.unowned) | {"time_wait": time_wait_object(snapshot.unowned_time_wait)},
         "nat_pools": pools.listed(),
@@ -137,8 +136,7 @@ def _engine(inventory: Inventory | None) -> Json | None:
 
 
 def _conntrack(snapshot: Snapshot) -> Json:
-    conntrack, reading, whole = snapshot.conntrack, snapshot.reading, snapshot.whole
-    rates: Mapping[str, float] = snapshot.counter_rates or {}
+    conntrack, reading, whole, derived = snapshot.conntrack, snapshot.reading, snapshot.whole, snapshot.derived
     return {
         "count": conntrack.count,
         "max": conntrack.max,
@@ -146,8 +144,18 @@ def _conntrack(snapshot: Snapshot) -> Json:
         "flows": whole.counts.total if whole else None,
         "states": whole.counts.states if whole else None,
         "protocols": whole.counts.protocols if whole else None,
-        "counters": {name: conntrack.counters.get(name) for name in COUNTER_NAMES},
-        "rates": {name: rates.get(name) for name in COUNTER_NAMES} | _flow_rates(whole, "new", "gone"),
+        "counters": _numbers(conntrack.counters, COUNTER_NAMES),
+        "rates": _numbers(snapshot.counter_rates, COUNTER_NAMES) | _flow_rates(whole, "new", "gone"),
+        "cpus": [
+            {"counters": _numbers(counters, COUNTER_NAMES), "rates": _numbers(rates, COUNTER_NAMES)}
+            for counters, rates in zip_longest(conntrack.cpus, snapshot.cpu_rates)
+        ],
+        "derived": {
+            "table_full_per_s": derived.table_full_per_s,
+            "clash_lost_per_s": derived.clash_lost_per_s,
+            "lost_syns_per_s": derived.lost_syns_per_s,
+            "found_per_new": derived.found_per_new,
+        },
         "skipped": (
             {"messages": reading.skipped.messages, "attributes": reading.skipped.attributes} if reading else None
         ),
@@ -156,12 +164,48 @@ def _conntrack(snapshot: Snapshot) -> Json:
     }
 
 
+def _numbers(found: Mapping[str, int] | Mapping[str, float] | None, names: Sequence[str]) -> Json:
+    """All of these names, those that are unknown with null."""
+    return {name: found.get(name) if found else None for name in names}
+
+
+def _tcp(tcp: NetnsTcp | None) -> Json | None:
+    if tcp is None:
+        return None
+    sockets = {"sockets_in_use": tcp.sockets_in_use, "time_wait_sockets": tcp.time_wait_sockets}
+    return _numbers(tcp.counters, TCP_NAMES) | sockets
+
+
+def _tcp_rates(tcp: NetnsTcp | None) -> Json:
+    return _numbers(tcp.rates if tcp else None, TCP_NAMES)
+
+
+def _host_tcp(tcp: NetnsTcp | None) -> Json | None:
+    """As a container's `tcp`, with what stands beside it there."""
+    told = _tcp(tcp)
+    return told and told | {"rates": _tcp_rates(tcp), "lost_syns_per_s": tcp.lost_syns_per_s if tcp else None}
+
+
+def _own_sysctls(row: ContainerRow, host: HostFacts) -> Json | None:
+    """Those that are not as the host's; None where they were not read."""
+    if row.tcp is None or not (row.tcp.sysctls or row.tcp.netns == host.netns):
+        return None
+    return dict(differing(row.tcp.sysctls, host.sysctls, tracks=row.own_table is not None))
+
+
 def _flow_rates(summary: FlowSummary | None, *names: str) -> Json:
     rates = summary.rates if summary else None
     return {name: getattr(rates, name) if rates else None for name in names}
 
 
-def _container(row: ContainerRow, container: Container, pools: PoolObjects) -> Json:
+def _containers(rows: Sequence[ContainerRow], snapshot: Snapshot, pools: PoolObjects) -> list[Json] | None:
+    """None where Docker did not tell of any."""
+    if snapshot.inventory is None:
+        return None
+    return [_container(row, row.container, pools, snapshot.host) for row in rows if row.container]
+
+
+def _container(row: ContainerRow, container: Container, pools: PoolObjects, host: HostFacts) -> Json:
     counts: FlowCounts | None = row.flows.counts if row.flows else None
     summary = row.summary
     return {
@@ -208,8 +252,11 @@ def _container(row: ContainerRow, container: Container, pools: PoolObjects) -> J
         "time_wait": time_wait_object(summary.time_wait) if summary else None,
         "untracked": row.untracked,
         "own_table": row.own_table,
-        "tcp": None,
-        "rates": _flow_rates(row.flows, "new", "gone", "time_wait") | dict.fromkeys(TCP_COUNTERS),
+        "tcp": _tcp(row.tcp),
+        "tcp_of": row.tcp_of,
+        "lost_syns_per_s": row.tcp.lost_syns_per_s if row.tcp else None,
+        "sysctls": _own_sysctls(row, host),
+        "rates": _flow_rates(row.flows, "new", "gone", "time_wait") | _tcp_rates(row.tcp),
         "probes": None,
     }
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from natop import meanings
 from natop.columns import Flows
 from natop.decode import counters
 from natop.decode.flows import decode_dump
@@ -19,10 +20,12 @@ from natop.facts import flow_facts
 from natop.join import Memory, Place, attribute
 from natop.model import (
     AskSockets,
+    Conntrack,
     Container,
     FlowDump,
     FlowFacts,
     FlowReading,
+    FlowSummary,
     Gap,
     HostFacts,
     Inventory,
@@ -32,6 +35,7 @@ from natop.model import (
     Sockets,
 )
 from natop.summarise import Setting, Summary, summarise
+from natop.testimony import testify
 from natop.text import clean
 from natop.uapi import proto_name
 from natop.window import extended, mark_of
@@ -45,6 +49,8 @@ OF_DUMPS = frozenset((FLOWS, SOCKETS))
 MAX_ERRNO = 4095
 """include/linux/err.h; bytes may hold any number, and `os.strerror` takes no large one."""
 
+Rates = tuple[Mapping[str, float] | None, tuple[Mapping[str, float], ...]]
+
 
 def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     """What one sample says, beside the snapshot before it, which gives the rates and the trends.
@@ -55,15 +61,15 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         previous = None
     inventory = _inventory(previous, sample)
     former, own_tables = _former(previous, inventory), _own_tables(previous, sample)
-    reading, flow_gaps = _read_flows(previous, sample, inventory, former)
     host = _host(sample)
     conntrack = counters.conntrack(sample.stats, sample.proc)
     containers = inventory.containers if inventory else ()
+    reading, flow_gaps = _read_flows(previous, sample, inventory, former, conntrack.counters.get("found"))
     summary = _summary(previous, reading, Setting(containers, host.kernel, host.sysctls, conntrack))
     seconds = sample.monotonic_s - previous.monotonic_s if previous else 0.0
-    rates = None
-    if previous and seconds > 0:
-        rates = counters.rates(conntrack.counters, previous.conntrack.counters, seconds)
+    rates, cpu_rates = _rates(previous, conntrack, seconds)
+    derived = meanings.derived(rates, host.version, _found_per_new(previous, reading, summary.whole))
+    testimony = testify(previous, sample, containers, seconds, derived.lost_syns_per_s)
     taken = Snapshot(
         taken_at=sample.taken_at,
         monotonic_s=sample.monotonic_s,
@@ -74,7 +80,9 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         counter_rates=rates,
         reading=reading,
         whole=summary.whole,
-        containers=tuple(replace(each, own_table=own_tables.get(each.container.id)) for each in summary.containers),
+        containers=tuple(
+            testimony.told(replace(each, own_table=own_tables.get(each.container.id))) for each in summary.containers
+        ),
         unowned=None if _is_awaited(sample) else summary.unowned,
         pace=sample.pace,
         former=former,
@@ -85,6 +93,10 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         unowned_time_wait=None if _is_awaited(sample) else summary.unowned_time_wait,
         gaps=(*sample.gaps, *flow_gaps, *_blind_spots(sample, inventory)),
         facts=_facts(previous, reading, inventory, host),
+        cpu_rates=cpu_rates,
+        derived=derived,
+        tcp=testimony.host,
+        unclaimed=testimony.unclaimed,
     )
     return _judged(previous, taken)
 
@@ -116,6 +128,24 @@ def _host(sample: Sample) -> HostFacts:
     )
 
 
+def _rates(previous: Snapshot | None, conntrack: Conntrack, seconds: float) -> Rates:
+    """Of all CPUs together, and of each."""
+    return counters.per_second(conntrack, previous.conntrack, seconds) if previous and seconds > 0 else (None, ())
+
+
+def _found_per_new(previous: Snapshot | None, reading: FlowReading | None, whole: FlowSummary | None) -> float | None:
+    """NAT's vain probes for each new flow between the last two dumps; as before where there is no new one."""
+    before = previous.reading if previous else None
+    if previous is None or before is None or reading is None:
+        return None
+    seconds = reading.monotonic_s - before.monotonic_s
+    if seconds <= 0:
+        return previous.derived.found_per_new
+    if reading.found is None or before.found is None or whole is None or whole.rates is None:
+        return None
+    return meanings.found_per_new((reading.found - before.found) % counters.MODULUS, whole.rates.new * seconds)
+
+
 def _inventory(previous: Snapshot | None, sample: Sample) -> Inventory | None:
     """The engine's containers; the very object of the snapshot before where nothing has changed."""
     inventory = decode_inventory(sample.engine) if sample.engine else None
@@ -123,7 +153,11 @@ def _inventory(previous: Snapshot | None, sample: Sample) -> Inventory | None:
 
 
 def _read_flows(
-    previous: Snapshot | None, sample: Sample, inventory: Inventory | None, former: Mapping[str, str]
+    previous: Snapshot | None,
+    sample: Sample,
+    inventory: Inventory | None,
+    former: Mapping[str, str],
+    found: int | None,
 ) -> tuple[FlowReading | None, tuple[Gap, ...]]:
     """The sample's dump or, without one, the last that succeeded; attributed to the containers of now."""
     told = {gap.source for gap in sample.gaps}
@@ -136,12 +170,12 @@ def _read_flows(
         gaps = tuple(_dump_gaps(dump))
         if not dump.errno and dump.complete:
             attribution = attribute(dump.flows, place, _memory(previous))
-            reading = FlowReading(dump.flows, attribution, sample.taken_at, sample.monotonic_s, dump.skipped)
+            reading = FlowReading(dump.flows, attribution, sample.taken_at, sample.monotonic_s, dump.skipped, found)
             return reading, (*gaps, *sockets.gaps)
     last = previous.reading if previous else None
     if last and previous and previous.inventory is not inventory:
         attribution = attribute(last.flows, place, _memory(previous))
-        last = FlowReading(last.flows, attribution, last.taken_at, last.monotonic_s, last.skipped)
+        last = replace(last, attribution=attribution)
     return last, gaps
 
 

@@ -71,7 +71,7 @@ def _risen(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int
 
 def _tcp(before: NetnsTcp | None, after: NetnsTcp) -> dict[str, int]:
     """Nothing where the namespace is another one now, or was not there."""
-    if before is None or before.netns != after.netns:
+    if before is None or (before.netns, before.started_at) != (after.netns, after.started_at):
         return {}
     return {
         name: max(0, value - before.counters[name]) for name, value in after.counters.items() if name in before.counters

@@ -9,6 +9,7 @@ from typing import TypeVar
 from natop.collect import conntrack, netns, proc, sandboxes
 from natop.collect.engine import EngineWatcher
 from natop.collect.holders import SocketReader
+from natop.collect.testimony import NamespaceReader
 from natop.model import EngineReading, Gap, Pace, Sample, no_sockets
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class HostReader:
         self._namespace = namespace
         self._engine = engine
         self._sockets = SocketReader(namespace, process_budget_s)
+        self._testimony = NamespaceReader()
 
     def sample(self, *, dump: bool, pace: Pace | None = None) -> Sample:
         """Read everything now, the flows only with `dump`, and their sockets when those are asked for.
@@ -46,6 +48,7 @@ class HostReader:
         gaps: list[Gap] = []
         inventory = self._inventory(gaps)
         with netns.entered(self._namespace):
+            tcp, members = self._testimony.read(inventory, gaps)
             return Sample(
                 taken_at=time.time(),
                 monotonic_s=time.monotonic(),
@@ -60,6 +63,8 @@ class HostReader:
                 namespaces=sandboxes.namespaces(inventory) if dump and inventory else netns.listed() if dump else (),
                 tables=sandboxes.own_tables(inventory) if dump and inventory else {},
                 pace=pace,
+                tcp=tcp,
+                members=members,
                 gaps=tuple(gaps),
             )
 

@@ -1,15 +1,31 @@
 """Network namespaces: naming one, and entering it on the calling thread only."""
 
+import ctypes
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+CLONE_NEWNET = 0x40000000
+"""linux/sched.h"""
 SELF = Path("/proc/thread-self/ns/net")
 _NAMED = Path("/run/netns")
 _DOCKER = Path("/run/docker/netns")
 HOST_SANDBOX = "default"
 """What Docker calls the namespace of the host itself."""
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def setns(descriptor: int, kind: int = 0) -> None:
+    """Move the calling thread into the namespace that is open as `descriptor` (setns(2)); raises OSError.
+
+    `os.setns` exists only from Python 3.12 on.
+    """
+    if _LIBC.setns(descriptor, kind):
+        number = ctypes.get_errno()
+        raise OSError(number, f"setns: {os.strerror(number)}")
 
 
 class NoSuchNetns(LookupError):
@@ -45,19 +61,17 @@ def entered(namespace: Path | None) -> Iterator[None]:
     if namespace is None:
         yield
         return
-    from pyroute2 import netns
-
     with open(SELF, "rb") as home:
         try:
             with open(namespace, "rb") as there:
-                netns.setns(there.fileno())  # by descriptor: given a name it would create what does not exist
+                setns(there.fileno(), CLONE_NEWNET)
         except OSError as error:
             reason = error.strerror or error
             raise NoSuchNetns(f"cannot enter the network namespace {namespace}: {reason}") from error
         try:
             yield
         finally:
-            netns.setns(home.fileno())
+            setns(home.fileno(), CLONE_NEWNET)
 
 
 def listed(folders: Iterable[Path] = ()) -> tuple[str, ...]:

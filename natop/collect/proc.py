@@ -1,5 +1,6 @@
 """/proc as text, and the host's own name and addresses. Nothing is decoded here."""
 
+import os
 import platform
 import threading
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 _MAX_BYTES = 1 << 20
+_PIECE = 1 << 12
 
 
 def read(names: Iterable[str], root: Path = PROC) -> dict[str, str]:
@@ -19,11 +21,26 @@ def read(names: Iterable[str], root: Path = PROC) -> dict[str, str]:
     for name in names:
         path = root / "thread-self" / name if name.startswith("net/") else root / name
         try:
-            with path.open(encoding="ascii", errors="replace") as file:
-                found[name] = file.read(_MAX_BYTES)
+            found[name] = _text(path)
         except OSError:
             continue
     return found
+
+
+def _text(path: Path) -> str:
+    """At most _MAX_BYTES of a file, in small pieces: the kernel makes room for as much of a sysctl as is asked for.
+
+    Other files may come in pieces that are smaller than that (seq_file). Raises OSError.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = piece = os.read(file, _PIECE)
+        while piece and len(data) < _MAX_BYTES:
+            piece = os.read(file, min(len(data) + _PIECE, _MAX_BYTES - len(data)))
+            data += piece
+    finally:
+        os.close(file)
+    return data.decode("ascii", "replace")
 
 
 def cpu_s() -> float:

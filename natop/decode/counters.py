@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from natop import sysctls as catalogue
 from natop import uapi
 from natop.decode.netlink import attributes, messages
 from natop.model import COUNTER_NAMES, Conntrack
@@ -14,24 +15,10 @@ STAT_FILE = "net/stat/nf_conntrack"
 COUNT_FILE = "sys/net/netfilter/nf_conntrack_count"
 MAX_FILE = "sys/net/netfilter/nf_conntrack_max"
 BUCKETS_FILE = "sys/net/netfilter/nf_conntrack_buckets"
+SYS = "sys"
+"""The folder of sysctls, below /proc."""
 
-SYSCTLS = (
-    "net/netfilter/nf_conntrack_max",
-    "net/netfilter/nf_conntrack_buckets",
-    "net/netfilter/nf_conntrack_acct",
-    "net/netfilter/nf_conntrack_timestamp",
-    "net/netfilter/nf_conntrack_tcp_timeout_established",
-    "net/netfilter/nf_conntrack_tcp_timeout_time_wait",
-    "net/netfilter/nf_conntrack_tcp_timeout_close_wait",
-    "net/netfilter/nf_conntrack_tcp_timeout_fin_wait",
-    "net/netfilter/nf_conntrack_udp_timeout",
-    "net/netfilter/nf_conntrack_udp_timeout_stream",
-    "net/ipv4/ip_forward",
-    "net/ipv4/ip_local_port_range",
-    "net/bridge/bridge-nf-call-iptables",
-)
-"""The sysctls shown, below /proc/sys."""
-PROC_FILES = (STAT_FILE, COUNT_FILE, "sys/kernel/osrelease", *(f"sys/{name}" for name in SYSCTLS))
+PROC_FILES = (STAT_FILE, COUNT_FILE, "sys/kernel/osrelease", *(f"{SYS}/{path}" for path in catalogue.PATHS))
 """What `collect.proc` is asked to read, below /proc."""
 
 _PROC_COLUMNS = {"clashres": "clash_resolve", "chainlength": "chaintoolong", "icmp_error": "error"}
@@ -43,24 +30,21 @@ _CPU_NAMES = {attribute: attribute.name.lower().replace("chain_too", "chaintoo")
 def conntrack(stats: bytes, proc: Mapping[str, str]) -> Conntrack:
     """Fill and counters: from ctnetlink where it answered, else from /proc."""
     totals = dict(_global(stats))
-    counters = _summed(_cpu_counters(stats)) or _summed(_proc_counters(proc.get(STAT_FILE, "")))
+    cpus = _cpu_counters(stats)
+    if not any(cpus):
+        cpus = _proc_counters(proc.get(STAT_FILE, ""))
     return Conntrack(
         count=totals.get(CtaStatsGlobal.ENTRIES, number(proc.get(COUNT_FILE))),
         max=totals.get(CtaStatsGlobal.MAX_ENTRIES, number(proc.get(MAX_FILE))),
         buckets=number(proc.get(BUCKETS_FILE)),
-        counters=counters,
+        counters=_summed(cpus),
+        cpus=tuple(cpus),
     )
 
 
-def sysctls(proc: Mapping[str, str]) -> dict[str, int | tuple[int, ...]]:
-    """The sysctls that could be read, by their last name component; several numbers as a tuple."""
-    found: dict[str, int | tuple[int, ...]] = {}
-    for name in SYSCTLS:
-        words = proc.get(f"sys/{name}", "").split()
-        if words and all(word.isascii() and word.isdigit() for word in words):
-            values = tuple(int(word) for word in words)
-            found[name.rpartition("/")[2]] = values if len(values) > 1 else values[0]
-    return found
+def sysctls(proc: Mapping[str, str]) -> dict[str, catalogue.Value]:
+    """The sysctls of the catalogue that could be read, by name; several numbers as a tuple."""
+    return catalogue.decode({path: text for path in catalogue.PATHS if (text := proc.get(f"{SYS}/{path}")) is not None})
 
 
 def number(text: str | None) -> int | None:
@@ -70,7 +54,21 @@ def number(text: str | None) -> int | None:
 
 def rates(now: Mapping[str, int], before: Mapping[str, int], seconds: float) -> dict[str, float]:
     """Per second, for the counters that both readings have; a counter that wrapped has still only grown."""
-    return {name: (now[name] - before[name]) % MODULUS / seconds for name in now.keys() & before.keys()}
+    return {name: (now[name] - before[name]) % MODULUS / seconds for name in now if name in before}
+
+
+def per_second(
+    now: Conntrack, before: Conntrack, seconds: float
+) -> tuple[dict[str, float], tuple[dict[str, float], ...]]:
+    """The rates of all CPUs together and of each, these empty where the readings tell of different CPUs.
+
+    Each CPU's counter wraps by itself, so the whole is the sum of the CPUs' rates, not the rate of their sum.
+    """
+    if not now.cpus or len(now.cpus) != len(before.cpus):
+        return rates(now.counters, before.counters, seconds), ()
+    cpus = tuple(rates(cpu, past, seconds) for cpu, past in zip(now.cpus, before.cpus, strict=True))
+    known = dict.fromkeys(name for cpu in cpus for name in cpu)
+    return {name: sum(cpu.get(name, 0.0) for cpu in cpus) for name in known}, cpus
 
 
 def _summed(cpus: list[dict[str, int]]) -> dict[str, int]:

@@ -22,12 +22,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
+from natop.collect.netns import CLONE_NEWNET
 from natop.demo import plan
 from natop.demo.engine import EngineServer
 from natop.demo.filling import Filling, fill
 from natop.demo.inventory import Inventory
 from natop.demo.namespaces import (
-    CLONE_NEWNET,
     RefusedError,
     become_private,
     die_with_parent,

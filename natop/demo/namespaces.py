@@ -1,6 +1,6 @@
 """Private user, network and host name namespaces for the demo's processes, by libc.
 
-`os.unshare` and `os.setns` exist only from Python 3.12 on.
+`os.unshare` exists only from Python 3.12 on.
 """
 
 import ctypes
@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from natop.collect.netns import CLONE_NEWNET, setns
+
 # linux/sched.h
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWUSER = 0x10000000
-CLONE_NEWNET = 0x40000000
 
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
@@ -38,11 +39,6 @@ def _check(result: int, what: str) -> None:
 def unshare(flags: int) -> None:
     """Move this process into new namespaces (unshare(2)); raises OSError."""
     _check(_LIBC.unshare(flags), "unshare")
-
-
-def setns(descriptor: int, kind: int = 0) -> None:
-    """Move this process into the namespace that is open as `descriptor` (setns(2)); raises OSError."""
-    _check(_LIBC.setns(descriptor, kind), "setns")
 
 
 def die_with_parent(parent: int, number: signal.Signals) -> None:

@@ -19,7 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from natop.demo.namespaces import RefusedError, die_with_parent, foreign_namespaces, setns
+from natop.collect.netns import setns
+from natop.demo.namespaces import RefusedError, die_with_parent, foreign_namespaces
 
 REFUSED = 3
 """Exit status where the demo cannot be built."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from natop import meanings
 from natop.model import (
     HOST_MARK,
     ContainerSummary,
@@ -11,7 +12,6 @@ from natop.model import (
     NatPools,
     Snapshot,
     address_text,
-    kernel_version,
 )
 from natop.uapi import IpProto, proto_name
 from natop.window import Since, since
@@ -97,7 +97,7 @@ class Evidence:
 
     def kernel_is(self, major: int, minor: int) -> bool | None:
         """Whether the kernel is of that version or later; None where it does not tell."""
-        version = kernel_version(self.snapshot.host.kernel)
+        version = self.snapshot.host.version
         return version >= (major, minor) if version else None
 
     def sysctl(self, name: str) -> int | None:
@@ -150,19 +150,13 @@ class Evidence:
 
     @cached_property
     def losses(self) -> Losses | None:
-        """What conntrack dropped, split by cause (nf_conntrack_core.c); None while the counters are unknown.
-
-        `drop` counts unresolved clashes together with `insert_failed`, and by itself a table that is full;
-        a chain that is too long counts as `chaintoolong` and `insert_failed`. Before 5.10 `insert_failed` counts
-        resolved clashes too, which cost nothing: there a clash is what `drop` counts as well.
-        """
-        failed, dropped = self.risen("insert_failed"), self.risen("drop")
-        if failed is None or dropped is None:
+        """What conntrack dropped, split by cause (see `natop.meanings`); None while the counters are unknown."""
+        counters, version = self.since.counters if self.since else {}, self.snapshot.host.version
+        clash, full = meanings.clash_lost(counters, version), meanings.table_full(counters, version)
+        if clash is None or full is None:
             return None
-        chain = min(failed, self.risen("chaintoolong") or 0)
-        if self.kernel_is(5, 10) is False:
-            return Losses(min(failed, dropped), max(0, dropped - failed), 0)
-        return Losses(failed - chain, max(0, dropped - failed), chain)
+        chain = min(counters["insert_failed"], counters.get("chaintoolong", 0))
+        return Losses(int(clash), int(full), chain)
 
     @cached_property
     def retransmitting(self) -> tuple[tuple[ContainerSummary, int], ...]:

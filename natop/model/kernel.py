@@ -29,10 +29,31 @@ class Conntrack:
     counters: Mapping[str, int] = field(default_factory=dict)
     """By COUNTER_NAMES; modulo 2**32; a name is missing where the kernel does not tell it."""
     cpus: tuple[Mapping[str, int], ...] = ()
-    """The same counters of each CPU."""
+    """The same counters of each CPU, in the kernel's order."""
 
 
-def kernel_version(release: str | None) -> tuple[int, int] | None:
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What follows from several counters, by the rules of `natop.meanings`; None where one of them is unknown."""
+
+    table_full_per_s: float | None = None
+    """Packets dropped because the table was full."""
+    clash_lost_per_s: float | None = None
+    """New flows lost because another took the same addresses and ports first."""
+    lost_syns_per_s: float | None = None
+    """New flows that conntrack refused, whatever for: the host-wide sum of `NetnsTcp.lost_syns_per_s`."""
+    found_per_new: float | None = None
+    """NAT ports probed in vain for each new flow, between the last two dumps."""
+
+
+NOTHING_DERIVED = Derived()
+
+
+Version = tuple[int, int]
+"""Of a kernel: its major and minor number."""
+
+
+def kernel_version(release: str | None) -> Version | None:
     """(6, 18) of `6.18.44-amd64`; None where that cannot be told."""
     match = re.match(r"(\d{1,6})\.(\d{1,6})", release or "", re.ASCII)
     return (int(match[1]), int(match[2])) if match else None
@@ -68,6 +89,8 @@ class NetnsTcp:
     """Sockets in TIME_WAIT (60 s), not conntrack's entries."""
     sysctls: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
     """The namespace's own, by last name component, as far as they were read."""
+    started_at: str | None = None
+    """When the container started whose it is: the number of a namespace that is gone is soon another's."""
     lost_syns_per_s: float | None = None
     """Estimate: its part of the host's insert_failed, shared out by SYN retransmits."""
 

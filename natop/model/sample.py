@@ -78,7 +78,7 @@ class NetnsText:
     """What one network namespace tells of its TCP, untouched."""
 
     files: Mapping[str, str]
-    """Text of net/snmp, net/netstat, net/sockstat, by these names."""
+    """Text of net/snmp, net/netstat, net/sockstat and net/sockstat6, by their last names."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """Text of the namespace's own sysctls by path below /proc/sys; empty where they were not read at this tick."""
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from natop.model.docker import Inventory
 from natop.model.flows import FlowTable, Skipped
-from natop.model.kernel import Conntrack, Firewall, Mark, NetnsTcp
+from natop.model.kernel import NOTHING_DERIVED, Conntrack, Derived, Firewall, Mark, NetnsTcp, Version, kernel_version
 from natop.model.numbers import Attribution, ContainerSummary, FlowFacts, FlowSummary, NatPools, PortChoice, TimeWait
 from natop.model.sample import Gap, Pace, ProbeResult
 
@@ -28,6 +28,11 @@ class HostFacts:
     sysctls: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
     """By their last name component, as `nf_conntrack_max`."""
 
+    @property
+    def version(self) -> Version | None:
+        """The kernel's, to compare with."""
+        return kernel_version(self.kernel)
+
 
 @dataclass(frozen=True, slots=True)
 class FlowReading:
@@ -39,6 +44,8 @@ class FlowReading:
     taken_at: float
     monotonic_s: float
     skipped: Skipped
+    found: int | None = None
+    """The counter `found` when it was taken."""
 
 
 class Severity(StrEnum):
@@ -119,7 +126,10 @@ class Snapshot:
     """Names of containers that are gone, by the address each had."""
     namespaces: tuple[Namespace, ...] = ()
     cpu_rates: tuple[Mapping[str, float], ...] = ()
-    """Per second since the snapshot before, one for each CPU in `Conntrack.cpus`."""
+    """Per second since the snapshot before, one for each CPU in `Conntrack.cpus`; empty on a first reading."""
+    derived: Derived = NOTHING_DERIVED
+    unclaimed: tuple[tuple[float, float], ...] = ()
+    """Insertions that failed of late, (monotonic_s, how many), whose SYNs were not seen sent again yet."""
     tcp: NetnsTcp | None = None
     """Of the namespace read itself: the host's."""
     pools: NatPools | None = None

@@ -104,6 +104,9 @@ def main() -> None:
         show(measured)
         server.stop()
     join(flows)
+    print()
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-m", "tests.bench.namespaces"], check=True)
 
 
 def join(flows: int) -> None:

@@ -99,6 +99,8 @@ def test_counters_are_those_of_conntrack(troubled: Namespace, by: tuple[str, ...
     document = product.snapshot(troubled, "--no-docker", by=by)
     counters = oracle.counters(troubled)
     assert document["conntrack"]["counters"] == counters
+    assert [cpu["counters"] for cpu in document["conntrack"]["cpus"]] == oracle.cpu_counters(troubled)
+    assert all(cpu["counters"]["invalid"] for cpu in document["conntrack"]["cpus"][:2]), "on both processors"
     assert document["conntrack"]["count"] == oracle.count(troubled)
     assert counters["found"] > 10
     assert (counters["invalid"], counters["insert"], counters["error"]) == (7, 30, 3)

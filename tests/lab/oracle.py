@@ -10,15 +10,30 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from tests.lab.netns import Namespace
+from tests.lab.netns import Namespace, namespace_path
 
 Flow = dict[str, Any]
+Place = Namespace | Path | str | int
+NSTAT = {
+    "TcpExtTCPSynRetrans": "syn_retrans",
+    "TcpRetransSegs": "retrans_segs",
+    "TcpOutSegs": "out_segs",
+    "TcpAttemptFails": "attempt_fails",
+    "TcpExtListenOverflows": "listen_overflows",
+    "TcpExtListenDrops": "listen_drops",
+    "TcpExtTCPTimeouts": "timeouts",
+    "TcpActiveOpens": "active_opens",
+    "TcpPassiveOpens": "passive_opens",
+    "TcpExtTCPTimeWaitOverflow": "time_wait_overflow",
+}
 LAYER3 = {"2": 4, "10": 6}  # AF_INET, AF_INET6
 
 
@@ -45,12 +60,34 @@ def state_counts(namespace: Namespace) -> dict[str, int]:
     return {state: int(count) for count, state in (line.split() for line in lines)}
 
 
+def cpu_counters(namespace: Namespace) -> list[dict[str, int]]:
+    """`conntrack -S`, a line a processor."""
+    lines = namespace.run("conntrack", "-S").stdout.splitlines()
+    return [{name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line) if name != "cpu"} for line in lines]
+
+
 def counters(namespace: Namespace) -> dict[str, int]:
     """`conntrack -S`, summed over the processors."""
     total: Counter[str] = Counter()
-    for line in namespace.run("conntrack", "-S").stdout.splitlines():
-        total.update({name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line) if name != "cpu"})
+    for cpu in cpu_counters(namespace):
+        total.update(cpu)
     return dict(total)
+
+
+def tcp_counters(place: Place) -> dict[str, int]:
+    """What `nstat` tells of the TCP of a namespace, by natop's names."""
+    command = ["nsenter", f"--net={namespace_path(place)}", "nstat", "-a", "-s", "-z"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    told = {words[0]: int(words[1]) for words in map(str.split, listing.splitlines()) if words[0] in NSTAT}
+    return {NSTAT[name]: number for name, number in told.items()}
+
+
+def sockets(place: Place) -> tuple[int, int]:
+    """TCP sockets in use, and in TIME_WAIT, as `ss` lists them."""
+    command = ["nsenter", f"--net={namespace_path(place)}", "ss", "-H", "-t", "-a", "-n"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    states = [line.split()[0] for line in listing.splitlines()]
+    return len(states) - states.count("TIME-WAIT"), states.count("TIME-WAIT")
 
 
 def count(namespace: Namespace) -> int:

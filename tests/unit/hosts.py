@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from natop.decode import counters
-from natop.model import Attachment, Container, EngineReading, PublishedPort, Sample, Snapshot
+from natop.model import Attachment, Container, EngineReading, NetnsText, PublishedPort, Sample, Snapshot
 from natop.observe import observe
 from tests.unit import netlink
 from tests.unit.plain import Flow
 
 HOST_ADDRESSES = ("127.0.0.1", "203.0.113.10", "172.18.0.1", "::1", "fe80::1%eth0", "fd00:18::1")
+HOST_NETNS = "net:[4026531840]"
 PROC = {
     "sys/kernel/osrelease": "6.18.44\n",
     counters.MAX_FILE: "262144\n",
@@ -92,13 +93,31 @@ def sample(
         "taken_at": 1_795_381_800.0 + at,
         "monotonic_s": 1000.0 + at,
         "hostname": "natter",
-        "netns": "net:[4026531840]",
+        "netns": HOST_NETNS,
         "proc": PROC,
         "addresses": HOST_ADDRESSES,
         "dump": dump if flows is None else [netlink.dump(flows)],
         "engine": None if containers is None else engine(*containers),
     }
     return Sample(**given | fields)
+
+
+def tcp_text(sysctls: Mapping[str, str] | None = None, **counters: int) -> NetnsText:
+    """What a namespace tells of its TCP: these counters, and no SYN sent again unless they say so."""
+    kernels = {"syn_retrans": "TCPSynRetrans", "listen_overflows": "ListenOverflows", "timeouts": "TCPTimeouts"}
+    extended = {kernels[name]: number for name, number in ({"syn_retrans": 0} | counters).items() if name in kernels}
+    files = {
+        "snmp": _table("Tcp", {"MaxConn": -1, "OutSegs": counters.get("out_segs", 0)}),
+        "netstat": _table("TcpExt", extended),
+        "sockstat": "sockets: used 5\nTCP: inuse 1 orphan 0 tw 2 alloc 3 mem 4\n",
+    }
+    return NetnsText(files, sysctls or {})
+
+
+def _table(group: str, numbers: Mapping[str, int]) -> str:
+    """A line of names and one of values, as in /proc/net/snmp."""
+    values = " ".join(str(number) for number in numbers.values())
+    return f"{group}: {' '.join(numbers)}\n{group}: {values}\n"
 
 
 def observed(*samples: Sample) -> Snapshot:

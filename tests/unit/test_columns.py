@@ -21,8 +21,9 @@ from natop.columns import (
     sorted_rows,
     status_names,
 )
-from natop.model import PublishedPort, Snapshot
-from tests.unit.hosts import APP, CONTAINERS, WEB, container, observed, sample
+from natop.model import PublishedPort, Sample, Snapshot
+from tests.unit import netlink
+from tests.unit.hosts import APP, CONTAINERS, EDGE, HOST_NETNS, WEB, container, observed, sample, tcp_text
 from tests.unit.plain import ICMP, IGMP, SCTP, UDP, Ends, Flow, flow
 from tests.unit.strategies import IPV4, IPV6, PORTS, flows
 
@@ -88,6 +89,7 @@ def test_a_container_s_row() -> None:
         "project": "shop",
         "published": "8080→80",
         "own_table": None,
+        **dict.fromkeys(OF_TCP),
         "state": "running",
         "image": "web:1",
     }
@@ -102,6 +104,24 @@ def test_how_full_a_container_s_fullest_pool_is() -> None:
     assert values("app", taken)["rewritten"] == 3
     assert {values(name, taken)["pool"] for name in ("web", "db", "(host)")} == {None}
     assert "0.2 %" in "".join(export.as_text(taken, export.View()))
+
+
+OF_TCP = ("syn_retrans", "lost_syns", "listen_overflows", "retrans_segs", "attempt_fails", "tw_sockets")
+
+
+def test_tcp_s_columns_are_of_the_owner_of_the_namespace() -> None:
+    def at(seconds: float, lost: int) -> Sample:
+        tcp = {HOST_NETNS: tcp_text(), "net:[1]": tcp_text(syn_retrans=lost, listen_overflows=2 * lost)}
+        stats = netlink.stats_cpu(0, {"insert_failed": lost, "drop": lost}) + netlink.done()
+        members = {WEB.id: "net:[1]", EDGE.id: HOST_NETNS}
+        return sample(None, at=seconds, containers=CONTAINERS, tcp=tcp, members=members, stats=stats)
+
+    taken = observed(at(0, 1), at(2, 7))
+    web, edge, host = (values(name, taken) for name in ("web", "edge", "(host)"))
+    assert [web[key] for key in OF_TCP] == [3.0, 3.0, 6.0, None, None, 2]
+    assert [edge[key] for key in OF_TCP] == [None] * 6
+    assert [host[key] for key in OF_TCP] == [0.0, 0.0, None, None, None, 2]
+    assert row("edge", taken).tcp_of == "host"
 
 
 def test_the_host_s_row_is_the_last() -> None:

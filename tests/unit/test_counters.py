@@ -38,11 +38,12 @@ def test_statistics_by_netlink_are_summed_over_processors() -> None:
     stats = netlink.stats_global(6615, 262144)
     stats += netlink.stats_cpu(0, full(found=3, insert_failed=10, chain_toolong=1))
     stats += netlink.stats_cpu(1, full(found=4, clash_resolve=2)) + netlink.done()
+    none = dict.fromkeys(COUNTER_NAMES, 0)
     assert counters.conntrack(stats, {}) == Conntrack(
         count=6615,
         max=262144,
-        counters=dict.fromkeys(COUNTER_NAMES, 0)
-        | {"found": 7, "insert_failed": 10, "chaintoolong": 1, "clash_resolve": 2},
+        counters=none | {"found": 7, "insert_failed": 10, "chaintoolong": 1, "clash_resolve": 2},
+        cpus=(none | {"found": 3, "insert_failed": 10, "chaintoolong": 1}, none | {"found": 4, "clash_resolve": 2}),
     )
 
 
@@ -100,6 +101,12 @@ def test_proc_by_the_names_of_its_columns(text: str, expected: Mapping[str, int]
     assert counters.conntrack(b"", {counters.STAT_FILE: text}).counters == expected
 
 
+def test_proc_tells_of_each_processor() -> None:
+    first, second = counters.conntrack(b"", {counters.STAT_FILE: BEFORE_5_10}).cpus
+    assert (first["found"], first["insert_failed"], first["error"]) == (2, 9, 12)
+    assert second == dict.fromkeys(first, 0) | {"found": 16, "insert_failed": 0xFFFFFFFF}
+
+
 def test_netlink_goes_before_proc() -> None:
     found = counters.conntrack(netlink.stats_cpu(0, full(found=99)), {counters.STAT_FILE: SINCE_5_15})
     assert found.counters["found"] == 99
@@ -126,6 +133,38 @@ def test_the_sum_is_modulo_32_bits(cpus: list[dict[str, int]]) -> None:
 def test_a_counter_that_wraps_has_grown(before: int, growth: int, seconds: float) -> None:
     now = (before + growth) % 2**32
     assert counters.rates({"drop": now}, {"drop": before}, seconds) == {"drop": growth / seconds}
+
+
+CPUS = st.lists(st.fixed_dictionaries({"drop": COUNTS, "found": COUNTS}), min_size=1, max_size=8)
+
+
+@given(CPUS, st.lists(COUNTS, min_size=16, max_size=16), st.floats(0.01, 1e6))
+def test_each_processor_s_counters_wrap_by_themselves(
+    before: list[dict[str, int]], growths: list[int], seconds: float
+) -> None:
+    """However far each has come, at most once around, the rates are those of what was counted."""
+    growth = [{"drop": growths[2 * i], "found": growths[2 * i + 1]} for i in range(len(before))]
+    now = [{name: (cpu[name] + more[name]) % 2**32 for name in cpu} for cpu, more in zip(before, growth, strict=True)]
+    total, cpus = counters.per_second(Conntrack(cpus=tuple(now)), Conntrack(cpus=tuple(before)), seconds)
+    assert cpus == tuple({name: number / seconds for name, number in more.items()} for more in growth)
+    for name in ("drop", "found"):
+        assert total[name] == pytest.approx(sum(more[name] for more in growth) / seconds)
+
+
+def test_other_processors_than_before_leave_the_sums_to_compare() -> None:
+    now = Conntrack(counters={"drop": 3}, cpus=({"drop": 1}, {"drop": 2}))
+    before = Conntrack(counters={"drop": 1}, cpus=({"drop": 1},))
+    assert counters.per_second(now, before, 2) == ({"drop": 1.0}, ())
+    assert counters.per_second(Conntrack(), before, 2) == ({}, ())
+
+
+def test_a_counter_that_one_processor_does_not_tell_is_that_of_the_others() -> None:
+    now = Conntrack(cpus=({"drop": 5}, {"drop": 7, "found": 3}))
+    before = Conntrack(cpus=({"drop": 1}, {"drop": 1, "found": 1}))
+    assert counters.per_second(now, before, 2) == (
+        {"drop": 5.0, "found": 1.0},
+        ({"drop": 2.0}, {"drop": 3.0, "found": 1.0}),
+    )
 
 
 def test_a_rate_needs_both_readings() -> None:

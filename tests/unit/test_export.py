@@ -19,10 +19,10 @@ from natop import document, export
 from natop.columns import CONTAINER_COLUMNS, FLOW_COLUMNS
 from natop.export import View
 from natop.filters import parse
-from natop.model import Attachment, Gap, Kind, Snapshot
+from natop.model import COUNTER_NAMES, TCP_NAMES, Attachment, Gap, Kind, NetnsText, Snapshot
 from natop.natdocument import MOST_POOLS
 from tests.unit import netlink
-from tests.unit.hosts import CONTAINERS, WEB, container, observed, sample
+from tests.unit.hosts import CONTAINERS, EDGE, HOST_NETNS, WEB, container, observed, sample, tcp_text
 from tests.unit.plain import ICMP, IGMP, Ends, Flow, flow
 from tests.unit.strategies import flows
 
@@ -38,16 +38,33 @@ FLOWS = [
     Flow(orig=Ends("172.18.0.3", "224.0.0.22"), reply=Ends("224.0.0.22", "172.18.0.3"), proto=IGMP, id=5),
     flow("203.0.113.10:1024", "192.0.2.5:22", id=6, timeout_s=300, started_ns=1_767_600_000_123_456_789),
 ]
-STATS = netlink.stats_global(6, 262144) + netlink.stats_cpu(0, {"found": 12, "drop": 0}) + netlink.done()
 GAP = Gap("flows", "reading conntrack needs CAP_NET_ADMIN", "run: sudo natop")
 
-FIRST = sample(FLOWS, containers=CONTAINERS, stats=STATS)
-FULL = observed(
-    FIRST,
-    sample(
-        FLOWS[:4], at=2, containers=CONTAINERS, stats=STATS.replace(b"\0\0\0\x0c", b"\0\0\0\x10"), gaps=(Gap("x", "y"),)
-    ),
+MEMBERS = {EDGE.id: HOST_NETNS, WEB.id: "net:[1]"}
+TUNED = {"net/ipv4/ip_local_port_range": "1024\t65535\n", "net/netfilter/nf_conntrack_tcp_timeout_time_wait": "30\n"}
+
+
+def told_by_tcp(segments: int) -> dict[str, NetnsText]:
+    """Of the host and of web, which have sent this many segments."""
+    return {HOST_NETNS: tcp_text(out_segs=segments), "net:[1]": tcp_text(TUNED, syn_retrans=9, out_segs=3 * segments)}
+
+
+def probed(found: int) -> bytes:
+    counters = {"found": found, "insert_failed": 9, "drop": 9}
+    return netlink.stats_global(6, 262144) + netlink.stats_cpu(0, counters) + netlink.done()
+
+
+FIRST = sample(FLOWS, containers=CONTAINERS, stats=probed(12), tcp=told_by_tcp(300), members=MEMBERS)
+LATER = sample(
+    FLOWS[:4],
+    at=2,
+    containers=CONTAINERS,
+    stats=probed(16),
+    tcp=told_by_tcp(900),
+    members=MEMBERS,
+    gaps=(Gap("x", "y"),),
 )
+FULL = observed(FIRST, LATER)
 SNAPSHOTS = {
     "full": FULL,
     "first": observed(FIRST),
@@ -112,6 +129,9 @@ def test_the_document_of_a_full_snapshot() -> None:
             "ip_local_port_range": [32768, 60999],
             "bridge-nf-call-iptables": 1,
         },
+        "tcp": dict.fromkeys(TCP_NAMES)
+        | {"syn_retrans": 0, "out_segs": 900, "sockets_in_use": 1, "time_wait_sockets": 2, "lost_syns_per_s": 0.0}
+        | {"rates": dict.fromkeys(TCP_NAMES) | {"syn_retrans": 0.0, "out_segs": 300.0}},
     }
     conntrack = found["conntrack"]
     assert (conntrack["count"], conntrack["max"], conntrack["buckets"], conntrack["flows"]) == (6, 262144, 65536, 4)
@@ -120,12 +140,16 @@ def test_the_document_of_a_full_snapshot() -> None:
         "ESTABLISHED": 1,
     }
     assert conntrack["protocols"] == {"tcp": 3, "icmp": 1}
-    assert (conntrack["counters"]["found"], conntrack["counters"]["drop"], conntrack["counters"]["insert"]) == (
-        16,
-        0,
-        None,
-    )
+    assert conntrack["counters"] == dict.fromkeys(COUNTER_NAMES) | {"found": 16, "insert_failed": 9, "drop": 9}
     assert conntrack["rates"]["found"] == 2.0
+    rates = dict.fromkeys(COUNTER_NAMES) | {"found": 2.0, "insert_failed": 0.0, "drop": 0.0}
+    assert conntrack["cpus"] == [{"counters": conntrack["counters"], "rates": rates}]
+    assert conntrack["derived"] == {
+        "table_full_per_s": 0.0,
+        "clash_lost_per_s": 0.0,
+        "lost_syns_per_s": 0.0,
+        "found_per_new": None,
+    }
     assert (conntrack["rates"]["insert"], conntrack["rates"]["new"], conntrack["rates"]["gone"]) == (None, 0.0, 1.0)
     assert conntrack["skipped"] == {"messages": 0, "attributes": 0}
     assert found["gaps"] == [{"source": "x", "reason": "y", "remedy": None}]
@@ -170,10 +194,29 @@ def test_a_container_in_the_document() -> None:
         },
         "untracked": None,
         "own_table": None,
-        "tcp": None,
-        "rates": {"new": 0.0, "gone": 0.0, "time_wait": 0.0} | dict.fromkeys(document.TCP_COUNTERS),
+        "tcp": dict.fromkeys(TCP_NAMES)
+        | {"syn_retrans": 9, "out_segs": 2700, "sockets_in_use": 1, "time_wait_sockets": 2},
+        "tcp_of": None,
+        "lost_syns_per_s": 0.0,
+        "sysctls": {"ip_local_port_range": [1024, 65535]},
+        "rates": {"new": 0.0, "gone": 0.0, "time_wait": 0.0}
+        | dict.fromkeys(TCP_NAMES)
+        | {"syn_retrans": 0.0, "out_segs": 900.0},
         "probes": None,
     }
+    edge = next(each for each in parsed(FULL)["containers"] if each["name"] == "edge")
+    assert [edge[key] for key in ("tcp", "tcp_of", "lost_syns_per_s", "sysctls")] == [None, "host", None, None]
+
+
+def test_sysctls_of_conntrack_differ_where_a_container_has_a_table_of_its_own() -> None:
+    def differing(**fields: Any) -> Any:
+        taken = observed(replace(FIRST, **fields))
+        return next(each for each in parsed(taken)["containers"] if each["name"] == "web")["sysctls"]
+
+    tracking = differing(tables={WEB.id: netlink.stats_global(7, 262144)})
+    assert tracking == {"ip_local_port_range": [1024, 65535], "nf_conntrack_tcp_timeout_time_wait": 30}
+    assert differing(tcp={"net:[1]": tcp_text()}) is None, "not read"
+    assert differing(members={WEB.id: HOST_NETNS}) == {}, "its namespace is the one read"
 
 
 POOL = {
@@ -248,7 +291,8 @@ def test_what_could_not_be_read_is_null_and_never_0() -> None:
     assert [found["conntrack"][key] for key in ("port_choice", "time_wait")] == [None, None]
     assert found["host"]["kernel"] is None
     for each in found["containers"]:
-        assert {each[key] for key in ("flows", "states", "kinds", "nat", "time_wait", "own_table", "tcp")} == {None}
+        for key in ("flows", "states", "kinds", "nat", "time_wait", "own_table", "tcp", "lost_syns_per_s", "sysctls"):
+            assert each[key] is None
         assert set(each["rates"].values()) == {None}
     assert found["gaps"][0] == {"source": "flows", "reason": GAP.reason, "remedy": GAP.remedy}
     assert [gap["source"] for gap in found["gaps"]] == ["flows", "bridge"]
@@ -463,6 +507,12 @@ def test_csv_parses_back() -> None:
         "project": "shop",
         "published": "8080→80",
         "own_table": "",
+        "syn_retrans": "0.0",
+        "lost_syns": "0.0",
+        "listen_overflows": "",
+        "retrans_segs": "",
+        "attempt_fails": "",
+        "tw_sockets": "2",
         "state": "running",
         "image": "web:1",
     }
@@ -585,7 +635,7 @@ def test_text_of_a_snapshot() -> None:
         "verdict     OK: nothing wrong in 2 s, as far as natop can see",
         "conntrack   6 of 262,144 (0.0 %)  new 0.0/s  gone 1.0/s",
         "TCP         ESTABLISHED 1  TIME_WAIT 1",
-        "counters    insert_failed - (-)  drop 0 (0.0/s)  early_drop - (-)  invalid - (-)  found 16 (2.0/s)",
+        "counters    insert_failed 9 (0.0/s)  drop 9 (0.0/s)  early_drop - (-)  invalid - (-)  found 16 (2.0/s)",
     ]
     assert lines[5] == ""
     assert lines[6].split()[:3] == ["CONTAINER", "FLOWS", "ESTAB"]

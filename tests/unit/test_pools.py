@@ -199,6 +199,7 @@ def test_what_a_pool_bears_for_ever() -> None:
         *[("6.18.44-fc-v769", (6, 18), True), ("6.5.0", (6, 5), True), ("6.4.16-amd64", (6, 4), False)],
         *[("5.15.0", (5, 15), False), ("10.0", (10, 0), True), ("", None, False), (None, None, False)],
         ("linux", None, False),
+        *[("4.18.0-513.5.1.el8_9.x86_64", (4, 18), False), ("6.1+", (6, 1), False), ("٣.٣", None, False)],
     ],
 )
 def test_kernels_that_evict(release: str | None, version: tuple[int, int] | None, evicting: bool) -> None:
