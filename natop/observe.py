@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from natop.columns import Flows
-from natop.decode import counters
+from natop.decode import counters, rules
 from natop.decode.flows import decode_dump
 from natop.decode.inventory import decode_inventory
+from natop.decode.routes import uplinks
 from natop.diagnose import diagnose
 from natop.facts import flow_facts
+from natop.firewall import judge
 from natop.join import Memory, Place, attribute
 from natop.model import (
     Container,
+    Firewall,
     FlowDump,
     FlowFacts,
     FlowReading,
@@ -47,7 +50,8 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     """
     if previous and previous.host.netns != clean(sample.netns):
         previous = None
-    inventory = _inventory(previous, sample)
+    firewall, rule_gaps = _firewall(previous, sample)
+    inventory = _inventory(previous, sample, firewall)
     former, own_tables = _former(previous, inventory), _own_tables(previous, sample)
     reading, flow_gaps = _read_flows(previous, sample, inventory, former)
     host = _host(sample)
@@ -75,7 +79,8 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         namespaces=_namespaces(previous, sample, inventory),
         pools=summary.pools,
         port_choice=summary.port_choice,
-        gaps=(*sample.gaps, *flow_gaps, *_blind_spots(sample, inventory)),
+        firewall=firewall,
+        gaps=(*sample.gaps, *flow_gaps, *rule_gaps, *_blind_spots(sample, inventory)),
         facts=_facts(previous, reading, inventory, host),
     )
     return _judged(previous, taken)
@@ -108,9 +113,28 @@ def _host(sample: Sample) -> HostFacts:
     )
 
 
-def _inventory(previous: Snapshot | None, sample: Sample) -> Inventory | None:
+def _firewall(previous: Snapshot | None, sample: Sample) -> tuple[Firewall | None, tuple[Gap, ...]]:
+    """The NAT rules, where the sample has them judged for its networks; else as they were, with their gaps."""
+    if sample.rules is None:
+        return (previous.firewall, tuple(_from(previous, rules.SOURCE))) if previous else (None, ())
+    ruleset, gaps = rules.decode_rules(sample.rules)
+    if ruleset is None:
+        return None, gaps
+    networks = decode_inventory(sample.engine).networks if sample.engine else ()
+    return judge(ruleset, networks, uplinks(sample.rules.routes)), gaps
+
+
+def _from(snapshot: Snapshot, source: str) -> Iterator[Gap]:
+    return (gap for gap in snapshot.gaps if gap.source == source)
+
+
+def _inventory(previous: Snapshot | None, sample: Sample, firewall: Firewall | None) -> Inventory | None:
     """The engine's containers; the very object of the snapshot before where nothing has changed."""
     inventory = decode_inventory(sample.engine) if sample.engine else None
+    if inventory and firewall:
+        backend = firewall.backend or inventory.engine.firewall_backend
+        engine = replace(inventory.engine, firewall_backend=backend, userland_proxy=firewall.userland_proxy)
+        inventory = replace(inventory, engine=engine)
     return previous.inventory if previous and previous.inventory == inventory else inventory
 
 
@@ -119,7 +143,7 @@ def _read_flows(
 ) -> tuple[FlowReading | None, tuple[Gap, ...]]:
     """The sample's dump or, without one, the last that succeeded; attributed to the containers of now."""
     told = any(gap.source == FLOWS for gap in sample.gaps)
-    gaps = () if told or previous is None else tuple(gap for gap in previous.gaps if gap.source == FLOWS)
+    gaps = () if told or previous is None else tuple(_from(previous, FLOWS))
     containers = inventory.containers if inventory else ()
     place = Place(containers, sample.addresses, former, sample.sockets, sample.shared)
     if sample.dump is not None:
