@@ -32,6 +32,7 @@ PAUSE_S = 1.0
 """The shortest time between two readings."""
 REST = 100.0
 """A reading is followed by so many times its own time of rest, at least."""
+PATIENCE_S = 0.5
 TIMEOUT_S = 3.0
 """The longest that one command may take."""
 MAX_BYTES = 16 << 20
@@ -68,8 +69,10 @@ class RulesReader:
         self._wanted.set()
 
     def close(self) -> None:
+        """End the thread; one that waits for a slow tool is not waited for longer than PATIENCE_S."""
         self._closed.set()
         self._wanted.set()
+        self._thread.join(PATIENCE_S)
 
     def _run(self) -> None:
         while not self._closed.is_set():
