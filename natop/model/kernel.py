@@ -87,8 +87,6 @@ class NatRule:
     """MASQUERADE or SNAT."""
     sources: tuple[str, ...] = ()
     """Subnets it is limited to; empty is any."""
-    protocols: tuple[str, ...] = ()
-    """Those it is limited to, as tcp; empty is any."""
     to_address: str | None = None
     """An address, a range a-b, or a prefix; None for MASQUERADE, which takes that of the interface."""
     ports: tuple[int, int] | None = None
@@ -97,6 +95,8 @@ class NatRule:
     fully_random: bool = False
     text: str = ""
     """The rule as its tool spells it."""
+    protocols: tuple[str, ...] = ()
+    """Those it is limited to, as tcp; empty is any."""
 
 
 @dataclass(frozen=True, slots=True)
