@@ -146,7 +146,7 @@ def _nat_rules(firewall: Firewall | None) -> Json | None:
                 "subnet": each.subnet,
                 "internal": each.internal,
                 "rule": _nat_rule(each.rule),
-                "udp_rule": _nat_rule(each.udp_rule),
+                "udp_rule": _nat_rule(each.rule_of("udp")),
                 "others": [_nat_rule(rule) for rule in each.others],
                 "hairpin": _nat_rule(each.hairpin),
             }

@@ -134,7 +134,7 @@ def _network(ruleset: Ruleset, network: Network, subnet: str, ways_out: Mapping[
         network.name,
         subnet,
         rule=rule,
-        udp_rule=udp_rule,
+        by_protocol={} if udp_rule == rule else {"udp": udp_rule},
         others=tuple(dict.fromkeys((*others, *udp_others))),
         hairpin=next(iter(some), taker),
         bridge=network.bridge,

@@ -110,8 +110,8 @@ class NetworkNat:
     subnet: str
     rule: NatRule | None
     """The first rule that takes TCP; None where none does: routed, or internal."""
-    udp_rule: NatRule | None = None
-    """The first that takes UDP: the same object where no rule tells the two apart."""
+    by_protocol: Mapping[str, NatRule | None] = field(default_factory=dict)
+    """What takes UDP, by `udp`, where that is another rule."""
     others: tuple[NatRule, ...] = ()
     """Rules before `rule` that take some particular packets, to certain addresses or ports for instance."""
     hairpin: NatRule | None = None
@@ -122,6 +122,10 @@ class NetworkNat:
     bridge: str | None = None
     """The interface."""
     internal: bool = False
+
+    def rule_of(self, proto: str) -> NatRule | None:
+        """The first rule that takes a protocol, by its lower-case name."""
+        return self.by_protocol.get(proto, self.rule)
 
 
 @dataclass(frozen=True, slots=True)
