@@ -117,7 +117,8 @@ def _host(sample: Sample) -> HostFacts:
 def _firewall(previous: Snapshot | None, sample: Sample) -> tuple[Firewall | None, tuple[Gap, ...]]:
     """The NAT rules, where the sample has them judged for its networks; else as they were, with their gaps."""
     if sample.rules is None:
-        return (previous.firewall, tuple(_from(previous, rules.SOURCE))) if previous else (None, ())
+        missed = any(gap.source == rules.SOURCE for gap in sample.gaps)
+        return (previous.firewall, tuple(_from(previous, rules.SOURCE))) if previous and not missed else (None, ())
     ruleset, gaps = rules.decode_rules(sample.rules)
     if ruleset is None:
         return None, gaps

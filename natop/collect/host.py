@@ -66,7 +66,7 @@ class HostReader:
                 namespaces=sandboxes.namespaces(inventory) if dump and inventory else netns.listed() if dump else (),
                 tables=tables,
                 pace=pace,
-                rules=self._new_rules(inventory),
+                rules=self._new_rules(inventory, gaps),
                 gaps=tuple(gaps),
             )
 
@@ -83,11 +83,13 @@ class HostReader:
         paths = cgroups() if answers else {}
         return {key: Sockets(each, paths, {}) for key, each in answers.items()}, sandboxes.own_tables(inventory)
 
-    def _new_rules(self, inventory: EngineReading | None) -> FirewallText | None:
+    def _new_rules(self, inventory: EngineReading | None, gaps: list[Gap]) -> FirewallText | None:
         """The NAT rules where they have been read since the sample before; changed networks have them read anew."""
         if self._rules is None:
             return None
         latest = self._rules.latest()
+        if self._rules.is_late:
+            gaps.append(Gap("rules", "the firewall's tools have not answered yet"))
         stale = latest is not None and latest.netns != netns.identity()
         if stale or (inventory and inventory.networks != self._networks):
             self._rules.ask()

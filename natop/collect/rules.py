@@ -27,13 +27,15 @@ from natop.decode.rules import CHAINS, LISTED, SAVES, SPELLED, TABLES, is_told, 
 from natop.model import FirewallText
 
 EVERY_S = 30.0
-"""How often the rules are read where nothing tells of a change."""
+"""How often the rules are read where nothing tells of a change; all these are seconds."""
 PAUSE_S = 1.0
 """The shortest time between two readings."""
 REST = 100.0
 """A reading is followed by so many times its own time of rest, at least."""
 PATIENCE_S = 0.5
-TIMEOUT_S = 3.0
+LATE_S = 1.0
+"""A first reading that takes longer is missed."""
+TIMEOUT_S = 10.0
 """The longest that one command may take."""
 MAX_BYTES = 16 << 20
 """The longest answer of one command."""
@@ -53,12 +55,18 @@ class RulesReader:
         self._namespace, self._follow = namespace, follow
         self._latest: FirewallText | None = None
         self._answered, self._wanted, self._closed = threading.Event(), threading.Event(), threading.Event()
+        self._started = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="natop-rules", daemon=True)
         self._thread.start()
 
     def latest(self) -> FirewallText | None:
         """The last reading; None before the first has ended."""
         return self._latest
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the first reading should have ended long since and has not."""
+        return not self._answered.is_set() and time.monotonic() - self._started > LATE_S
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the first reading's end."""

@@ -271,7 +271,7 @@ def test_changed_networks_have_the_rules_read_anew(monkeypatch: pytest.MonkeyPat
     reading = host.HostReader((), None, None, rules=reader)
     assert told.asked.acquire(timeout=5)
     for names, expected in ((("a",), True), (("a",), False), (("a", "b"), True)):
-        reading._new_rules(engine(*names))
+        reading._new_rules(engine(*names), [])
         assert told.asked.acquire(timeout=5 if expected else 0.3) == expected
     reading.close()
 
@@ -281,6 +281,22 @@ def test_rules_of_another_namespace_are_not_told(monkeypatch: pytest.MonkeyPatch
     reading = host.HostReader((), None, None, rules=RulesReader(None, follow=False))
     reading.wait_for_answers(5)
     assert reading.sample(dump=False).rules is None
+    reading.close()
+
+
+def test_tools_that_take_long_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    let = threading.Event()
+    monkeypatch.setattr(rules, "LATE_S", 0.0)
+    monkeypatch.setattr(rules, "read", lambda: let.wait(10) and FirewallText({}, netns=netns.identity()))
+    reading = host.HostReader((), None, None, rules=RulesReader(None, follow=False))
+    missed = reading.sample(dump=False)
+    let.set()
+    reading.wait_for_answers(5)
+    taken = reading.sample(dump=False)
+    assert [gap.reason for gap in missed.gaps if gap.source == "rules"] == [
+        "the firewall's tools have not answered yet"
+    ]
+    assert ([gap for gap in taken.gaps if gap.source == "rules"], taken.rules is not None) == ([], True)
     reading.close()
 
 
