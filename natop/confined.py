@@ -1,13 +1,14 @@
 """Rules that confine source NAT to a range of ports (`--to-ports`), and the flows that they apply to."""
 
-import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from natop.model import Addresses, Firewall, FlowTable, Mask, NatRule, address_value
+from natop.decode.chains import span
+from natop.model import Addresses, Firewall, FlowTable, Mask, NatRule
+from natop.uapi import proto_name
 
 Range = tuple[int, int]
 _LOW = 2**64 - 1
@@ -35,16 +36,16 @@ def confined(flows: FlowTable, translated: Mask, firewall: Firewall | None) -> C
     ranges: dict[Range, int] = {}
     of = np.full(len(flows), -1, np.int16)
     unsettled = translated.copy()
-    for subnets, rule, settles in _in_order(firewall):
-        matching = unsettled & _inside(flows.orig_src, subnets)
+    for subnets, protocols, rule, settles in _in_order(firewall):
+        matching = unsettled & _inside(flows.orig_src, subnets) & _of(flows, protocols)
         if settles:
             unsettled &= ~matching
         if rule and rule.ports:
-            span = min(rule.ports), max(rule.ports)
-            taken = matching & (flows.reply_dport >= span[0]) & (flows.reply_dport <= span[1])
+            ports = min(rule.ports), max(rule.ports)
+            taken = matching & (flows.reply_dport >= ports[0]) & (flows.reply_dport <= ports[1])
             if rule.to_address:
                 taken &= _inside(flows.reply_dst, (rule.to_address,))
-            of[taken] = ranges.setdefault(span, len(ranges))
+            of[taken] = ranges.setdefault(ports, len(ranges))
             unsettled &= ~taken
     return Confined(tuple(ranges), of)
 
@@ -54,28 +55,37 @@ def _all_rules(firewall: Firewall) -> Iterator[NatRule]:
     yield from (network.rule for network in firewall.networks if network.rule)
 
 
-def _in_order(firewall: Firewall) -> Iterator[tuple[Sequence[str], NatRule | None, bool]]:
-    """Subnets (none: any source), their rule, and whether it is known that no other rule takes them."""
+def _in_order(firewall: Firewall) -> Iterator[tuple[Sequence[str], Sequence[str], NatRule | None, bool]]:
+    """Subnets and protocols (none: any), their rule, and whether it is known that no other rule takes them."""
     for network in firewall.networks:
-        yield (network.subnet,), network.rule, True
-    for rule in sorted(firewall.rules, key=lambda rule: rule.priority):
-        if rule.ports:
-            yield rule.sources, rule, False
+        for proto, rule in network.by_protocol.items():
+            yield (network.subnet,), (proto,), rule, True
+        yield (network.subnet,), (), network.rule, True
+    for each in sorted(firewall.rules, key=lambda rule: rule.priority):
+        if each.ports:
+            yield each.sources, each.protocols, each, False
+
+
+def _of(flows: FlowTable, protocols: Sequence[str]) -> Mask:
+    """Which flows are of any of the protocols; all where there are none."""
+    numbers = [number for number in np.unique(flows.proto) if proto_name(int(number)) in protocols]
+    return np.isin(flows.proto, numbers) if protocols else np.ones(len(flows), np.bool_)
 
 
 def _inside(addresses: Addresses, subnets: Sequence[str]) -> Mask:
-    """Which addresses are in any of the subnets; all where there are none, nothing in one that makes no sense."""
+    """Which addresses are in any of the subnets or ranges; all where there are none, nothing in what makes no sense."""
     if not subnets:
         return np.ones(len(addresses), np.bool_)
     found = np.zeros(len(addresses), np.bool_)
-    for text in subnets:
-        try:
-            network = ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            continue
-        value, length = address_value(str(network.network_address)), network.prefixlen
-        mask = ~((1 << (network.max_prefixlen - length)) - 1) & (2**128 - 1)
-        found |= (addresses.hi & np.uint64(mask >> 64) == np.uint64(value >> 64)) & (
-            addresses.lo & np.uint64(mask & _LOW) == np.uint64(value & _LOW)
-        )
+    for each in filter(None, map(span, subnets)):
+        found |= _at_least(addresses, each.low) & ~_at_least(addresses, each.high + 1)
+    return found
+
+
+def _at_least(addresses: Addresses, value: int) -> Mask:
+    """Whether each address is `value`, at most 2**128, or a larger one."""
+    if value >> 128:
+        return np.zeros(len(addresses), np.bool_)
+    high, low = np.uint64(value >> 64), np.uint64(value & _LOW)
+    found: Mask = (addresses.hi > high) | ((addresses.hi == high) & (addresses.lo >= low))
     return found

@@ -19,12 +19,14 @@ from natop.model import (
     Addresses,
     Container,
     Finding,
+    Firewall,
     FlowCounts,
     FlowSummary,
     Gap,
     HostFacts,
     Inventory,
     Kind,
+    NatRule,
     NetnsTcp,
     Rows,
     Snapshot,
@@ -73,14 +75,11 @@ def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
             "tcp": _host_tcp(snapshot.tcp),
         },
         "conntrack": _conntrack(snapshot),
-        "containers": (
-            [_container(row, row.container, pools, snapshot.host) for row in rows if row.container]
-            if snapshot.inventory
-            else None
-        ),
+        "containers": _containers(rows, snapshot, pools),
         "unowned": _unowned(snapshot.unowned) | {"time_wait": time_wait_object(snapshot.unowned_time_wait)},
         "nat_pools": pools.listed(),
         "nat_pools_omitted": pools.omitted(),
+        "nat_rules": _nat_rules(snapshot.firewall),
         "probes": None,
         "findings": finding_objects(snapshot.findings),
         "gaps": gap_objects(snapshot.gaps),
@@ -132,6 +131,46 @@ def _engine(inventory: Inventory | None) -> Json | None:
         "rootless": engine.rootless,
         "userland_proxy": engine.userland_proxy,
         "firewall_backend": engine.firewall_backend,
+    }
+
+
+def _nat_rules(firewall: Firewall | None) -> Json | None:
+    """The source-NAT rules in the kernel's order, and which of them takes what each bridge network sends out."""
+    if firewall is None:
+        return None
+    return {
+        "networks": [
+            {
+                "name": each.network,
+                "bridge": each.bridge,
+                "subnet": each.subnet,
+                "internal": each.internal,
+                "rule": _nat_rule(each.rule),
+                "udp_rule": _nat_rule(each.rule_of("udp")),
+                "others": [_nat_rule(rule) for rule in each.others],
+                "hairpin": _nat_rule(each.hairpin),
+            }
+            for each in firewall.networks
+        ],
+        "rules": [_nat_rule(rule) for rule in firewall.rules],
+    }
+
+
+def _nat_rule(rule: NatRule | None) -> Json | None:
+    if rule is None:
+        return None
+    return {
+        "backend": rule.backend,
+        "chain": rule.chain,
+        "priority": rule.priority,
+        "action": rule.action,
+        "sources": rule.sources,
+        "protocols": rule.protocols,
+        "to_address": rule.to_address,
+        "ports": rule.ports,
+        "random": rule.random,
+        "fully_random": rule.fully_random,
+        "text": rule.text,
     }
 
 

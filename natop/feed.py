@@ -14,6 +14,7 @@ from natop.collect import netns
 from natop.collect.engine import EngineWatcher, Target
 from natop.collect.host import PROCESS_BUDGET_S, HostReader
 from natop.collect.proc import cpu_s
+from natop.collect.rules import RulesReader
 from natop.decode.counters import PROC_FILES
 from natop.model import Pace, Snapshot
 from natop.observe import observe
@@ -26,8 +27,8 @@ TICK_SLACK_S = 0.05
 """A dump that is due within so little is taken with this tick."""
 LIVE_BUDGET_S = 0.02
 """How long a tick looks for the processes that hold sockets; the next one looks on."""
-ENGINE_PATIENCE_S = 4.0
-"""How long a reading without a screen waits for the engine's first answer."""
+PATIENCE_S = 4.0
+"""How long a reading without a screen waits for the first answers of the engine and the firewall's tools."""
 
 
 class CannotRead(Exception):
@@ -53,13 +54,14 @@ class Source:
             except netns.NoSuchNetns as error:
                 raise CannotRead(f"{error}\ngive --netns a name of `ip netns`, a path or a pid") from error
         engine = EngineWatcher(self.docker, follow=follow) if self.docker else None
-        return HostReader(PROC_FILES, namespace, engine, process_budget_s)
+        rules = RulesReader(namespace, follow=follow)
+        return HostReader(PROC_FILES, namespace, engine, process_budget_s, rules)
 
 
 def readings(source: Source, every_s: float, count: int | None) -> Iterator[Snapshot]:
     """`count` snapshots (None: without end), each with a dump, `every_s` apart. Raises CannotRead."""
     with closing(source.open(follow=count != 1)) as reader:
-        reader.wait_for_engine(ENGINE_PATIENCE_S)
+        reader.wait_for_answers(PATIENCE_S)
         snapshot: Snapshot | None = None
         due = time.monotonic()
         for number in itertools.count(1):

@@ -11,17 +11,20 @@ from dataclasses import replace
 
 from natop import meanings
 from natop.columns import Flows
-from natop.decode import counters
+from natop.decode import counters, rules
 from natop.decode.flows import decode_dump
 from natop.decode.inventory import decode_inventory
+from natop.decode.routes import uplinks
 from natop.decode.sockets import refused
 from natop.diagnose import diagnose
 from natop.facts import flow_facts
+from natop.firewall import judge
 from natop.join import Memory, Place, attribute
 from natop.model import (
     AskSockets,
     Conntrack,
     Container,
+    Firewall,
     FlowDump,
     FlowFacts,
     FlowReading,
@@ -59,13 +62,14 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     """
     if previous and previous.host.netns != clean(sample.netns):
         previous = None
-    inventory = _inventory(previous, sample)
+    firewall, rule_gaps = _firewall(previous, sample)
+    inventory = _inventory(previous, sample, firewall)
     former, own_tables = _former(previous, inventory), _own_tables(previous, sample)
     host = _host(sample)
     conntrack = counters.conntrack(sample.stats, sample.proc)
     containers = inventory.containers if inventory else ()
     reading, flow_gaps = _read_flows(previous, sample, inventory, former, conntrack.counters.get("found"))
-    summary = _summary(previous, reading, Setting(containers, host.kernel, host.sysctls, conntrack))
+    summary = _summary(previous, reading, Setting(containers, host.kernel, host.sysctls, conntrack, firewall))
     seconds = sample.monotonic_s - previous.monotonic_s if previous else 0.0
     rates, cpu_rates = _rates(previous, conntrack, seconds)
     derived = meanings.derived(rates, host.version, _found_per_new(previous, reading, summary.whole))
@@ -91,7 +95,8 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         port_choice=summary.port_choice,
         time_wait=summary.time_wait,
         unowned_time_wait=None if _is_awaited(sample) else summary.unowned_time_wait,
-        gaps=(*sample.gaps, *flow_gaps, *_blind_spots(sample, inventory)),
+        gaps=(*sample.gaps, *flow_gaps, *rule_gaps, *_blind_spots(sample, inventory)),
+        firewall=firewall,
         facts=_facts(previous, reading, inventory, host),
         cpu_rates=cpu_rates,
         derived=derived,
@@ -146,9 +151,29 @@ def _found_per_new(previous: Snapshot | None, reading: FlowReading | None, whole
     return meanings.found_per_new((reading.found - before.found) % counters.MODULUS, whole.rates.new * seconds)
 
 
-def _inventory(previous: Snapshot | None, sample: Sample) -> Inventory | None:
+def _firewall(previous: Snapshot | None, sample: Sample) -> tuple[Firewall | None, tuple[Gap, ...]]:
+    """The NAT rules, where the sample has them judged for its networks; else as they were, with their gaps."""
+    if sample.rules is None:
+        missed = any(gap.source == rules.SOURCE for gap in sample.gaps)
+        return (previous.firewall, tuple(_from(previous, rules.SOURCE))) if previous and not missed else (None, ())
+    ruleset, gaps = rules.decode_rules(sample.rules)
+    if ruleset is None:
+        return None, gaps
+    networks = decode_inventory(sample.engine).networks if sample.engine else ()
+    return judge(ruleset, networks, uplinks(sample.rules.routes)), gaps
+
+
+def _from(snapshot: Snapshot, source: str) -> Iterator[Gap]:
+    return (gap for gap in snapshot.gaps if gap.source == source)
+
+
+def _inventory(previous: Snapshot | None, sample: Sample, firewall: Firewall | None) -> Inventory | None:
     """The engine's containers; the very object of the snapshot before where nothing has changed."""
     inventory = decode_inventory(sample.engine) if sample.engine else None
+    if inventory and firewall:
+        backend = firewall.backend or inventory.engine.firewall_backend
+        engine = replace(inventory.engine, firewall_backend=backend, userland_proxy=firewall.userland_proxy)
+        inventory = replace(inventory, engine=engine)
     return previous.inventory if previous and previous.inventory == inventory else inventory
 
 

@@ -51,7 +51,14 @@ _CONTAINER: _Shape = {
         "Ports": None,
     },
 }
-_NETWORK: _Shape = {"Id": None, "Name": None, "Driver": None, "Internal": None, "IPAM": {"Config": None}}
+_NETWORK: _Shape = {
+    "Id": None,
+    "Name": None,
+    "Driver": None,
+    "Internal": None,
+    "IPAM": {"Config": None},
+    "Options": {"com.docker.network.bridge.name": None},
+}
 _VERSION: _Shape = {"Version": None, "ApiVersion": None}
 _INFO: _Shape = {"SecurityOptions": None, "FirewallBackend": None}
 

@@ -9,8 +9,9 @@ from typing import TypeVar
 from natop.collect import conntrack, netns, proc, sandboxes
 from natop.collect.engine import EngineWatcher
 from natop.collect.holders import SocketReader
+from natop.collect.rules import RulesReader
 from natop.collect.testimony import NamespaceReader
-from natop.model import EngineReading, Gap, Pace, Sample, no_sockets
+from natop.model import EngineReading, FirewallText, Gap, Pace, Sample, no_sockets
 
 T = TypeVar("T")
 
@@ -29,8 +30,9 @@ class HostReader:
         namespace: Path | None,
         engine: EngineWatcher | None,
         process_budget_s: float = PROCESS_BUDGET_S,
+        rules: RulesReader | None = None,
     ) -> None:
-        """`namespace` None is the caller's own; `engine` None leaves Docker out.
+        """`namespace` None is the caller's own; `engine` None leaves Docker out, `rules` None the NAT rules.
 
         `process_budget_s` bounds how long a dump's sample looks for the processes that hold sockets.
         """
@@ -39,6 +41,9 @@ class HostReader:
         self._engine = engine
         self._sockets = SocketReader(namespace, process_budget_s)
         self._testimony = NamespaceReader()
+        self._rules = rules
+        self._rules_told: FirewallText | None = None
+        self._networks: tuple[object, ...] = ()
 
     def sample(self, *, dump: bool, pace: Pace | None = None) -> Sample:
         """Read everything now, the flows only with `dump`, and their sockets when those are asked for.
@@ -65,13 +70,32 @@ class HostReader:
                 pace=pace,
                 tcp=tcp,
                 members=members,
+                rules=self._new_rules(inventory, gaps),
                 gaps=tuple(gaps),
             )
 
-    def wait_for_engine(self, timeout_s: float) -> None:
-        """Give an engine that has not answered yet the time to do so."""
-        if self._engine:
-            self._engine.wait(timeout_s)
+    def _new_rules(self, inventory: EngineReading | None, gaps: list[Gap]) -> FirewallText | None:
+        """The NAT rules where they have been read since the sample before; changed networks have them read anew."""
+        if self._rules is None:
+            return None
+        latest = self._rules.latest()
+        if self._rules.is_late:
+            gaps.append(Gap("rules", "the firewall's tools have not answered yet"))
+        stale = latest is not None and latest.netns != netns.identity()
+        if stale or (inventory and inventory.networks != self._networks):
+            self._rules.ask()
+        self._networks = inventory.networks if inventory else self._networks
+        if stale or latest is self._rules_told:
+            return None
+        self._rules_told = latest
+        return latest
+
+    def wait_for_answers(self, timeout_s: float) -> None:
+        """Give the engine and the firewall's tools the time to answer for the first time."""
+        until = time.monotonic() + timeout_s
+        for source in (self._engine, self._rules):
+            if source:
+                source.wait(max(0.0, until - time.monotonic()))
 
     def _inventory(self, gaps: list[Gap]) -> EngineReading | None:
         if self._engine is None:
@@ -84,8 +108,9 @@ class HostReader:
         return reading
 
     def close(self) -> None:
-        if self._engine:
-            self._engine.close()
+        for source in (self._engine, self._rules):
+            if source:
+                source.close()
 
 
 def _tried(source: str, read: Callable[[], T], gaps: list[Gap]) -> T | None:

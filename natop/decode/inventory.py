@@ -11,6 +11,7 @@ Fields = Mapping[str, object]
 
 _PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.compose.service"
+BRIDGE_OPTION = "com.docker.network.bridge.name"
 
 
 def decode_inventory(reading: EngineReading) -> Inventory:
@@ -42,7 +43,16 @@ def _network(fields: Fields) -> Network:
         driver=_text(fields, "Driver") or "",
         subnets=tuple(subnet for subnet in subnets if subnet),
         internal=fields.get("Internal") is True,
+        bridge=_bridge(fields),
     )
+
+
+def _bridge(fields: Fields) -> str | None:
+    """The interface of a bridge network: as its option says, else named for its id (moby, the driver bridge)."""
+    identity = _text(fields, "Id")
+    if _text(fields, "Driver") != "bridge" or identity is None:
+        return None
+    return _text(_fields(fields, "Options"), BRIDGE_OPTION) or f"br-{identity[:12]}"
 
 
 def _container(fields: Fields, drivers: Mapping[str, str]) -> Container:

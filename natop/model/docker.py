@@ -11,7 +11,9 @@ class Engine:
     api_version: str | None
     rootless: bool | None = None
     userland_proxy: bool | None = None
+    """No API tells it; it is what the NAT rules imply."""
     firewall_backend: str | None = None
+    """What holds its rules, where they were found: nftables, iptables-nft, iptables-legacy; else the engine's word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Network:
     subnets: tuple[str, ...] = ()
     internal: bool = False
     bridge: str | None = None
-    """Its interface on the host."""
+    """The interface on the engine's host, for networks of the driver bridge."""
 
 
 @dataclass(frozen=True, slots=True)

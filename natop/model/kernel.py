@@ -104,28 +104,51 @@ class NatRule:
     chain: str
     """table and chain, as `nat POSTROUTING` or `ip docker-bridges nat-POSTROUTING`."""
     priority: int
-    """Of the chain's hook; the lower comes first, and the first rule that matches wins (nf_nat_core.c)."""
+    """Of the hook that the chain is reached from; the lower comes first, and the first rule that matches wins
+    (nf_nat_core.c)."""
     action: str
     """MASQUERADE or SNAT."""
     sources: tuple[str, ...] = ()
     """Subnets it is limited to; empty is any."""
     to_address: str | None = None
+    """An address, a range a-b, or a prefix; None for MASQUERADE, which takes that of the interface."""
     ports: tuple[int, int] | None = None
-    """`--to-ports` a-b, both included."""
+    """The NAT source ports it may choose from, a-b, both included; None where it does not limit them."""
     random: bool = False
     fully_random: bool = False
     text: str = ""
     """The rule as its tool spells it."""
+    protocols: tuple[str, ...] = ()
+    """Those it is limited to, as tcp; empty is any."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkNat:
-    """What becomes of source addresses when containers of one bridge network call out."""
+    """What becomes of source addresses when containers of one bridge network call out.
+
+    Said of the ordinary packet: unmarked, by the way of the default route, to an address that no rule singles out.
+    """
 
     network: str
     subnet: str
     rule: NatRule | None
-    """The first rule that takes it; None where none does: routed, or internal."""
+    """The first rule that takes TCP; None where none does: routed, or internal."""
+    by_protocol: Mapping[str, NatRule | None] = field(default_factory=dict)
+    """What takes UDP, by `udp`, where that is another rule."""
+    others: tuple[NatRule, ...] = ()
+    """Rules before `rule` that take some particular packets, to certain addresses or ports for instance."""
+    hairpin: NatRule | None = None
+    """The first rule that takes what a container sends to its own published port and Docker's DNAT turns back to it.
+
+    None where docker-proxy answers such calls.
+    """
+    bridge: str | None = None
+    """The interface."""
+    internal: bool = False
+
+    def rule_of(self, proto: str) -> NatRule | None:
+        """The first rule that takes a protocol, by its lower-case name."""
+        return self.by_protocol.get(proto, self.rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +156,13 @@ class Firewall:
     """The source-NAT rules of the namespace read."""
 
     rules: tuple[NatRule, ...]
+    """In the order in which the kernel consults them."""
     networks: tuple[NetworkNat, ...] = ()
+    """One for each subnet of each of Docker's bridge networks."""
     backend: str | None = None
     """What holds Docker's rules: nftables, iptables-nft, iptables-legacy; None where no rule of Docker's was found."""
+    userland_proxy: bool | None = None
+    """Whether docker-proxy answers for published ports, as Docker's rule for the host's own packets implies."""
 
 
 @dataclass(frozen=True, slots=True)

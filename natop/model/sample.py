@@ -85,11 +85,18 @@ class NetnsText:
 
 @dataclass(frozen=True, slots=True)
 class FirewallText:
-    """The NAT rules of the namespace read, by the name of the command that told them: `iptables-nft-save`, `nft`, …"""
+    """The NAT rules of one network namespace, as the firewall's own tools tell them."""
 
     answers: Mapping[str, str]
+    """What each command printed, by the command: `iptables-nft-save -t nat`, `nft -j list chains`, …"""
     absent: tuple[str, ...] = ()
-    """Commands that are not installed here."""
+    """Tools that are not installed here though there may be rules that only they tell."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Why a command gave no answer, by the command or the file that was to be read."""
+    routes: Mapping[str, str] = field(default_factory=dict)
+    """Text of net/route and net/ipv6_route: the default routes are the ways out."""
+    netns: str = ""
+    """net:[inode]."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from natop.columns import HOST_KEY, ContainerRow, network_mode, published_text
+from natop.firewall import described
 from natop.grouping import NO_PROJECT
-from natop.model import Container, Snapshot
+from natop.model import Container, Firewall, Snapshot
 from natop.tui.formats import count
 from natop.tui.glyphs import Glyphs
 from natop.tui.tones import Line, Piece, Tone
@@ -23,10 +24,12 @@ class Around:
     containers: Sequence[Container] = ()
     most: int | None = None
     """Entries that a conntrack table may hold; the same for every network namespace."""
+    firewall: Firewall | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Around:
-        return cls(snapshot.inventory.containers if snapshot.inventory else (), snapshot.conntrack.max)
+        containers = snapshot.inventory.containers if snapshot.inventory else ()
+        return cls(containers, snapshot.conntrack.max, snapshot.firewall)
 
     @cached_property
     def by_id(self) -> Mapping[str, Container]:
@@ -117,12 +120,13 @@ def _identity(container: Container) -> list[Piece]:
 
 
 def _networks(container: Container, around: Around) -> list[Piece]:
-    """Each network with its addresses; those of the container whose namespace it joined."""
+    """Each network with its addresses and NAT; those of the container whose namespace it joined."""
     host = around.by_id.get(container.joined or "")
     pieces: list[Piece] = [("joined ", Tone.QUIET), (f"{host.name}   ", Tone.NAME)] if host else []
     for place in (host or container).networks:
         addresses = " ".join(text for text in (place.ipv4, place.ipv6) if text)
-        pieces += [(f"{place.network} ", Tone.QUIET), (f"{addresses}   ", Tone.PLAIN)]
+        nat = described(around.firewall, place.network) if around.firewall else ""
+        pieces += [(f"{place.network} ", Tone.QUIET), (addresses, Tone.PLAIN), (f"{nat and f' {nat}'}   ", Tone.QUIET)]
     return pieces or [(container.network_mode, Tone.PLAIN)]
 
 

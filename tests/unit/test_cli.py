@@ -50,7 +50,7 @@ class Reader:
             raise found
         return found
 
-    def wait_for_engine(self, timeout_s: float) -> None:
+    def wait_for_answers(self, timeout_s: float) -> None:
         """It has answered already."""
 
     def close(self) -> None:

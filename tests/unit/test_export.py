@@ -24,6 +24,7 @@ from natop.natdocument import MOST_POOLS
 from tests.unit import netlink
 from tests.unit.hosts import CONTAINERS, EDGE, HOST_NETNS, WEB, container, observed, sample, tcp_text
 from tests.unit.plain import ICMP, IGMP, Ends, Flow, flow
+from tests.unit.rulesets import BRIDGE, DOCKER_20_NO_PROXY, firewall, saved
 from tests.unit.strategies import flows
 
 SCHEMA = json.loads((Path(__file__).parent.parent / "data" / "snapshot.schema.json").read_text())
@@ -157,6 +158,34 @@ def test_the_document_of_a_full_snapshot() -> None:
     assert found["unowned"]["kinds"] == dict.fromkeys((kind.name for kind in Kind), 0)
     first = parsed(observed(FIRST))["unowned"]
     assert {name: number for name, number in first["kinds"].items() if number} == {"HOST": 1}
+
+
+def test_the_nat_rules_in_the_document() -> None:
+    found = parsed(replace(FULL, firewall=firewall(saved(DOCKER_20_NO_PROXY), BRIDGE)))["nat_rules"]
+    (network,) = found["networks"]
+    taker = {
+        "backend": "iptables-nft",
+        "chain": "nat POSTROUTING",
+        "priority": 100,
+        "action": "MASQUERADE",
+        "sources": ["172.17.0.0/16"],
+        "protocols": [],
+        "to_address": None,
+        "ports": None,
+        "random": False,
+        "fully_random": False,
+        "text": "-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE",
+    }
+    assert (network["name"], network["bridge"], network["subnet"], network["internal"]) == (
+        "bridge",
+        "docker0",
+        "172.17.0.0/16",
+        False,
+    )
+    assert (network["rule"], network["udp_rule"], network["others"]) == (taker, taker, [])
+    assert network["hairpin"]["sources"] == ["172.17.0.2"]
+    assert [rule["action"] for rule in found["rules"]].count("SNAT") == 2
+    assert parsed(FULL)["nat_rules"] is None
 
 
 def test_a_container_in_the_document() -> None:

@@ -79,7 +79,7 @@ class Reader:
     def _flows(self) -> list[Flow]:
         return [flow(f"10.0.0.1:{n}", "172.18.0.2:80", state=7, id=n) for n in range(int(self.clock.now - 99))]
 
-    def wait_for_engine(self, timeout_s: float) -> None:
+    def wait_for_answers(self, timeout_s: float) -> None:
         self.patience_s = timeout_s
 
     def close(self) -> None:
@@ -251,7 +251,7 @@ def test_readings_are_as_many_as_asked_for_and_evenly_spaced(world: World) -> No
     assert world.reader.dumps == [100, 102, 104, 106]
     assert [each.interval_s for each in taken] == [None, 2.0, 2.0, 2.0]
     assert world.clock.now == pytest.approx(106.4)
-    assert (world.reader.closed, world.reader.patience_s) == (True, feed.ENGINE_PATIENCE_S)
+    assert (world.reader.closed, world.reader.patience_s) == (True, feed.PATIENCE_S)
 
 
 def test_readings_that_take_longer_than_their_pace_do_not_pile_up(world: World) -> None:

@@ -188,7 +188,7 @@ def test_networks_by_name() -> None:
     assert inventory().networks == (
         Network("cc" * 32, "back", "ipvlan", (), True),
         Network("dd" * 32, "host", "host"),
-        Network("bb" * 32, "shop_default", "bridge", ("172.18.0.0/16", "fd00:18::/64")),
+        Network("bb" * 32, "shop_default", "bridge", ("172.18.0.0/16", "fd00:18::/64"), bridge="br-bbbbbbbbbbbb"),
     )
 
 

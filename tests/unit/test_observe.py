@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from natop import observe as observe_module
 from natop.columns import Flows
 from natop.decode import counters
+from natop.firewall import described
 from natop.model import (
     HOST_SOCKETS,
     Attachment,
     Container,
     ContainerSummary,
+    FirewallText,
     Gap,
     HostFacts,
     Kind,
@@ -32,6 +34,7 @@ from natop.observe import observe
 from tests.unit import netlink, plain
 from tests.unit.hosts import APP, CONTAINERS, DB, PROC, WEB, container, engine, observed, sample
 from tests.unit.plain import Flow, flow
+from tests.unit.rulesets import DOCKER_20, DOCKER_20_NO_PROXY, ROUTES, saved
 
 FLOWS = [
     flow("100.64.0.9:51234", "203.0.113.10:8080", dnat="172.18.0.2:80", id=1, state=7),
@@ -456,3 +459,64 @@ def test_a_kernel_without_udp_diag_is_a_gap() -> None:
     [gap] = [each for each in taken.gaps if each.source == "sockets"]
     assert gap.reason == "the kernel does not tell UDP sockets, so their flows' holders are unknown"
     assert gap.remedy == "load the kernel's module: sudo modprobe udp_diag"
+
+
+def rule_text(answers: dict[str, str], **more: Any) -> FirewallText:
+    return FirewallText(answers, routes=ROUTES, **more)
+
+
+NETWORKS = (
+    {
+        "Id": "a" * 64,
+        "Name": "bridge",
+        "Driver": "bridge",
+        "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]},
+        "Options": {"com.docker.network.bridge.name": "docker0"},
+    },
+)
+
+
+def with_networks(**fields: Any) -> Sample:
+    taken = sample(containers=CONTAINERS, **fields)
+    assert taken.engine is not None
+    return replace(taken, engine=replace(taken.engine, networks=NETWORKS))
+
+
+def test_nat_rules_are_judged_for_the_engine_s_networks_and_kept() -> None:
+    first = observed(with_networks(rules=rule_text(saved(DOCKER_20_NO_PROXY))))
+    assert first.firewall is not None
+    assert [(each.network, described(first.firewall, each.network)) for each in first.firewall.networks] == [
+        ("bridge", "MASQUERADE")
+    ]
+    second = observe(first, with_networks(at=2))
+    assert second.firewall is first.firewall
+    assert second.inventory is first.inventory
+    assert second.inventory is not None
+    engine = second.inventory.engine
+    assert (engine.firewall_backend, engine.userland_proxy) == ("iptables-nft", False)
+
+
+def test_without_a_rule_of_docker_s_its_own_word_stands() -> None:
+    taken = observed(with_networks(rules=rule_text({})))
+    assert taken.inventory is not None
+    engine = taken.inventory.engine
+    assert (engine.firewall_backend, engine.userland_proxy) == ("iptables", None)
+    assert taken.firewall is not None
+    assert [each.rule for each in taken.firewall.networks] == [None]
+
+
+def test_a_gap_of_the_rules_stands_until_they_are_read_again() -> None:
+    refused = rule_text({}, refused={"nft -j list chains": "Operation not permitted"})
+    samples = [
+        with_networks(rules=rule_text(saved(DOCKER_20))),
+        with_networks(at=2, rules=refused),
+        with_networks(at=4),
+    ]
+    for count, rules_read in ((1, True), (2, False), (3, False)):
+        taken = observed(*samples[:count])
+        assert (taken.firewall is not None) == rules_read
+        assert [gap.reason for gap in taken.gaps if gap.source == "rules"] == (
+            [] if rules_read else ["reading NAT rules needs CAP_NET_ADMIN"]
+        )
+    again = observed(*samples, with_networks(at=6, rules=rule_text(saved(DOCKER_20))))
+    assert (again.firewall is not None, [gap for gap in again.gaps if gap.source == "rules"]) == (True, [])

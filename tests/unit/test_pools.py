@@ -247,6 +247,10 @@ def test_a_rule_s_range_is_a_pool_of_its_own() -> None:
         Firewall((rule("172.18.0.0/16", ports=(50000, 50999)),)),
         Firewall((rule(),), (NetworkNat("shop", "172.18.0.0/16", rule("172.18.0.0/16", ports=None)),)),
         Firewall((rule(),), (NetworkNat("shop", "172.18.0.0/16", None),)),
+        Firewall((rule("172.18.0.9-172.18.0.77"),)),
+        Firewall((rule("172.18.0.0/16", to_address="203.0.113.90-203.0.113.99"),)),
+        Firewall((replace(rule(), protocols=("udp", "132")),)),
+        Firewall((), (NetworkNat("shop", "172.18.0.0/16", None, {"udp": rule()}),)),
     ],
 )
 def test_rules_that_do_not_apply(firewall: Firewall) -> None:
@@ -261,6 +265,9 @@ def test_rules_that_do_not_apply(firewall: Firewall) -> None:
         Firewall((rule("172.17.0.0/16", "172.18.0.0/16", to_address=HOST),)),
         Firewall((), (NetworkNat("shop", "172.18.0.0/16", rule("172.18.0.0/16")),)),
         Firewall((rule(ports=(40000, 40010), priority=110), rule("172.18.0.0/16"))),
+        Firewall((rule("172.18.0.0-172.18.0.77", to_address=f"203.0.113.1-{HOST}"),)),
+        Firewall((replace(rule(), protocols=("udp", "tcp")),)),
+        Firewall((), (NetworkNat("shop", "172.18.0.0/16", rule(), {"udp": None}),)),
     ],
 )
 def test_rules_that_apply(firewall: Firewall) -> None:
