@@ -14,6 +14,7 @@ from natop.model import (
     U64,
     UNKNOWN32,
     UNKNOWN64,
+    UNOWNED,
     V4_MAPPED,
     Addresses,
     Attachment,
@@ -30,8 +31,10 @@ from natop.uapi import PORTED, IpProto, Ips, proto_name, state_name
 Value = int | float | str | tuple[int, ...] | None
 """A cell's value; None is unknown."""
 
-HOST_KEY = ""
+HOST_KEY = UNOWNED
 HOST_NAME = "(host)"
+TREND = "time_wait"
+"""The number whose past is a column: its key in the history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class ContainerRow:
     """Entries in the conntrack table of the container's own network namespace."""
     untracked: str | None = None
     """Why none of the container's flows can be in this table."""
+    trend: tuple[int, ...] = ()
+    """Flows in TIME_WAIT at the last dumps, oldest first."""
 
     def states(self, *names: str) -> int | None:
         """Flows in any of these TCP states."""
@@ -70,6 +75,7 @@ class ContainerColumn:
 
 def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
     """A row for each container in the inventory's order, and last the host's."""
+    trends = snapshot.history.trends(TREND)
     rows = [
         ContainerRow(
             each.container.id,
@@ -80,10 +86,11 @@ def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
             each.outbound,
             each.own_table,
             each.untracked,
+            trends.get(each.container.id, ()),
         )
         for each in snapshot.containers
     ]
-    return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned))
+    return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned, trend=trends.get(HOST_KEY, ())))
 
 
 def sorted_rows(rows: Iterable[ContainerRow], column: ContainerColumn, descending: bool) -> list[ContainerRow]:
@@ -136,9 +143,7 @@ CONTAINER_COLUMNS = (
     ContainerColumn(
         "time_wait", "TIME_WAIT", 9, True, lambda row: row.states("TIME_WAIT"), "in conntrack's TIME_WAIT (120 s)"
     ),
-    ContainerColumn(
-        "trend", "TREND", 8, False, lambda row: row.flows.time_wait_trend if row.flows else None, "TIME_WAIT over time"
-    ),
+    ContainerColumn("trend", "TREND", 8, False, lambda row: row.trend if row.flows else None, "TIME_WAIT over time"),
     ContainerColumn(
         "closing", "CLOSING", 7, True, lambda row: row.states(*CLOSING), "FIN_WAIT, CLOSE_WAIT, LAST_ACK, CLOSE"
     ),

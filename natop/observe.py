@@ -16,6 +16,7 @@ from natop.decode.inventory import decode_inventory
 from natop.decode.sockets import refused
 from natop.diagnose import diagnose
 from natop.facts import flow_facts
+from natop.history import remembered
 from natop.join import Memory, Place, attribute
 from natop.model import (
     AskSockets,
@@ -84,7 +85,7 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         gaps=(*sample.gaps, *flow_gaps, *_blind_spots(sample, inventory)),
         facts=_facts(previous, reading, inventory, host),
     )
-    return _judged(previous, taken)
+    return _judged(previous, remembered(previous, taken))
 
 
 def _judged(previous: Snapshot | None, taken: Snapshot) -> Snapshot:
