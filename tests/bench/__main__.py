@@ -19,6 +19,7 @@ from pathlib import Path
 from natop.demo.engine import EngineServer
 from natop.demo.inventory import Inventory
 from natop.demo.shapes import DemoContainer, DemoEndpoint
+from tests.bench import remembering
 from tests.lab.fill import CONTAINERS, fill
 from tests.lab.inject import table_room
 from tests.lab.netns import Namespace
@@ -104,6 +105,8 @@ def main() -> None:
         show(measured)
         server.stop()
     join(flows)
+    print()
+    remembering.main()
 
 
 def join(flows: int) -> None:
