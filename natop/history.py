@@ -126,9 +126,9 @@ METRICS = (
     ),
     Metric(
         "pool_use",
-        "busiest NAT pool",
+        "pool use",
         " %",
-        "NAT ports in use towards one remote, of those there are",
+        "NAT ports in use of the fullest pool, of those it has",
         lambda s: _pool_use(s.pools, 0),
         lambda each, s: _pool_use(s.pools, each.busiest_pool),
         True,

@@ -68,7 +68,7 @@ class History:
 
     host_metrics: tuple[str, ...] = ()
     container_metrics: tuple[str, ...] = ()
-    moments: tuple[Moment, ...] = ()
+    moments: tuple[Moment, ...] = field(default=(), repr=False)
 
     def series(self, metric: str, subject: str | None = None, *, of_dumps: bool = False) -> Series:
         """A metric of the host (no subject) or of one subject; `of_dumps` leaves out ticks without a dump.
