@@ -73,12 +73,13 @@ class TrendPlot(PlotWidget, can_focus=False):
         super().__init__(allow_pan_and_zoom=False)
         self.glyphs = glyphs
         self.curve: Curve | None = None
+        self._canvases = {name: _Canvas(name, glyphs) for name in _CANVASES}
         self._why_empty = ""
         self._is_selected = False
 
     def compose(self) -> ComposeResult:
         with Grid():
-            yield from (_Canvas(name, self.glyphs) for name in _CANVASES)
+            yield from self._canvases.values()
         yield Legend(id="legend")
 
     @property
@@ -132,11 +133,11 @@ class TrendPlot(PlotWidget, can_focus=False):
     def render(self) -> RenderResult:
         if self.curve is None or self.size.width < _LEAST_WIDTH or self.size.height < _LEAST_HEIGHT:
             return ""
-        canvas = self.query_one("#plot", _Canvas)
+        canvas = self._canvases["plot"]
         canvas.is_heavy = self._is_selected
         drawn = super().render()
         self._write(self.curve, canvas)
-        for each in self.query(_Canvas):
+        for each in self._canvases.values():
             each.send()
         return drawn
 
@@ -151,7 +152,7 @@ class TrendPlot(PlotWidget, can_focus=False):
         width, height = canvas.size
         left = self.margin_left
         title = f"{words(curve, self.glyphs, left + width - 3)} "
-        self._put(self.query_one("#margin-left", _Canvas), 1, 0, title[: left - 1], Tone.TITLE)
+        self._put(self._canvases["margin-left"], 1, 0, title[: left - 1], Tone.TITLE)
         self._put(canvas, 0, 0, title[left - 1 :], Tone.TITLE)
         for x, text in self._times(curve, width):
             self._put(canvas, x, height - 1, f" {text} ", Tone.QUIET)

@@ -29,17 +29,6 @@ def ten_minutes() -> list[Snapshot]:
     return past(300)
 
 
-async def still(live: Live) -> list[str]:
-    """The screen when nothing on it moves any more."""
-    before: list[str] = []
-    for _ in range(100):
-        await live.settle()
-        if before == (before := live.frame):
-            return before
-        await live.pilot.pause(0.02)
-    raise AssertionError("it never stands still")
-
-
 def body(frame: list[str]) -> list[str]:
     """All but the line that says how old it is."""
     return frame[1:]
@@ -47,7 +36,7 @@ def body(frame: list[str]) -> list[str]:
 
 async def press(live: Live, *keys: str) -> list[str]:
     await live.press(*keys)
-    return await still(live)
+    return await live.still()
 
 
 def view(live: Live) -> TrendsScreen:
@@ -161,7 +150,7 @@ async def test_t_shows_the_trends_of_the_row(ten_minutes: list[Snapshot]) -> Non
 async def test_the_row_of_the_host_has_the_flows_of_nobody(ten_minutes: list[Snapshot]) -> None:
     async with open_live(ten_minutes[-1:]) as live:
         await live.press("end", "t")
-        await still(live)
+        await live.still()
         assert view(live).wish.subject == UNOWNED
         assert "7 Trends  (host)  last" in live.title
         assert texts(live)[0] == "TIME_WAIT 5  min 5  max 5"
@@ -224,7 +213,7 @@ async def test_what_is_not_known_is_a_gap_and_zero_is_a_line() -> None:
     async with open_live(taken[-1:]) as live:
         await press(live, "7", "end", "k", "enter")
         assert texts(live)[0].startswith("insert_failed ")
-        ink = columns_with_ink(await still(live), 7, 22, 10, 78)
+        ink = columns_with_ink(await live.still(), 7, 22, 10, 78)
         gap = [x for x, drawn in enumerate(ink) if not drawn]
         assert gap == list(range(gap[0], gap[-1] + 1)), "one gap"
         assert len(gap) == pytest.approx(len(ink) * 30 / 150, abs=3)
@@ -252,7 +241,7 @@ async def test_before_the_first_snapshot_the_view_says_so(ten_minutes: list[Snap
         await press(live, "7")
         live.app._news = replace(live.app._news, snapshot=None)
         live.app._deliver()
-        frame = await still(live)
+        frame = await live.still()
         assert any(line.strip() == "reading…" for line in frame[6:])
         assert not BRAILLE & set("\n".join(frame))
 
@@ -270,7 +259,7 @@ async def test_keys_and_clicks_select_a_plot(ten_minutes: list[Snapshot]) -> Non
         assert view(live).wish.selected == 0
         assert [line.rstrip()[-1] for line in frame[6:11]] == ["┓", "┣", "┃", "┣", "┛"]
         await live.pilot.click(offset=(60, 20))
-        frame = await still(live)
+        frame = await live.still()
         assert view(live).wish.selected == 4
         assert [line.rstrip()[-1] for line in frame[6:11]] == ["┐", "├", "│", "├", "┘"]
 
@@ -314,7 +303,7 @@ async def test_a_window_that_changes_its_size(ten_minutes: list[Snapshot]) -> No
         large = body(await press(live, "7"))
         for width, height in ((40, 10), (20, 6), (160, 50), (60, 30), (10, 4), (80, 24)):
             await live.pilot.resize_terminal(width, height)
-            frame = await still(live)
+            frame = await live.still()
             assert all(len(line) <= width for line in frame)
         assert body(frame) == large
         await live.pilot.resize_terminal(40, 12)
@@ -333,7 +322,7 @@ async def test_a_new_snapshot_is_drawn_and_a_paused_screen_stays(ten_minutes: li
         assert texts(live)[0] == told("TIME_WAIT", waits(range(299 - 151, 299)))
         before = await press(live, "p")
         await live.step()
-        assert (await still(live))[6:] == before[6:]
+        assert (await live.still())[6:] == before[6:]
         await press(live, "p")
         assert texts(live)[0] == told("TIME_WAIT", waits(LAST_5_MIN))
 
