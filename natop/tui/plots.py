@@ -93,10 +93,13 @@ class TrendPlot(PlotWidget, can_focus=False):
         self._draw(curve)
 
     @on(Canvas.Resize)
-    def _resized(self) -> None:
-        self.refresh(layout=True)
-        if self.curve:
-            self._draw(self.curve)
+    def _resized(self, event: Canvas.Resize) -> None:
+        """Draw anew, once for all canvases, which have their sizes by then."""
+        event.stop()
+        if event.canvas is self._canvases["plot"]:
+            self.refresh(layout=True)
+            if self.curve:
+                self._draw(self.curve)
 
     def on_click(self) -> None:
         self.post_message(self.Pointed(self))

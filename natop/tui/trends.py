@@ -294,7 +294,7 @@ class TrendsScreen(Frame):
         ]
         return [
             Choice(None, THE_HOST, "the whole table, and what the kernel counts"),
-            Choice(UNOWNED, "(host)", "flows of the host itself, and those that belong to no container"),
+            Choice(UNOWNED, "(host)", "flows that belong to no container"),
             *sorted(containers, key=lambda choice: choice.name),
         ]
 
