@@ -14,6 +14,7 @@ from natop.model import (
     U64,
     UNKNOWN32,
     UNKNOWN64,
+    UNOWNED,
     V4_MAPPED,
     Addresses,
     Attachment,
@@ -38,8 +39,10 @@ class Percent(float):
 Value = int | float | str | tuple[int, ...] | None
 """A cell's value; None is unknown."""
 
-HOST_KEY = ""
+HOST_KEY = UNOWNED
 HOST_NAME = "(host)"
+TREND = "time_wait"
+"""The number whose past is a column: its key in the history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class ContainerRow:
     pool_use: Percent | None = None
     """How full the fullest NAT pool is that it holds ports of."""
     tcp: NetnsTcp | None = None
+    trend: tuple[int, ...] = ()
+    """Flows in TIME_WAIT at the last dumps, oldest first."""
 
     @property
     def untracked(self) -> str | None:
@@ -91,6 +96,7 @@ class ContainerColumn:
 
 def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
     """A row for each container in the inventory's order, and last the host's."""
+    trends = snapshot.history.trends(TREND)
     rows = [
         ContainerRow(
             each.container.id,
@@ -103,10 +109,12 @@ def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
             each,
             _pool_use(snapshot.pools, each.busiest_pool),
             each.tcp,
+            trends.get(each.container.id, ()),
         )
         for each in snapshot.containers
     ]
-    return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned, tcp=snapshot.tcp))
+    of_host = trends.get(HOST_KEY, ())
+    return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned, tcp=snapshot.tcp, trend=of_host))
 
 
 def _pool_use(pools: NatPools | None, row: int | None) -> Percent | None:
@@ -169,9 +177,7 @@ CONTAINER_COLUMNS = (
     ContainerColumn(
         "time_wait", "TIME_WAIT", 9, True, lambda row: row.states("TIME_WAIT"), "in conntrack's TIME_WAIT (120 s)"
     ),
-    ContainerColumn(
-        "trend", "TREND", 8, False, lambda row: row.flows.time_wait_trend if row.flows else None, "TIME_WAIT over time"
-    ),
+    ContainerColumn("trend", "TREND", 8, False, lambda row: row.trend if row.flows else None, "TIME_WAIT over time"),
     ContainerColumn(
         "closing", "CLOSING", 7, True, lambda row: row.states(*CLOSING), "FIN_WAIT, CLOSE_WAIT, LAST_ACK, CLOSE"
     ),

@@ -19,6 +19,7 @@ from natop.decode.sockets import refused
 from natop.diagnose import diagnose
 from natop.facts import flow_facts
 from natop.firewall import judge
+from natop.history import remembered
 from natop.join import Memory, Place, attribute
 from natop.model import (
     AskSockets,
@@ -103,7 +104,7 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         tcp=testimony.host,
         unclaimed=testimony.unclaimed,
     )
-    return _judged(previous, taken)
+    return _judged(previous, remembered(previous, taken))
 
 
 def _judged(previous: Snapshot | None, taken: Snapshot) -> Snapshot:

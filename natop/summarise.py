@@ -30,10 +30,7 @@ from natop.model import (
 from natop.ownership import Ints, Ownership
 from natop.pools import Arrivals, busiest_pools, evicts, nat_pools, port_choice, rewritten
 from natop.timewait import concern, crowded_pools, grown, in_time_wait, time_waits
-from natop.uapi import TCP_STATES, IpProto, Ips, TcpState, proto_name
-
-TREND_LENGTH = 60
-"""How many dumps a trend remembers."""
+from natop.uapi import TCP_STATES, IpProto, Ips, proto_name
 
 WHOLE = "whole"
 UNOWNED = "unowned"
@@ -128,7 +125,7 @@ class _Change:
 def summarise(reading: FlowReading, setting: Setting, previous: Snapshot | None) -> Summary:
     """The numbers of a dump, and how they changed since the dump of `previous`.
 
-    Where `previous` holds the very same dump (only the containers have changed), rates and trends stay as they were.
+    Where `previous` holds the very same dump (only the containers have changed), rates stay as they were.
     """
     before = previous.reading if previous else None
     change = _change(reading, before) if before else None
@@ -164,8 +161,8 @@ def _flow_summaries(
     def summary(key: str, now: FlowCounts) -> FlowSummary:
         earlier = past.get(key, FlowSummary(now))
         if is_same:
-            return FlowSummary(now, earlier.rates, earlier.time_wait_trend)
-        return FlowSummary(now, rates.get(key) if key in past else None, _extended(earlier.time_wait_trend, now))
+            return FlowSummary(now, earlier.rates)
+        return FlowSummary(now, rates.get(key) if key in past else None)
 
     return {key: summary(key, now) for key, now in counts.items()}
 
@@ -273,10 +270,6 @@ def _past(previous: Snapshot | None) -> dict[str, FlowSummary]:
     past = {summary.container.id: summary.flows for summary in previous.containers}
     past |= {WHOLE: previous.whole, UNOWNED: previous.unowned}
     return {key: summary for key, summary in past.items() if summary}
-
-
-def _extended(trend: tuple[int, ...], counts: FlowCounts) -> tuple[int, ...]:
-    return (*trend, counts.states[TcpState.TIME_WAIT.name])[-TREND_LENGTH:]
 
 
 def _change(now: FlowReading, before: FlowReading) -> _Change | None:

@@ -21,6 +21,7 @@ from natop.model.arrays import (
 )
 from natop.model.docker import BYPASSING, Attachment, Container, Engine, Inventory, Network, PublishedPort
 from natop.model.flows import Closer, FlowDump, FlowTable, Skipped, SocketTable
+from natop.model.history import TREND_LENGTH, UNOWNED, History, Moment, Roster, Series
 from natop.model.kernel import (
     COUNTER_NAMES,
     HOST_MARK,
@@ -72,12 +73,14 @@ __all__ = [
     "HOST_SOCKETS",
     "NO_STATE",
     "TCP_NAMES",
+    "TREND_LENGTH",
     "U8",
     "U16",
     "U32",
     "U64",
     "UNKNOWN32",
     "UNKNOWN64",
+    "UNOWNED",
     "V4_MAPPED",
     "Addresses",
     "AskSockets",
@@ -102,12 +105,14 @@ __all__ = [
     "FlowSummary",
     "FlowTable",
     "Gap",
+    "History",
     "HostFacts",
     "Inventory",
     "Kind",
     "Lead",
     "Mark",
     "Mask",
+    "Moment",
     "Namespace",
     "NatPools",
     "NatRule",
@@ -122,8 +127,10 @@ __all__ = [
     "Process",
     "PublishedPort",
     "Remedy",
+    "Roster",
     "Rows",
     "Sample",
+    "Series",
     "Severity",
     "Skipped",
     "Snapshot",

@@ -96,8 +96,6 @@ class FlowSummary:
     counts: FlowCounts
     rates: FlowRates | None = None
     """None until there are two dumps to compare."""
-    time_wait_trend: tuple[int, ...] = ()
-    """Flows in TIME_WAIT at the last dumps, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from natop.model.docker import Inventory
 from natop.model.flows import FlowTable, Skipped
+from natop.model.history import History
 from natop.model.kernel import NOTHING_DERIVED, Conntrack, Derived, Firewall, Mark, NetnsTcp, Version, kernel_version
 from natop.model.numbers import Attribution, ContainerSummary, FlowFacts, FlowSummary, NatPools, PortChoice, TimeWait
 from natop.model.sample import Gap, Pace, ProbeResult
@@ -149,3 +150,5 @@ class Snapshot:
     """Of the snapshots of the last minute, oldest first, this one's last."""
     findings: tuple[Finding, ...] | None = None
     """Gravest first; None where they were not judged."""
+    history: History = field(default_factory=History)
+    """The numbers of the last minutes, this snapshot's among them."""

@@ -23,6 +23,7 @@ from textual.notifications import SeverityLevel
 
 from natop.text import clean
 from natop.tui import terminal
+from natop.tui.choosing import Choice
 from natop.tui.containers import ContainersScreen
 from natop.tui.findings import FindingsScreen
 from natop.tui.flows import FlowsScreen
@@ -34,8 +35,8 @@ from natop.tui.keys import bind
 from natop.tui.messages import Feed, FeedEnded, FeedFailed, FeedOpened, SnapshotTaken
 from natop.tui.namespaces import NamespacesScreen
 from natop.tui.reading import start_reading
-from natop.tui.tableview import TableView
 from natop.tui.themes import DARK, LIGHT, first_theme, tone_variables
+from natop.tui.trends import TrendsScreen, TrendsWish
 from natop.tui.wish import Wish
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class NatopApp(App[None]):
         bind("1", "view('containers')", "Containers"),
         bind("2", "view('flows')", "Flows"),
         bind("6", "view('findings')", "Findings"),
+        bind("7", "view('trends')", "Trends"),
         bind("m", "marker(True)", "Marker"),
         bind("M", "marker(False)", "No marker"),
         bind("p", "pause", "Pause"),
@@ -98,6 +100,8 @@ class NatopApp(App[None]):
         self.past_filters: list[str] = []
         self.named = False
         """Names instead of addresses, in screens opened from now on."""
+        self.trends_wish = TrendsWish()
+        """What was asked for last in the view of trends; screens opened from now on begin with it."""
         self.failure: str | None = None
         """Why the app ended with EXIT_UNREADABLE."""
         self._open_feed = open_feed
@@ -121,6 +125,7 @@ class NatopApp(App[None]):
         self.add_mode("containers", lambda: ContainersScreen(wish))
         self.add_mode("flows", lambda: FlowsScreen(wish))
         self.add_mode("findings", FindingsScreen)
+        self.add_mode("trends", lambda: TrendsScreen(self.trends_wish))
         self.animation_level = "none"
         self._set_theme()
 
@@ -307,13 +312,13 @@ class NatopApp(App[None]):
         elif not self._news.snapshot or not self._news.snapshot.namespaces:
             self.tell("no other network namespace is known here")
         else:
-            await self.push_screen(NamespacesScreen(self._news.snapshot.namespaces, self.glyphs), self._chosen)
+            await self.push_screen(NamespacesScreen(self._news.snapshot.namespaces), self._chosen)
 
-    def _chosen(self, namespace: Namespace | None) -> None:
+    def _chosen(self, choice: Choice[Namespace | None] | None) -> None:
         """Read that one from now on. Its flows are what it is entered for: all containers but one have none there."""
-        if namespace:
+        if choice and choice.value:
             self._mode_before = self.current_mode
-            self.call_later(self._read, namespace, "flows")
+            self.call_later(self._read, choice.value, "flows")
 
     async def leave_namespace(self) -> None:
         """Back to this host, and to the view in which it was left."""
@@ -360,10 +365,9 @@ class NatopApp(App[None]):
 
     def action_help(self) -> None:
         screen = self.screen
-        view = screen.VIEW if isinstance(screen, Frame) else ""
-        content = screen.table.content if isinstance(screen, TableView) else None
-        gaps = self._news.snapshot.gaps if self._news.snapshot else ()
-        self.push_screen(HelpScreen(view, content.columns if content else (), gaps, self.glyphs))
+        if isinstance(screen, Frame):
+            gaps = self._news.snapshot.gaps if self._news.snapshot else ()
+            self.push_screen(HelpScreen(screen.VIEW, screen.explained(), gaps, self.glyphs))
 
     async def action_quit(self) -> None:
         self.exit()

@@ -6,7 +6,7 @@
      shop-app-1          88     12     0        70 ▁▁▁▂▂▁▁▁        6     80      8
      (host)              12      0     0         0 ▁▁▁▁▁▁▁▁        0      -      -
 
-Enter shows the flows of the row under the cursor. `g` groups: by compose project, network, destination.
+Enter shows the flows of the row under the cursor, `t` its trends. `g` groups: by compose project, network, destination.
 
      1 Containers  2 Flows   2 compose projects
      PROJECT          FLOWS▼  ESTAB   SYN TIME_WAIT CLOSING     IN    OUT
@@ -24,6 +24,7 @@ from textual.binding import BindingType
 from natop.tui.flows import FlowsScreen
 from natop.tui.keys import Hint, bind
 from natop.tui.tableview import TableView
+from natop.tui.trends import TrendsScreen
 from natop.tui.wish import Arranged, Wish
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 class ContainersScreen(TableView):
     VIEW = "containers"
     THINGS = "containers"
-    BINDINGS: ClassVar[list[BindingType]] = [bind("g", "group", "Group")]
+    BINDINGS: ClassVar[list[BindingType]] = [bind("g", "group", "Group"), bind("t", "trends", "Trends")]
     HINTS: ClassVar[tuple[Hint, ...]] = (
         Hint("question_mark", "?", "help", 1),
         Hint("slash", "/", "filter", 1),
@@ -42,6 +43,7 @@ class ContainersScreen(TableView):
         Hint("greater_than_sign", "< >", "sort"),
         Hint("I", "I", "reverse", 4),
         Hint("g", "g", "group", 3),
+        Hint("t", "t", "trends", 3),
         Hint("p", "p", "pause"),
         Hint("r", "r", "read now", 3),
         Hint("plus", "+ -", "interval", 3),
@@ -80,6 +82,16 @@ class ContainersScreen(TableView):
 
         by = (self.wish.by or Grouping.CONTAINER).following
         self.ask(replace(self.wish, by=None if by is Grouping.CONTAINER else by))
+
+    async def action_trends(self) -> None:
+        """How the numbers of the row under the cursor went."""
+        if self.wish.by is not None:
+            self.natop.tell("trends are remembered of containers, not of groups")
+            return
+        identity = self.table.choose()
+        if identity is not None:
+            wish = replace(self.natop.trends_wish, subject=str(identity), selected=0, alone=False)
+            await self.app.push_screen(TrendsScreen(wish))
 
     async def open(self, identity: Hashable) -> None:
         await self.app.push_screen(FlowsScreen(Wish(scope=str(identity), named=self.natop.named)))

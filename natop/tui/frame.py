@@ -12,9 +12,9 @@ A screen's own drawing shows its body.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
@@ -27,14 +27,37 @@ from natop.tui.glyphs import Glyphs
 from natop.tui.header import News, header_lines, is_roomy
 from natop.tui.keys import Hint, KeyLine, bind
 from natop.tui.lines import Lines
-from natop.tui.tones import Line, Piece, Tone
+from natop.tui.tones import Line, Piece, Tone, length_of
 
 if TYPE_CHECKING:
     from natop.model import Gap
     from natop.tui.app import NatopApp
 
-VIEWS = (("1", "containers", "Containers"), ("2", "flows", "Flows"), ("6", "findings", "Findings"))
+VIEWS = (
+    ("1", "containers", "Containers"),
+    ("2", "flows", "Flows"),
+    ("6", "findings", "Findings"),
+    ("7", "trends", "Trends"),
+)
 """Key, name and title of each view."""
+_SHORT = {
+    "Containers": "Cont",
+    "NAT ports": "NAT",
+    "Probes": "Probe",
+    "Counters": "Count",
+    "Findings": "Find",
+    "Trends": "Trend",
+}
+"""Titles where room is scarce."""
+
+
+class Explained(Protocol):
+    """A column, or a number, of which the help tells the meaning."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def help(self) -> str: ...
 
 
 class Frame(Screen[None]):
@@ -68,6 +91,10 @@ class Frame(Screen[None]):
         """What the title says after the views' names."""
         return []
 
+    def explained(self) -> Sequence[Explained]:
+        """What the help tells the meaning of."""
+        return ()
+
     def show(self, news: News) -> None:
         """Draw what is new; called on every snapshot, every second, and when the screen comes to the front."""
         width, height = self.app.size
@@ -80,7 +107,8 @@ class Frame(Screen[None]):
         self.show_title()
 
     def show_title(self) -> None:
-        self.part("title").show([[*_tabs(self.VIEW), *self.crumbs()]])
+        crumbs = self.crumbs()
+        self.part("title").show([[*tabs(self.VIEW, self.app.size.width - length_of(crumbs)), *crumbs]])
         self._keys.hint(self.hints)
 
     @property
@@ -130,8 +158,25 @@ def gap_text(gap: Gap, glyphs: Glyphs) -> str:
     return f"{gap.source}: {gap.reason}" + (f" {glyphs.dot} {gap.remedy}" if gap.remedy else "")
 
 
-def _tabs(current: str) -> list[Piece]:
-    pieces: list[Piece] = [(" ", Tone.PLAIN)]
+def tabs(current: str, room: int) -> list[Piece]:
+    """The views in so many cells: the current one in full, the others as fits, shortened or by their keys alone."""
+    others: tuple[tuple[Callable[[str], str], int], ...] = ((str, 2), (_short, 2), (_short, 1), (_nothing, 1))
+    lines = [_tabs(current, shortened, gap) for shortened, gap in others]
+    return next((line for line in lines if length_of(line) <= room), lines[-1])
+
+
+def _short(title: str) -> str:
+    return _SHORT.get(title, title)
+
+
+def _nothing(_: str) -> str:
+    return ""
+
+
+def _tabs(current: str, shortened: Callable[[str], str], gap: int) -> list[Piece]:
+    pieces: list[Piece] = []
     for key, name, title in VIEWS:
-        pieces += [(f"{key} ", Tone.QUIET), (f"{title}  ", Tone.TITLE if name == current else Tone.QUIET)]
-    return pieces
+        shown = title if name == current else shortened(title)
+        pieces.append((" " * (gap if pieces else 1) + key, Tone.QUIET))
+        pieces.append((f" {shown}" if shown else "", Tone.TITLE if name == current else Tone.QUIET))
+    return [*pieces, ("  ", Tone.PLAIN)]

@@ -298,8 +298,8 @@ def _speed(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
     line = [_label("flows"), *_new_and_gone(snapshot, glyphs)]
     tone = Tone.TIME_WAIT if growth else Tone.QUIET
     line += [("TIME_WAIT ", Tone.QUIET), (f"{rate(growth, glyphs, signed=True):<10}", tone)]
-    trend = whole.time_wait_trend if whole else ()
-    line += [("  ", Tone.PLAIN), (sparkline(trend, min(len(trend), 60), glyphs), Tone.TREND)]
+    trend = snapshot.history.host_trend("time_wait") if snapshot else ()
+    line += [("  ", Tone.PLAIN), (sparkline(trend, len(trend), glyphs), Tone.TREND)]
     return _cut(line, width)
 
 

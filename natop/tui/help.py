@@ -23,8 +23,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
+from natop.tui.frame import Explained
 from natop.tui.glyphs import Glyphs
-from natop.tui.layout import Column
 from natop.tui.lines import Lines
 from natop.tui.tones import Line, Tone
 
@@ -46,7 +46,7 @@ TABLE = (
     ("y", "copy the row; in a flow's details the flow or, where it is stale, the command that deletes it"),
 )
 EVERYWHERE = (
-    ("1 2 6  Tab", "containers, flows, findings; the next view"),
+    ("1 2 6 7  Tab", "containers, flows, findings, trends; the next view"),
     ("Esc  Backspace", "back; Esc takes a filter away first"),
     ("m  M", "marker: rates of the minute before it and since then, on top; no marker"),
     ("p", "pause the screen; reading goes on, and the screen says how old it is"),
@@ -61,6 +61,7 @@ OF_VIEW = {
     "containers": (
         ("Enter", "the flows of the row under the cursor"),
         ("g", "group: by compose project, by network, by destination called, by container again"),
+        ("t", "the trends of the row under the cursor"),
     ),
     "findings": (
         ("Enter", "all of the finding, with what to do; then Enter leads to what it is about"),
@@ -70,7 +71,17 @@ OF_VIEW = {
         ("Enter", "everything about the flow under the cursor"),
         ("d", "containers' names instead of their addresses"),
     ),
+    "trends": (
+        ("t", "whose: the host's, a container's, those of what belongs to no container"),
+        ("[ ]", "the last minute, 5, 15 minutes"),
+        ("< >  F6", "another number in the selected plot; choose from all"),
+        ("j k, arrows", "select the next plot, the one before; a click does too"),
+        ("Enter", "the selected plot alone, and all again"),
+        ("y", "copy the numbers of the plots"),
+    ),
 }
+WITHOUT_TABLE = frozenset(("trends",))
+"""Views that have no table, whose keys would do nothing."""
 FILTERS = (
     "container:web* state:time_wait,close dport:443 src:10.0.0.0/8 !proto:udp timeout:<30",
     "Terms are joined by and, a comma is or, ! before a term negates it, * is a glob, /…/ a regular expression. "
@@ -90,17 +101,22 @@ NOTES = (
 )
 
 
-def help_lines(view: str, columns: Iterable[Column], gaps: Iterable[Gap], width: int, glyphs: Glyphs) -> list[Line]:
+def help_lines(
+    view: str, explained: Iterable[Explained], gaps: Iterable[Gap], width: int, glyphs: Glyphs
+) -> list[Line]:
     """All of it, wrapped at `width`. Pure."""
     lines: list[Line] = []
     missing = [(gap.source, gap.reason + (f" {glyphs.dot} {gap.remedy}" if gap.remedy else "")) for gap in gaps]
     if missing:
         lines += _section("What could not be read", missing, width)
-    lines += _section("Keys", (*OF_VIEW.get(view, ()), *TABLE, *MOVING, *EVERYWHERE), width)
-    titles = [(column.title, column.help) for column in columns]
+    has_table = view not in WITHOUT_TABLE
+    keys = (*TABLE, *MOVING) if has_table else ()
+    lines += _section("Keys", (*OF_VIEW.get(view, ()), *keys, *EVERYWHERE), width)
+    titles = [(each.title, each.help) for each in explained]
     if titles:
-        lines += _section("Columns", titles, width)
-    lines += _section("Filters", [("", text) for text in FILTERS], width)
+        lines += _section("Columns" if has_table else "Numbers", titles, width)
+    if has_table:
+        lines += _section("Filters", [("", text) for text in FILTERS], width)
     return lines + _section("Good to know", [("", text) for text in NOTES], width)
 
 
@@ -121,9 +137,9 @@ class HelpScreen(ModalScreen[None]):
         Binding("k", "scroll(-1)", "Up", show=False),
     ]
 
-    def __init__(self, view: str, columns: Sequence[Column], gaps: Sequence[Gap], glyphs: Glyphs) -> None:
+    def __init__(self, view: str, explained: Sequence[Explained], gaps: Sequence[Gap], glyphs: Glyphs) -> None:
         super().__init__()
-        self._view, self._columns, self._gaps, self._glyphs = view, columns, gaps, glyphs
+        self._view, self._explained, self._gaps, self._glyphs = view, explained, gaps, glyphs
         self._text = Lines(glyphs)
 
     def compose(self) -> ComposeResult:
@@ -140,7 +156,7 @@ class HelpScreen(ModalScreen[None]):
 
     def _wrap(self) -> None:
         width = self._text.size.width
-        self._text.show(help_lines(self._view, self._columns, self._gaps, width, self._glyphs))
+        self._text.show(help_lines(self._view, self._explained, self._gaps, width, self._glyphs))
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -23,7 +23,7 @@ from textual.widgets import Input
 from natop.tui.clipboard import copy
 from natop.tui.filterline import PROMPT, FilterLine
 from natop.tui.formats import count, fit
-from natop.tui.frame import Frame
+from natop.tui.frame import Explained, Frame
 from natop.tui.header import News
 from natop.tui.keys import bind
 from natop.tui.sorting import SortScreen
@@ -193,6 +193,9 @@ class TableView(Frame):
         """Where in the view this is, when it is not the whole."""
         return []
 
+    def explained(self) -> Sequence[Explained]:
+        return self.table.content.columns if self.table.content is not None else ()
+
     def empty_text(self) -> str:
         """Why the table has no lines."""
         snapshot = self.natop.news.snapshot
@@ -264,7 +267,8 @@ class TableView(Frame):
 
     def action_choose_sort(self) -> None:
         if self.arranged and self.arranged.content is not None:
-            self.app.push_screen(SortScreen(self.arranged.content.columns, self._order()[0]), self._sort)
+            screen = SortScreen(self.arranged.content.columns, self._order()[0])
+            self.app.push_screen(screen, lambda choice: self._sort(choice.value if choice else None))
 
     @on(VirtualTable.SortAsked)
     def title_clicked(self, event: VirtualTable.SortAsked) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from natop.demo.engine import EngineServer
 from natop.demo.inventory import Inventory
 from natop.demo.shapes import DemoContainer, DemoEndpoint
+from tests.bench import remembering
 from tests.lab.fill import CONTAINERS, fill
 from tests.lab.inject import table_room
 from tests.lab.netns import Namespace
@@ -107,6 +108,7 @@ def main() -> None:
     print()
     sys.stdout.flush()
     subprocess.run([sys.executable, "-m", "tests.bench.namespaces"], check=True)
+    remembering.main()
 
 
 def join(flows: int) -> None:

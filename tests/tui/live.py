@@ -82,6 +82,16 @@ class Live:
         await self.until(lambda: not (isinstance(self.app.screen, TableView) and self.app.screen.is_busy))
         await self.pilot.pause()
 
+    async def still(self) -> list[str]:
+        """The screen once nothing on it moves any more, which takes a layout and a drawing where it has plots."""
+        before: list[str] = []
+        for _ in range(100):
+            await self.settle()
+            if before == (before := self.frame):
+                return before
+            await self.pilot.pause(0.02)
+        raise AssertionError("it never stands still")
+
     async def until(self, so: Callable[[], bool], seconds: float = 10.0) -> None:
         for _ in range(int(seconds / 0.01)):
             if so():

@@ -10,6 +10,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from natop.model import Snapshot
 from tests.tui.live import open_live
+from tests.tui.pasts import past
 from tests.tui.worlds import NO_DOCKER, NO_RIGHT, world
 
 SMALL, LARGE = (80, 24), (160, 50)
@@ -75,3 +76,28 @@ async def test_frame_without_rights_and_docker(frame: SnapshotAssertion) -> None
 async def test_frame_of_a_narrow_terminal(busy: list[Snapshot], frame: SnapshotAssertion) -> None:
     async with open_live(busy[-1:], (40, 10)) as live:
         assert "\n".join(live.frame) == frame(name="containers-40x10")
+
+
+TRENDS = {
+    "trends-80x24": (SMALL, False, ["7"]),
+    "trends-80x24-ascii": (SMALL, True, ["7"]),
+    "trends-160x50": (LARGE, False, ["7", "right_square_bracket", "j"]),
+    "trends-160x50-ascii": (LARGE, True, ["7", "right_square_bracket", "j"]),
+    "trends-of-a-container": (SMALL, False, ["down", "t"]),
+    "trends-alone": (SMALL, False, ["7", "j", "j", "enter"]),
+    "trends-40x10": ((40, 10), False, ["7"]),
+}
+
+
+@pytest.fixture(scope="module")
+def ten_minutes() -> Snapshot:
+    """Of 40 s nothing is known."""
+    return past(300, unread=range(200, 220))[-1]
+
+
+@pytest.mark.parametrize("name", TRENDS)
+async def test_frame_of_trends(ten_minutes: Snapshot, frame: SnapshotAssertion, name: str) -> None:
+    size, ascii, keys = TRENDS[name]
+    async with open_live([ten_minutes], size, ascii=ascii) as live:
+        await live.press(*keys)
+        assert "\n".join(await live.still()) == frame

@@ -3,7 +3,19 @@
 import subprocess
 import sys
 
-LATER = ("numpy", "docker", "pyroute2", "psutil", "lark", "msgspec", "natop.model", "natop.columns", "natop.filters")
+PLOTS = ("textual_plot", "textual_hires_canvas", "natop.tui.plots", "natop.history")
+LATER = (
+    *PLOTS,
+    "numpy",
+    "docker",
+    "pyroute2",
+    "psutil",
+    "lark",
+    "msgspec",
+    "natop.model",
+    "natop.columns",
+    "natop.filters",
+)
 
 
 def loaded(code: str) -> set[str]:
@@ -17,8 +29,7 @@ def test_the_app_loads_no_data_library() -> None:
     assert not loaded("import natop.tui.app").intersection(LATER)
 
 
-def test_the_first_picture_needs_no_data_library() -> None:
-    code = """
+OPENED = """
 import asyncio, sys
 from pathlib import Path
 from natop.tui.app import NatopApp
@@ -26,11 +37,23 @@ def never(_): raise SystemExit
 async def main():
     app = NatopApp(never, interval_s=2.0, save_dir=Path("/"), save=lambda *_: ())
     async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*KEYS)
         await pilot.pause()
         assert "conntrack" in "".join(strip.text for strip in app.screen._compositor.render_strips())
 asyncio.run(main())
 """
-    assert not loaded(code).intersection(LATER)
+"""The live view before its first snapshot, after KEYS."""
+
+
+def test_the_first_picture_needs_no_data_library() -> None:
+    assert not loaded(f"KEYS = ''{OPENED}").intersection(LATER)
+
+
+def test_plots_are_loaded_when_they_are_wanted() -> None:
+    assert not loaded(f"KEYS = '2'{OPENED}").intersection(PLOTS)
+    found = loaded(f"KEYS = '7'{OPENED}")
+    assert found.issuperset(PLOTS)
+    assert not found.intersection(("docker", "pyroute2", "psutil", "lark"))
 
 
 def test_making_lines_does_not_load_the_collectors() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from natop.diagnose import diagnose
+from natop.history import remembered
 from natop.join import Place, attribute
 from natop.model import (
     NO_STATE,
@@ -182,8 +183,8 @@ class World:
 
 
 def judged(taken: Snapshot, previous: Snapshot | None) -> Snapshot:
-    """With the marks of the last minute, and what the verdict says of it."""
-    marked = replace(taken, marks=extended(previous.marks if previous else (), mark_of(taken)))
+    """With the past, the marks of the last minute, and what the verdict says of it."""
+    marked = replace(remembered(previous, taken), marks=extended(previous.marks if previous else (), mark_of(taken)))
     return replace(marked, findings=diagnose(marked))
 
 

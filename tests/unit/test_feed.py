@@ -186,7 +186,7 @@ def test_at_a_slow_dump_s_tick_the_counters_come_first(world: World) -> None:
     assert whole.whole is not None
     assert whole.whole.rates is not None
     assert whole.whole.rates.new == whole.whole.rates.time_wait == 1.0
-    assert whole.whole.time_wait_trend == (1, 7)
+    assert whole.history.host_trend("time_wait") == (1, 7)
 
 
 def test_counter_rates_at_a_slow_dump_s_tick_are_over_the_whole_interval(world: World) -> None:

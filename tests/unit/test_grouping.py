@@ -263,7 +263,7 @@ def test_every_number_equals_a_plain_loop(by: Grouping, world: tuple[list[Flow],
         assert counts.protocols == Counter(PROTO_NAMES[one.proto] for one in mine)
         assert counts.dnat == sum(bool(one.status & DST_NAT) for one in mine)
         assert counts.snat == sum(bool(one.status & SRC_NAT) for one in mine)
-        assert (row.flows.rates, row.flows.time_wait_trend) == (None, ())
+        assert (row.flows.rates, row.trend) == (None, ())
         assert scoped(taken, row.key) == {one.id for one in mine}
     ordered = [row.flows.counts.total for row in groups if row.flows]
     names = [row.name for row in groups]

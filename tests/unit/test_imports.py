@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("docker", "lark", "msgspec", "numpy", "psutil", "pyroute2", "requests", "rich", "textual")
+HEAVY = ("docker", "lark", "msgspec", "numpy", "psutil", "pyroute2", "requests", "rich", "textual", "textual_plot")
 
 
 def loaded(code: str) -> set[str]:
@@ -31,7 +31,7 @@ def test_answers_without_a_reading_load_nothing(arguments: tuple[str, ...]) -> N
 
 
 def test_a_snapshot_loads_no_screen_no_docker_and_no_grammar() -> None:
-    assert not after("snapshot", "--no-docker") & {"docker", "lark", "requests", "rich", "textual"}
+    assert not after("snapshot", "--no-docker") & {"docker", "lark", "requests", "rich", "textual", "textual_plot"}
 
 
 def test_a_filter_loads_the_grammar_and_still_no_screen() -> None:

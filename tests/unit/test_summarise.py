@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.model import Container, FlowSummary, Kind, Snapshot
+from natop.model import TREND_LENGTH, UNOWNED, Container, FlowSummary, Kind, Snapshot
 from natop.observe import observe
-from natop.summarise import TREND_LENGTH
 from tests.unit.hosts import APP, CONTAINERS, DB, EDGE, WEB, container, observed, sample
 from tests.unit.oracle import STATES, History
 from tests.unit.plain import DST_NAT, SCTP, SRC_NAT, TCP, UDP, Ends, Flow, flow
@@ -25,6 +24,10 @@ def summary(taken: Snapshot, described: Container) -> FlowSummary:
     found = next(each.flows for each in taken.containers if each.container.id == described.id)
     assert found is not None
     return found
+
+
+def trend(taken: Snapshot, described: Container) -> tuple[int, ...]:
+    return taken.history.trends("time_wait")[described.id]
 
 
 def directions(taken: Snapshot) -> dict[str, tuple[int | None, int | None]]:
@@ -69,11 +72,10 @@ def test_tcp_without_a_state_counts_in_none() -> None:
 def test_the_states_of_other_protocols_are_not_tcp_s() -> None:
     before = replace(between("172.18.0.3", "172.18.0.2", 1), proto=SCTP)
     after = replace(before, state=TIME_WAIT)
-    found = summary(
-        observed(sample([before], containers=CONTAINERS), sample([after], at=1, containers=CONTAINERS)), WEB
-    )
+    taken = observed(sample([before], containers=CONTAINERS), sample([after], at=1, containers=CONTAINERS))
+    found = summary(taken, WEB)
+    assert trend(taken, WEB) == (0, 0)
     assert found.counts.states["TIME_WAIT"] == 0
-    assert found.time_wait_trend == (0, 0)
     assert found.rates is not None
     assert found.rates.time_wait == 0
 
@@ -83,7 +85,7 @@ def test_a_first_dump_has_no_rates() -> None:
     assert taken.whole is not None
     assert taken.whole.rates is None
     assert summary(taken, WEB).rates is None
-    assert summary(taken, WEB).time_wait_trend == (0,)
+    assert trend(taken, WEB) == (0,)
 
 
 def test_rates_are_what_came_and_went_over_the_time_between_dumps() -> None:
@@ -113,7 +115,7 @@ def test_a_container_that_appears_has_rates_from_its_second_dump_on() -> None:
     second = sample(flows, at=1, containers=(APP, WEB))
     taken = observed(first, second)
     assert summary(taken, WEB).rates is None
-    assert summary(taken, WEB).time_wait_trend == (0,)
+    assert trend(taken, WEB) == (0,)
     assert summary(taken, APP).rates is not None
     assert summary(observed(first, second, sample(flows, at=2, containers=(APP, WEB))), WEB).rates is not None
 
@@ -123,8 +125,8 @@ def test_a_container_that_vanished_begins_anew_when_it_comes_back() -> None:
     both, one = (APP, WEB), (APP,)
     present = [both, both, one, both]
     taken = observed(*(sample(flows, at=at, containers=some) for at, some in enumerate(present)))
-    assert summary(taken, WEB).time_wait_trend == (0,), "its flow is one of before"
-    assert summary(taken, APP).time_wait_trend == (1, 1, 1, 1)
+    assert trend(taken, WEB) == (0,), "its flow is one of before"
+    assert trend(taken, APP) == (1, 1, 1, 1)
     assert summary(taken, APP).counts.kinds["STALE"] == 1
 
 
@@ -132,7 +134,7 @@ def test_a_container_that_changes_its_name_keeps_its_past() -> None:
     flows = [between("172.18.0.3", "172.18.0.2", 1, TIME_WAIT)]
     renamed = container("www", "172.18.0.2", id=WEB.id)
     taken = observed(sample(flows, containers=(WEB,)), sample(flows, at=1, containers=(APP, renamed)))
-    assert summary(taken, renamed).time_wait_trend == (1, 1)
+    assert trend(taken, renamed) == (1, 1)
 
 
 def test_the_same_dump_for_other_containers_keeps_rates_and_trends() -> None:
@@ -141,11 +143,11 @@ def test_the_same_dump_for_other_containers_keeps_rates_and_trends() -> None:
     taken = observed(first, second, sample(None, at=4, containers=(APP, WEB)))
     found = summary(taken, APP)
     assert found.rates is not None
-    assert (found.rates.new, found.time_wait_trend) == (1.0, (2, 4))
+    assert (found.rates.new, trend(taken, APP)) == (1.0, (2, 4))
     appeared = summary(taken, WEB)
-    assert (appeared.counts.total, appeared.rates, appeared.time_wait_trend) == (4, None, ())
+    assert (appeared.counts.total, appeared.rates, trend(taken, WEB)) == (4, None, ())
     assert taken.whole is not None
-    assert taken.whole.time_wait_trend == (2, 4)
+    assert taken.history.host_trend("time_wait") == (2, 4)
 
 
 def test_a_trend_is_no_longer_than_it_may_be() -> None:
@@ -154,7 +156,7 @@ def test_a_trend_is_no_longer_than_it_may_be() -> None:
         flows = [between("172.18.0.3", "172.18.0.2", number, TIME_WAIT) for number in range(at)]
         taken = observe(taken, sample(flows, at=at, containers=(WEB,)))
     assert taken is not None
-    assert summary(taken, WEB).time_wait_trend == tuple(range(5, TREND_LENGTH + 5))
+    assert trend(taken, WEB) == tuple(range(5, TREND_LENGTH + 5))
 
 
 # Against a plain loop over any sequence of samples
@@ -279,6 +281,8 @@ def _check(taken: Snapshot, expected: dict[str, Plain], told: list[Told]) -> Non
         assert each.outbound == sum(client is not None and client.id == each.container.id for client, _, _ in told)
         assert each.inbound == sum(server is not None and server.id == each.container.id for _, server, _ in told)
     assert found.keys() == expected.keys()
+    trends = taken.history.trends("time_wait")
+    trends |= {"whole": taken.history.host_trend("time_wait"), "unowned": trends[UNOWNED]}
     for key, want in expected.items():
         counts, rates = found[key].counts, found[key].rates
         numbers = [one.state for one in want.flows if one.proto == TCP and one.state is not None]
@@ -291,4 +295,4 @@ def _check(taken: Snapshot, expected: dict[str, Plain], told: list[Told]) -> Non
         assert counts.dnat == sum(bool(one.status & DST_NAT) for one in want.flows)
         assert counts.snat == sum(bool(one.status & SRC_NAT) for one in want.flows)
         assert (rates and (rates.new, rates.gone, rates.time_wait)) == want.rates
-        assert list(found[key].time_wait_trend) == want.trend
+        assert list(trends[key]) == want.trend

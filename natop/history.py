@@ -1,0 +1,226 @@
+"""The numbers of which natop remembers the past, each declared once, and how a snapshot joins the past before it.
+
+One more number is one more line of METRICS.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from natop.model import (
+    UNOWNED,
+    ContainerSummary,
+    FlowSummary,
+    History,
+    Moment,
+    NatPools,
+    NetnsTcp,
+    Roster,
+    Snapshot,
+)
+from natop.model.history import F32
+
+SPAN_S = 900.0
+"""How far back the past goes."""
+MOST_MOMENTS = 2_000
+"""No more are kept, however fast they come: 15 minutes of two a second, and some that were asked for between."""
+MOST_NUMBERS = 16_000_000
+"""No more are kept, however many containers there are: 64 MB. Beyond that the past is shorter than SPAN_S."""
+
+OfFlows = Callable[[FlowSummary], float | None]
+OfHost = Callable[[Snapshot], float | None]
+OfContainer = Callable[[ContainerSummary, Snapshot], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number with a past."""
+
+    key: str
+    title: str
+    unit: str
+    """Behind the number: nothing for a count, `/s`, ` %`."""
+    help: str
+    host: OfHost | None
+    """None where the host has no such number; gives None where it is not known."""
+    container: OfContainer | None
+    of_dumps: bool = False
+    """Whether it comes of a dump, so that there is none at a tick without."""
+    flows: OfFlows | None = None
+    """What tells it of any set of flows."""
+
+
+def _flows(key: str, title: str, unit: str, help: str, value: OfFlows) -> Metric:
+    """Of the flows of the whole table, of a container, of what is unowned."""
+
+    def host(snapshot: Snapshot) -> float | None:
+        return value(snapshot.whole) if snapshot.whole else None
+
+    def container(summary: ContainerSummary, _: Snapshot) -> float | None:
+        return value(summary.flows) if summary.flows else None
+
+    return Metric(key, title, unit, help, host, container, of_dumps=True, flows=value)
+
+
+def _states(key: str, title: str, help: str, *names: str) -> Metric:
+    return _flows(key, title, "", help, lambda flows: sum(flows.counts.states[name] for name in names))
+
+
+def _counter(key: str, help: str) -> Metric:
+    """One of COUNTER_NAMES."""
+    return Metric(key, key, "/s", help, lambda s: s.counter_rates.get(key) if s.counter_rates else None, None)
+
+
+def _of_tcp(key: str, title: str, unit: str, help: str, value: Callable[[NetnsTcp], float | None]) -> Metric:
+    """Of the network namespace read, and of each container's own."""
+
+    def host(snapshot: Snapshot) -> float | None:
+        return value(snapshot.tcp) if snapshot.tcp else None
+
+    def container(summary: ContainerSummary, _: Snapshot) -> float | None:
+        return value(summary.tcp) if summary.tcp else None
+
+    return Metric(key, title, unit, help, host, container)
+
+
+def _tcp(key: str, title: str, help: str) -> Metric:
+    """One of TCP_NAMES."""
+    return _of_tcp(key, title, "/s", help, lambda tcp: tcp.rates.get(key) if tcp.rates else None)
+
+
+def _fill(snapshot: Snapshot) -> float | None:
+    used, most = snapshot.conntrack.count, snapshot.conntrack.max
+    return 100 * used / most if used is not None and most else None
+
+
+def _probes(snapshot: Snapshot) -> float | None:
+    found = snapshot.counter_rates.get("found") if snapshot.counter_rates else None
+    new = snapshot.whole.rates.new if snapshot.whole and snapshot.whole.rates else None
+    return found / new if found is not None and new else None
+
+
+def _pool_use(pools: NatPools | None, row: int | None) -> float | None:
+    if pools is None or row is None or row >= len(pools):
+        return None
+    return 100 * int(pools.used[row]) / (int(pools.last_port[row]) - int(pools.first_port[row]) + 1)
+
+
+METRICS = (
+    _flows("flows", "flows", "", "conntrack entries", lambda flows: flows.counts.total),
+    _states("established", "ESTABLISHED", "TCP flows in ESTABLISHED", "ESTABLISHED"),
+    _states("syn", "SYN", "TCP flows still in the handshake", "SYN_SENT", "SYN_RECV", "SYN_SENT2"),
+    _states("time_wait", "TIME_WAIT", "TCP flows in conntrack's TIME_WAIT (120 s)", "TIME_WAIT"),
+    _states(
+        "closing", "closing", "FIN_WAIT, CLOSE_WAIT, LAST_ACK, CLOSE", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE"
+    ),
+    _flows("new", "new", "/s", "flows new between two dumps", lambda flows: flows.rates.new if flows.rates else None),
+    _flows(
+        "gone", "gone", "/s", "flows gone between two dumps", lambda flows: flows.rates.gone if flows.rates else None
+    ),
+    Metric("inbound", "in", "", "flows the container serves", None, lambda each, _: each.inbound, True),
+    Metric("outbound", "out", "", "flows the container opened", None, lambda each, _: each.outbound, True),
+    Metric("fill", "table fill", " %", "entries of nf_conntrack_max", _fill, None),
+    Metric(
+        "own_table", "own table", "", "entries in its own namespace's conntrack", None, lambda e, _: e.own_table, True
+    ),
+    Metric(
+        "pool_use",
+        "pool use",
+        " %",
+        "NAT ports in use of the fullest pool, of those it has",
+        lambda s: _pool_use(s.pools, 0),
+        lambda each, s: _pool_use(s.pools, each.busiest_pool),
+        True,
+    ),
+    Metric(
+        "rewritten",
+        "rewritten ports",
+        "",
+        "flows whose source port NAT changed",
+        lambda s: s.port_choice.rewritten if s.port_choice else None,
+        lambda each, _: each.rewritten_ports,
+        True,
+    ),
+    _counter("insert_failed", "new flows that conntrack refused; their first packet is lost"),
+    _counter("drop", "packets dropped: a clash, or no room in the table"),
+    _counter("early_drop", "flows thrown out early, because the table was full"),
+    _counter("found", "NAT ports tried and found taken"),
+    Metric("probes", "found per new flow", "", "NAT ports tried in vain for each new flow", _probes, None, True),
+    _counter("clash_resolve", "flows begun twice at one instant, without loss"),
+    _counter("invalid", "packets that fit no connection"),
+    _counter("error", "ICMP packets that were damaged"),
+    _counter("insert", "entries that tools put in"),
+    _counter("search_restart", "lookups begun anew, as the table changed meanwhile"),
+    _counter("chaintoolong", "new flows refused, as too many share a hash bucket"),
+    _tcp("syn_retrans", "SYN retransmits", "SYNs sent again: each is a lost one"),
+    Metric(
+        "lost_syns",
+        "SYNs lost to NAT",
+        "/s",
+        "estimate: its part of the host's insert_failed",
+        None,
+        lambda each, _: each.tcp.lost_syns_per_s if each.tcp else None,
+    ),
+    _tcp("retrans_segs", "retransmits", "TCP segments sent again"),
+    _tcp("out_segs", "segments sent", "TCP segments sent"),
+    _tcp("attempt_fails", "failed connects", "TCP connections that were not made"),
+    _tcp("listen_overflows", "listen overflows", "connections lost, as the application did not accept them in time"),
+    _tcp("listen_drops", "listen drops", "connections lost at a listening socket"),
+    _tcp("timeouts", "TCP timeouts", "retransmission timeouts"),
+    _tcp("active_opens", "connects", "TCP connections begun from here"),
+    _tcp("passive_opens", "accepts", "TCP connections accepted here"),
+    _tcp("time_wait_overflow", "TIME_WAIT overflow", "sockets for which TIME_WAIT had no room"),
+    _of_tcp(
+        "time_wait_sockets",
+        "TIME_WAIT sockets",
+        "",
+        "sockets in TIME_WAIT (60 s), not conntrack's entries",
+        lambda tcp: tcp.time_wait_sockets,
+    ),
+)
+"""In the order in which they are offered."""
+
+OF_HOST = tuple(each for each in METRICS if each.host)
+OF_CONTAINER = tuple(each for each in METRICS if each.container)
+HOST_KEYS = tuple(each.key for each in OF_HOST)
+CONTAINER_KEYS = tuple(each.key for each in OF_CONTAINER)
+BY_KEY: Mapping[str, Metric] = {each.key: each for each in METRICS}
+
+
+def remembered(previous: Snapshot | None, snapshot: Snapshot) -> Snapshot:
+    """The snapshot with the past of the one before it and itself as the newest moment."""
+    past = previous.history.moments if previous else ()
+    moment = _moment(snapshot, past[-1].roster if past else None)
+    oldest = moment.monotonic_s - SPAN_S
+    first = next((i for i, each in enumerate(past) if each.monotonic_s >= oldest), len(past))
+    most = min(MOST_MOMENTS, MOST_NUMBERS // moment.containers.size)
+    moments = (*past[max(first, len(past) + 1 - most) :], moment)
+    return replace(snapshot, history=History(HOST_KEYS, CONTAINER_KEYS, moments))
+
+
+def _moment(snapshot: Snapshot, roster: Roster | None) -> Moment:
+    has_dump = snapshot.reading is not None and snapshot.reading.monotonic_s == snapshot.monotonic_s
+    names = {each.container.id: each.container.name for each in snapshot.containers} | {UNOWNED: "(host)"}
+    if roster is None or list(roster.names.items()) != list(names.items()):
+        roster = Roster(names)
+    return Moment(snapshot.monotonic_s, has_dump, _host(snapshot, has_dump), roster, _containers(snapshot, has_dump))
+
+
+def _host(snapshot: Snapshot, has_dump: bool) -> F32:
+    told = [each.host(snapshot) if each.host and (has_dump or not each.of_dumps) else None for each in OF_HOST]
+    return _array(told)
+
+
+def _containers(snapshot: Snapshot, has_dump: bool) -> F32:
+    """A row for each container, and last that of what is unowned."""
+    getters = [each.container if has_dump or not each.of_dumps else None for each in OF_CONTAINER]
+    rows = [[get(summary, snapshot) if get else None for get in getters] for summary in snapshot.containers]
+    unowned = snapshot.unowned if has_dump else None
+    rows.append([each.flows(unowned) if each.flows and unowned else None for each in OF_CONTAINER])
+    return _array(rows)
+
+
+def _array(values: Sequence[float | None] | Sequence[Sequence[float | None]]) -> F32:
+    """None becomes NaN."""
+    return np.array(values, np.float32)
