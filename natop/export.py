@@ -12,21 +12,21 @@ import numpy as np
 
 from natop.columns import (
     CONTAINER_COLUMNS,
+    DEFAULT_SORT,
     FLOW_COLUMNS,
     ContainerColumn,
     ContainerRow,
     FlowColumn,
     Flows,
-    Value,
-    container_column,
     container_rows,
-    flow_column,
+    sorted_flows,
     sorted_rows,
 )
 from natop.document import FLOWS_AT_ONCE, encode, flow_objects, timestamp
 from natop.formats import count, rate, share
 from natop.markdown import escaped
 from natop.model import Rows, Snapshot
+from natop.ordering import Value, sort_column, sort_column_or
 from natop.report import findings_markdown, verdict_line
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class View:
 
     filter: "Filter | None" = None
     sort: str | None = None
-    """Key of a column, with `-` before it the other way round."""
+    """Key of a column, with `-` before it the other way round; flows that it does not sort stay as they were read."""
     flows: bool = False
 
     def rows(self, snapshot: Snapshot) -> list[ContainerRow]:
@@ -51,9 +51,8 @@ class View:
         if self.filter:
             matching = self.filter.containers(snapshot)
             rows = tuple(row for row, matches in zip(rows, matching, strict=True) if matches)
-        key, reverse = _direction(self.sort or "flows")
-        column = container_column(key) or CONTAINER_COLUMNS[0]
-        return sorted_rows(rows, column, descending=column.numeric != reverse)
+        column, descending = sort_column_or(CONTAINER_COLUMNS, self.sort, DEFAULT_SORT)
+        return sorted_rows(rows, column, descending)
 
     def flow_rows(self, snapshot: Snapshot) -> Rows | None:
         """Rows of the flow table that match, sorted; None where flows are not wanted or could not be read."""
@@ -61,16 +60,8 @@ class View:
         if not self.flows or flows is None:
             return None
         rows = np.flatnonzero(self.filter.flows(snapshot)) if self.filter else np.arange(len(flows.table))
-        key, reverse = _direction(self.sort or "")
-        column = flow_column(key)
-        if column is None:
-            return rows
-        order = np.argsort(column.order(flows)[rows], kind="stable")
-        return rows[order[::-1] if column.numeric != reverse else order]
-
-
-def _direction(sort: str) -> tuple[str, bool]:
-    return sort.removeprefix("-"), sort.startswith("-")
+        wanted = sort_column(FLOW_COLUMNS, self.sort)
+        return sorted_flows(flows, rows, *wanted) if wanted else rows
 
 
 def file_stem(snapshot: Snapshot) -> str:
@@ -101,7 +92,7 @@ def as_csv(snapshot: Snapshot, view: View, *, header: bool) -> Iterator[str]:
             yield text.getvalue()
 
 
-_CSV_COLUMNS = tuple(column for column in CONTAINER_COLUMNS if column.key != "trend")
+_CSV_COLUMNS = tuple(column for column in CONTAINER_COLUMNS if not column.drawn)
 
 
 def _container_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object]]:
@@ -154,7 +145,7 @@ TEXT_RANK = 3
 
 
 def _text_columns() -> list[ContainerColumn]:
-    return [column for column in CONTAINER_COLUMNS if column.rank <= TEXT_RANK and column.key != "trend"]
+    return [column for column in CONTAINER_COLUMNS if column.rank <= TEXT_RANK and not column.drawn]
 
 
 def _head(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
