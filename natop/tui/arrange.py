@@ -90,10 +90,17 @@ def arrange_flows(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
 
 def _filter(wish: Wish) -> tuple[filters.Filter | None, Mistake | None]:
     """The filter in force, and what is wrong with the one asked for."""
+    mistake = mistake_in(wish.filter_text)
+    return _parsed(wish.good_filter if mistake else wish.filter_text), mistake
+
+
+def mistake_in(text: str) -> Mistake | None:
+    """What is wrong with a filter; None where it can be read."""
     try:
-        return _parsed(wish.filter_text), None
+        _parsed(text)
     except filters.FilterError as error:
-        return _parsed(wish.good_filter), Mistake(str(error), error.column)
+        return Mistake(str(error), error.column)
+    return None
 
 
 @lru_cache(maxsize=8)

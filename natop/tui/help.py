@@ -39,7 +39,7 @@ MOVING = (
     ("Home, End G", "first and last line"),
 )
 TABLE = (
-    ("/", "filter, in force while you type; Enter keeps it, Esc clears it, arrow up: earlier ones"),
+    ("/", "filter, in force while you type; Enter keeps it, Esc goes back to the one before, arrow up: earlier ones"),
     ("< >  F6", "sort by the next column; choose from all columns. A click on a title does too"),
     ("I", "reverse the order"),
     ("F", "follow: the cursor goes where its row goes (on at first), or stays on its line"),
