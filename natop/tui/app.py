@@ -94,7 +94,7 @@ class NatopApp(App[None]):
     ) -> None:
         terminal.prepare()
         super().__init__(ansi_color=True if "NO_COLOR" in environ else None)
-        self.glyphs = ASCII if ascii or terminal.needs_ascii() else COLOURLESS if self.no_color else UNICODE
+        self.glyphs = ASCII if ascii else COLOURLESS if self.no_color else UNICODE
         self.past_filters: list[str] = []
         self.named = False
         """Names instead of addresses, in screens opened from now on."""
