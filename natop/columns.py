@@ -64,7 +64,7 @@ class ContainerColumn:
     value: Callable[[ContainerRow], Value]
     help: str
     rank: int = 1
-    """1 is always shown; the higher, the more room a screen must have."""
+    """0 is what a line is about, the last to go; the higher, the more room a screen must have."""
     drawn: bool = False
     """Its values are trends, which only a screen can draw."""
 
@@ -116,7 +116,7 @@ CLOSING = ("FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE")
 OPENING = ("SYN_SENT", "SYN_RECV", "SYN_SENT2")
 
 CONTAINER_COLUMNS = (
-    ContainerColumn("name", "CONTAINER", 14, False, lambda row: row.name, "container, or the host itself"),
+    ContainerColumn("name", "CONTAINER", 14, False, lambda row: row.name, "container, or the host itself", 0),
     ContainerColumn(
         "flows", "FLOWS", 7, True, lambda row: row.flows.counts.total if row.flows else None, "conntrack entries"
     ),
@@ -336,7 +336,14 @@ def _timeout(flows: Flows, row: int) -> str:
 
 FLOW_COLUMNS = (
     FlowColumn(
-        "proto", "PROTO", 6, False, lambda f, r: proto_name(int(f.table.proto[r])), lambda f: f.table.proto, "protocol"
+        "proto",
+        "PROTO",
+        6,
+        False,
+        lambda f, r: proto_name(int(f.table.proto[r])),
+        lambda f: f.table.proto,
+        "protocol",
+        2,
     ),
     FlowColumn(
         "state",
@@ -355,6 +362,7 @@ FLOW_COLUMNS = (
         _client,
         lambda f: _address_order(f.table.orig_src, f.table.orig_sport),
         "who called",
+        0,
     ),
     FlowColumn(
         "dst",
@@ -364,6 +372,7 @@ FLOW_COLUMNS = (
         _called,
         lambda f: _address_order(f.table.orig_dst, f.table.orig_dport),
         "what it called",
+        0,
     ),
     FlowColumn(
         "answers",
