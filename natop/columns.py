@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from natop import states
 from natop.model import (
     NO_STATE,
     U8,
@@ -112,18 +113,17 @@ def _rate(name: str) -> Callable[[ContainerRow], Value]:
     return lambda row: getattr(row.flows.rates, name) if row.flows and row.flows.rates else None
 
 
-CLOSING = ("FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE")
-OPENING = ("SYN_SENT", "SYN_RECV", "SYN_SENT2")
-
 CONTAINER_COLUMNS = (
     ContainerColumn("name", "CONTAINER", 14, False, lambda row: row.name, "container, or the host itself", 0),
     ContainerColumn(
         "flows", "FLOWS", 7, True, lambda row: row.flows.counts.total if row.flows else None, "conntrack entries"
     ),
-    ContainerColumn("established", "ESTAB", 6, True, lambda row: row.states("ESTABLISHED"), "TCP flows in ESTABLISHED"),
-    ContainerColumn("syn", "SYN", 5, True, lambda row: row.states(*OPENING), "TCP flows still in the handshake"),
     ContainerColumn(
-        "time_wait", "TIME_WAIT", 9, True, lambda row: row.states("TIME_WAIT"), "in conntrack's TIME_WAIT (120 s)"
+        "established", "ESTAB", 6, True, lambda row: row.states(*states.ESTABLISHED), "TCP flows in ESTABLISHED"
+    ),
+    ContainerColumn("syn", "SYN", 5, True, lambda row: row.states(*states.OPENING), "TCP flows still in the handshake"),
+    ContainerColumn(
+        "time_wait", "TIME_WAIT", 9, True, lambda row: row.states(*states.TIME_WAIT), "in conntrack's TIME_WAIT (120 s)"
     ),
     ContainerColumn(
         "trend",
@@ -134,9 +134,7 @@ CONTAINER_COLUMNS = (
         "TIME_WAIT over time",
         drawn=True,
     ),
-    ContainerColumn(
-        "closing", "CLOSING", 7, True, lambda row: row.states(*CLOSING), "FIN_WAIT, CLOSE_WAIT, LAST_ACK, CLOSE"
-    ),
+    ContainerColumn("closing", "CLOSING", 7, True, lambda row: row.states(*states.CLOSING), ", ".join(states.CLOSING)),
     ContainerColumn("inbound", "IN", 6, True, lambda row: row.inbound, "flows the container serves"),
     ContainerColumn("outbound", "OUT", 6, True, lambda row: row.outbound, "flows the container opened"),
     ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from natop.states import PARTS
 from natop.tui.bars import gauge, portions, sparkline
 from natop.tui.formats import clock, count, fit, interval, rate, share, span
 from natop.tui.glyphs import Glyphs
@@ -38,12 +39,8 @@ _LEAST = 4
 _STALE = 3
 """Intervals without a snapshot after which the screen says that none comes."""
 
-_OPENING = ("SYN_SENT", "SYN_RECV", "SYN_SENT2")
-_CLOSING = ("FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE")
-_GROUPS = (("ESTABLISHED",), _OPENING, ("TIME_WAIT",), _CLOSING)
-"""The parts of the state bar, in its order and in that of `Glyphs.fills`."""
 _ENTRIES = (("ESTAB", 7), ("SYN", 6), ("TIME_WAIT", 7), ("closing", 6))
-"""Name of each part, and cells for its number."""
+"""Name of each of PARTS, which is the order of `Glyphs.fills` too, and cells for its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +235,7 @@ def _parts(numbers: Sequence[int], room: int, glyphs: Glyphs) -> list[Piece]:
     """The parts that are not empty, in proportion, with a gap between them that shows without colour too."""
     gaps = max(0, sum(number > 0 for number in numbers) - 1)
     pieces: list[Piece] = []
-    for states, fill, cells in zip(_GROUPS, glyphs.fills, portions(numbers, room - gaps), strict=True):
+    for states, fill, cells in zip(PARTS, glyphs.fills, portions(numbers, room - gaps), strict=True):
         if cells:
             pieces += [(" ", Tone.PLAIN)] if pieces else []
             pieces.append((fill * cells, tone_of_state(states[0])))
@@ -249,14 +246,14 @@ def _grouped(snapshot: Snapshot | None) -> tuple[int, ...] | None:
     if snapshot is None or snapshot.whole is None:
         return None
     states = snapshot.whole.counts.states
-    return tuple(sum(states.get(name, 0) for name in names) for names in _GROUPS)
+    return tuple(sum(states.get(name, 0) for name in names) for names in PARTS)
 
 
 def _groups(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
     """What each part of the bar is, and its number."""
-    numbers = _grouped(snapshot) or (None,) * len(_GROUPS)
+    numbers = _grouped(snapshot) or (None,) * len(PARTS)
     entries: list[Line] = []
-    for (name, wide), states, mark, number in zip(_ENTRIES, _GROUPS, glyphs.marks, numbers, strict=True):
+    for (name, wide), states, mark, number in zip(_ENTRIES, PARTS, glyphs.marks, numbers, strict=True):
         tone = tone_of_state(states[0])
         text = f"{count(number, glyphs):<{wide + 2}}"
         entries.append([(f"{mark} ", tone), (f"{name} ", Tone.QUIET), (text, tone if number else Tone.QUIET)])
@@ -267,7 +264,7 @@ def _states(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> list[Line]
     """Every state, its number and its share under it, in columns."""
     counts = snapshot.whole.counts.states if snapshot and snapshot.whole else {}
     total = sum(counts.values())
-    shown = [(name, mark) for names, mark in zip(_GROUPS, glyphs.marks, strict=True) for name in names]
+    shown = [(name, mark) for names, mark in zip(PARTS, glyphs.marks, strict=True) for name in names]
     shown = [(name, mark) for name, mark in shown if name != "SYN_SENT2" or counts.get(name)]
     wide = min(18, (width - _LABEL) // len(shown))
     names: list[Piece] = [_label("")]

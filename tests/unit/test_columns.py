@@ -23,6 +23,8 @@ from natop.columns import (
     status_names,
 )
 from natop.model import Attribution, PublishedPort, Snapshot
+from natop.states import PARTS
+from natop.uapi import TcpState
 from tests.unit.hosts import APP, CONTAINERS, WEB, container, observed, sample
 from tests.unit.plain import ICMP, IGMP, SCTP, UDP, Ends, Flow, flow, table
 from tests.unit.strategies import IPV4, IPV6, PORTS, flows
@@ -73,6 +75,11 @@ def test_keys_are_unique_and_columns_told_of() -> None:
     for columns in (CONTAINER_COLUMNS, FLOW_COLUMNS):
         assert len({column.key for column in columns}) == len(columns)
         assert all(column.width >= len(column.title) - 1 and column.rank >= 0 and column.help for column in columns)
+
+
+def test_every_tcp_state_but_none_is_in_one_part() -> None:
+    parts = [name for part in PARTS for name in part]
+    assert sorted(parts) == sorted({state.name for state in TcpState} - {"NONE"})
 
 
 def test_a_container_s_row() -> None:
