@@ -297,8 +297,7 @@ def _pieces(taken: "Snapshot", view: "View", form: str, number: int, width: int 
 
 
 def _why_no_flows(taken: "Snapshot") -> str:
-    gaps = [gap for gap in taken.gaps if gap.source == "flows"]
-    lines = [gap.reason + (f"; {gap.remedy}" if gap.remedy else "") for gap in gaps]
+    lines = [gap.told() for gap in taken.gaps if gap.source == "flows"]
     return "\n".join(lines[:3]) or "the flows could not be read"
 
 

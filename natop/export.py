@@ -137,7 +137,7 @@ def as_text(snapshot: Snapshot, view: View, width: int | None = None) -> Iterato
         yield "\n"
         yield from _flow_table(snapshot, view, width)
     for gap in snapshot.gaps:
-        yield f"\nnot read: {gap.source}: {gap.reason}" + (f" ({gap.remedy})" if gap.remedy else "") + "\n"
+        yield f"\nnot read: {gap.source}: {gap.told()}\n"
 
 
 TEXT_RANK = 3
@@ -215,7 +215,7 @@ def as_markdown(snapshot: Snapshot, view: View) -> Iterator[str]:
     for label, text in _head(snapshot):
         yield f"- **{label}** {escaped(text)}\n"
     for gap in snapshot.gaps:
-        yield f"- **not read** {escaped(gap.source)}: {escaped(gap.reason)}\n"
+        yield f"- **not read** {escaped(gap.source)}: {escaped(gap.told())}\n"
     columns = _text_columns()
     yield "\n" + _pipes([column.title for column in columns])
     yield _pipes(["--:" if column.numeric else ":--" for column in columns])

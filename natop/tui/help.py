@@ -93,7 +93,7 @@ NOTES = (
 def help_lines(view: str, columns: Iterable[Column], gaps: Iterable[Gap], width: int, glyphs: Glyphs) -> list[Line]:
     """All of it, wrapped at `width`. Pure."""
     lines: list[Line] = []
-    missing = [(gap.source, gap.reason + (f" {glyphs.dot} {gap.remedy}" if gap.remedy else "")) for gap in gaps]
+    missing = [(gap.source, gap.told(f" {glyphs.dot} ")) for gap in gaps]
     if missing:
         lines += _section("What could not be read", missing, width)
     lines += _section("Keys", (*OF_VIEW.get(view, ()), *TABLE, *MOVING, *EVERYWHERE), width)

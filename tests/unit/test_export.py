@@ -527,7 +527,9 @@ def test_text_shows_what_is_unknown_as_such() -> None:
     text = text_of(taken)
     assert "host        natter  Linux -  Docker 29.0.0" in text
     assert "conntrack   - of - (-)  new -  gone -\nTCP         -\n" in text
-    assert f"not read: flows: {GAP.reason} ({GAP.remedy})\n" in text
+    assert f"not read: flows: {GAP.reason}; {GAP.remedy}\n" in text
+    ticket = "".join(export.as_markdown(taken, View()))
+    assert "- **not read** flows: reading conntrack needs CAP\\_NET\\_ADMIN; run: sudo natop\n" in ticket
     web = next(line for line in text.splitlines() if line.startswith("web"))
     assert web.split()[1:9] == ["-"] * 8
     assert "0" not in web.split()
