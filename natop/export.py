@@ -23,7 +23,7 @@ from natop.columns import (
     sorted_rows,
 )
 from natop.document import FLOWS_AT_ONCE, encode, flow_objects, timestamp
-from natop.formats import count, rate, share
+from natop.formats import cells_of, count, decimal, padded, rate, share
 from natop.markdown import escaped
 from natop.model import Rows, Snapshot
 from natop.ordering import Value, sort_column, sort_column_or
@@ -184,14 +184,11 @@ def _table(
 ) -> Iterator[str]:
     """Columns two spaces apart, numbers flush right."""
     titles = [column.title for column in columns]
-    widths = [max(map(len, texts)) for texts in zip(titles, *cells, strict=True)]
+    widths = [max(map(cells_of, texts)) for texts in zip(titles, *cells, strict=True)]
     shown = _fitting([column.rank for column in columns], widths, width)
     for line in (titles, *cells):
-        padded = [
-            line[index].rjust(widths[index]) if columns[index].numeric else line[index].ljust(widths[index])
-            for index in shown
-        ]
-        yield "  ".join(padded).rstrip() + "\n"
+        placed = [padded(line[index], widths[index], columns[index].numeric) for index in shown]
+        yield "  ".join(placed).rstrip() + "\n"
 
 
 def _fitting(ranks: Sequence[int], widths: Sequence[int], width: int | None) -> list[int]:
@@ -203,9 +200,9 @@ def _fitting(ranks: Sequence[int], widths: Sequence[int], width: int | None) -> 
 
 
 def cell_text(value: Value) -> str:
-    """A value as a cell of text or Markdown."""
+    """A value as a cell of text or Markdown, under a title that tells its unit."""
     if isinstance(value, float):
-        return rate(value)
+        return decimal(value)
     return count(value) if isinstance(value, int) or value is None else str(value)
 
 

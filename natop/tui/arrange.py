@@ -27,12 +27,13 @@ from natop.columns import (
     sorted_flows,
     sorted_rows,
 )
+from natop.formats import decimal
 from natop.grouping import MOST_DESTINATIONS, Grouping, columns_of, grouped_rows, in_scope, matching
 from natop.model import Rows, Snapshot, address_value
 from natop.tui.bars import sparkline
 from natop.tui.containerfacts import Around, container_lines, network_text
 from natop.tui.flowfacts import flow_summary
-from natop.tui.formats import count, rate
+from natop.tui.formats import count
 from natop.tui.glyphs import Glyphs
 from natop.tui.layout import Column
 from natop.tui.tones import Line, Piece, Tone, tone_of_state
@@ -170,7 +171,7 @@ class ContainerLines:
             case int():
                 return count(value, self._glyphs, width), tone if value else Tone.QUIET
             case float():
-                return rate(value, self._glyphs).removesuffix("/s"), tone if value else Tone.QUIET
+                return decimal(value), tone if value else Tone.QUIET
             case str():
                 return value, tone
             case _:

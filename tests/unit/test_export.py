@@ -13,12 +13,13 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from natop import document, export
 from natop.columns import CONTAINER_COLUMNS, FLOW_COLUMNS
 from natop.export import View
 from natop.filters import parse
-from natop.model import Attachment, Gap, Kind, Snapshot
+from natop.model import Attachment, Gap, Kind, PublishedPort, Snapshot
 from tests.unit import netlink
 from tests.unit.hosts import CONTAINERS, WEB, container, observed, sample
 from tests.unit.plain import ICMP, IGMP, Ends, Flow, flow
@@ -520,6 +521,24 @@ def test_text_columns_stand_under_their_titles() -> None:
     end = lines[0].index("FLOWS") + len("FLOWS")
     assert [line[end - 5 : end].strip() for line in lines[1:]] == ["2", "2", "0", "0", "0"]
     assert all(line[end] == " " for line in lines)
+
+
+def test_text_columns_stand_under_their_titles_behind_wide_characters_too() -> None:
+    ports = (PublishedPort("tcp", "0.0.0.0", 8080, 80),)
+    named = ("店舗", "shop", "cafe\u0301")
+    some = [container(f"c{n}", f"10.0.0.{n}", project=name, published=ports) for n, name in enumerate(named, 1)]
+    title, _, *lines = text_of(observed(sample([], containers=some))).splitlines()[6:11]
+    assert {cell_len(line[: line.index("8080")]) for line in lines} == {title.index("PUBLISHED")}
+
+
+def test_what_the_title_tells_is_not_told_again() -> None:
+    title, *lines = text_of(FULL).splitlines()[6:11]
+    end = title.index("NEW/s") + len("NEW/s")
+    assert [line[:end].split()[-1] for line in lines] == ["0.0", "0.0", "0.0", "0.0"]
+    header, _, *rows = [
+        cells_of(line) for line in "".join(export.as_markdown(FULL, View())).splitlines() if line[:1] == "|"
+    ]
+    assert {row[header.index("GONE/s")] for row in rows} <= {"0.0", "0.5", "1.0"}
 
 
 def test_text_shows_what_is_unknown_as_such() -> None:
