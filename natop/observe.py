@@ -57,13 +57,13 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     former, own_tables = _former(previous, inventory), _own_tables(previous, sample)
     reading, flow_gaps = _read_flows(previous, sample, inventory, former)
     host = _host(sample)
-    summary = _summary(previous, reading, inventory, host)
+    containers = inventory.containers if inventory else ()
+    summary = _summary(previous, reading, Setting(containers, host.kernel, addresses=sample.addresses))
     conntrack = counters.conntrack(sample.stats, sample.proc)
     seconds = sample.monotonic_s - previous.monotonic_s if previous else 0.0
     rates = None
     if previous and seconds > 0:
         rates = counters.rates(conntrack.counters, previous.conntrack.counters, seconds)
-    host = _host(sample)
     taken = Snapshot(
         taken_at=sample.taken_at,
         monotonic_s=sample.monotonic_s,
@@ -268,16 +268,13 @@ def _dump_gaps(dump: FlowDump) -> list[Gap]:
 _NO_CTNETLINK = "load the kernel's module: sudo modprobe nf_conntrack_netlink"
 
 
-def _summary(
-    previous: Snapshot | None, reading: FlowReading | None, inventory: Inventory | None, host: HostFacts
-) -> Summary:
+def _summary(previous: Snapshot | None, reading: FlowReading | None, setting: Setting) -> Summary:
     """The numbers of the last dump; the very objects of the snapshot before where the dump and its owners are."""
-    containers = inventory.containers if inventory else ()
     if reading is None:
-        return Summary.unread(containers)
+        return Summary.unread(setting.containers)
     if previous and reading is previous.reading:
         return Summary.of(previous)
-    return summarise(reading, Setting(containers, host.kernel), previous)
+    return summarise(reading, setting, previous)
 
 
 def _is_awaited(sample: Sample) -> bool:

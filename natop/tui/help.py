@@ -83,7 +83,8 @@ NOTES = (
     "NAT source port.",
     "A flow between two containers counts in both rows, so the rows do not add up to the table.",
     "The row (host) holds the flows of the host itself and those that belong to no container.",
-    "A container that cannot be in this conntrack table (no network, macvlan, ipvlan) has dashes for numbers.",
+    "A container that cannot be in this conntrack table (no network, macvlan, ipvlan; in another namespace, all that "
+    "it is not of) has dashes for numbers.",
     "A container on a user-defined network tracks a second time, in a table of its own namespace (OWN): there are its "
     "lookups of names, by Docker's DNS on 127.0.0.11.",
     "A trend shows TIME_WAIT over the last readings, each row between its own lowest and highest.",
