@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Most of tests/tui waits for screens and terminals, more than a minute in all; `make test` runs it.
-FAST := tests/unit $(addprefix tests/tui/test_,formats.py frames.py header.py layout.py)
+FAST := tests/unit $(addprefix tests/tui/test_,formats.py frames.py header.py layout.py ordering.py)
 
 .PHONY: demo test check bench screenshots format clean
 

@@ -271,8 +271,15 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
 def _stdout() -> TextIO:
     """stdout, in UTF-8 for programs; a terminal of another encoding shows `?` for what it does not have."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="replace")
+        sys.stdout.reconfigure(encoding=_terminal_encoding() if sys.stdout.isatty() else "utf-8", errors="replace")
     return sys.stdout
+
+
+def _terminal_encoding() -> str | None:
+    """ASCII where Python writes UTF-8 against the user's locale, else None: what Python chose."""
+    from natop.charset import is_utf8, started_with
+
+    return "ascii" if sys.stdout.encoding.lower() == "utf-8" and not is_utf8(started_with()) else None
 
 
 def _pieces(taken: "Snapshot", view: "View", form: str, number: int, width: int | None) -> Iterator[str]:
@@ -290,8 +297,7 @@ def _pieces(taken: "Snapshot", view: "View", form: str, number: int, width: int 
 
 
 def _why_no_flows(taken: "Snapshot") -> str:
-    gaps = [gap for gap in taken.gaps if gap.source == "flows"]
-    lines = [gap.reason + (f"; {gap.remedy}" if gap.remedy else "") for gap in gaps]
+    lines = [gap.told() for gap in taken.gaps if gap.source == "flows"]
     return "\n".join(lines[:3]) or "the flows could not be read"
 
 
@@ -343,7 +349,7 @@ def _live(common: Common, ascii: bool) -> None:
         filter_text=common.filter or "",
         sort=common.sort,
         save_dir=Path.cwd(),
-        ascii=ascii,
+        ascii=ascii or terminal.needs_ascii(),
         save=_save,
     )
     app.run()

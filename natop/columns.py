@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from natop import states
 from natop.model import (
     NO_STATE,
     U8,
@@ -27,17 +28,16 @@ from natop.model import (
     Kind,
     NatPools,
     NetnsTcp,
+    Rows,
     Snapshot,
 )
+from natop.ordering import Value, numbers_by, rows_by
 from natop.uapi import PORTED, IpProto, Ips, proto_name, state_name
 
 
 class Percent(float):
     """A share in percent."""
 
-
-Value = int | float | str | tuple[int, ...] | None
-"""A cell's value; None is unknown."""
 
 HOST_KEY = UNOWNED
 HOST_NAME = "(host)"
@@ -91,7 +91,9 @@ class ContainerColumn:
     value: Callable[[ContainerRow], Value]
     help: str
     rank: int = 1
-    """1 is always shown; the higher, the more room a screen must have."""
+    """0 is what a line is about, the last to go; the higher, the more room a screen must have."""
+    drawn: bool = False
+    """Its values are trends, which only a screen can draw."""
 
 
 def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
@@ -124,19 +126,7 @@ def _pool_use(pools: NatPools | None, row: int | None) -> Percent | None:
 
 
 def sorted_rows(rows: Iterable[ContainerRow], column: ContainerColumn, descending: bool) -> list[ContainerRow]:
-    """By one column, unknown values last in either direction; equal ones by name."""
-    by_name = sorted(rows, key=lambda row: row.name)
-    known = [row for row in by_name if column.value(row) is not None]
-    unknown = [row for row in by_name if column.value(row) is None]
-    known.sort(key=lambda row: _comparable(column.value(row)), reverse=descending)
-    return known + unknown
-
-
-def _comparable(value: Value) -> float | str:
-    """Trends compare by their last value, names without regard to case."""
-    if isinstance(value, tuple):
-        return value[-1] if value else -1
-    return value.casefold() if isinstance(value, str) else value or 0
+    return rows_by(rows, column.value, lambda row: row.name, descending)
 
 
 def published_text(container: Container) -> str:
@@ -164,23 +154,28 @@ def _tcp_rate(name: str) -> Callable[[ContainerRow], Value]:
     return lambda row: row.tcp.rates.get(name) if row.tcp and row.tcp.rates else None
 
 
-CLOSING = ("FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE")
-OPENING = ("SYN_SENT", "SYN_RECV", "SYN_SENT2")
-
 CONTAINER_COLUMNS = (
-    ContainerColumn("name", "CONTAINER", 14, False, lambda row: row.name, "container, or the host itself"),
+    ContainerColumn("name", "CONTAINER", 14, False, lambda row: row.name, "container, or the host itself", 0),
     ContainerColumn(
         "flows", "FLOWS", 7, True, lambda row: row.flows.counts.total if row.flows else None, "conntrack entries"
     ),
-    ContainerColumn("established", "ESTAB", 6, True, lambda row: row.states("ESTABLISHED"), "TCP flows in ESTABLISHED"),
-    ContainerColumn("syn", "SYN", 5, True, lambda row: row.states(*OPENING), "TCP flows still in the handshake"),
     ContainerColumn(
-        "time_wait", "TIME_WAIT", 9, True, lambda row: row.states("TIME_WAIT"), "in conntrack's TIME_WAIT (120 s)"
+        "established", "ESTAB", 6, True, lambda row: row.states(*states.ESTABLISHED), "TCP flows in ESTABLISHED"
     ),
-    ContainerColumn("trend", "TREND", 8, False, lambda row: row.trend if row.flows else None, "TIME_WAIT over time"),
+    ContainerColumn("syn", "SYN", 5, True, lambda row: row.states(*states.OPENING), "TCP flows still in the handshake"),
     ContainerColumn(
-        "closing", "CLOSING", 7, True, lambda row: row.states(*CLOSING), "FIN_WAIT, CLOSE_WAIT, LAST_ACK, CLOSE"
+        "time_wait", "TIME_WAIT", 9, True, lambda row: row.states(*states.TIME_WAIT), "in conntrack's TIME_WAIT (120 s)"
     ),
+    ContainerColumn(
+        "trend",
+        "TREND",
+        8,
+        True,
+        lambda row: row.trend if row.flows else None,
+        "TIME_WAIT over time",
+        drawn=True,
+    ),
+    ContainerColumn("closing", "CLOSING", 7, True, lambda row: row.states(*states.CLOSING), ", ".join(states.CLOSING)),
     ContainerColumn("inbound", "IN", 6, True, lambda row: row.inbound, "flows the container serves"),
     ContainerColumn("outbound", "OUT", 6, True, lambda row: row.outbound, "flows the container opened"),
     ContainerColumn("pool", "POOL%", 5, True, lambda row: row.pool_use, "how full its fullest NAT port pool is", 2),
@@ -229,10 +224,8 @@ CONTAINER_COLUMNS = (
     ContainerColumn("image", "IMAGE", 18, False, _of_container(lambda c: c.image), "image", 4),
 )
 """The table of containers, in the order shown."""
-
-
-def container_column(key: str) -> ContainerColumn | None:
-    return next((column for column in CONTAINER_COLUMNS if column.key == key), None)
+DEFAULT_SORT = "flows"
+"""Key of the column by which containers are sorted where nobody asked for another."""
 
 
 class Flows(NamedTuple):
@@ -295,9 +288,16 @@ class FlowColumn:
     text: Callable[[Flows, int], str]
     """One cell; empty where there is nothing to tell."""
     order: Callable[[Flows], np.ndarray]
-    """A value a row, by which the column sorts."""
+    """A key a row, by which the column sorts."""
     help: str
     rank: int = 1
+    unknown: int | None = None
+    """The key of rows for which the value is unknown."""
+
+
+def sorted_flows(flows: Flows, rows: Rows, column: FlowColumn, descending: bool) -> Rows:
+    """These rows of the flow table in the column's order; equal ones in the order in which they are given."""
+    return numbers_by(column.order(flows), rows, descending, column.unknown)
 
 
 def has_ports(proto: int) -> bool:
@@ -381,9 +381,16 @@ def _address_order(addresses: Addresses, ports: npt.NDArray[np.uint16]) -> U64:
     return key
 
 
+NOBODY = -1
+"""The key of an end whose owner is unknown."""
+
+
 def _name_order(flows: Flows, owner: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Containers are kept in the order of their names, so their index sorts as the name does."""
-    return np.where(owner < 0, np.int32(len(flows.containers)), owner)
+    """By name, without regard to case, be it a container's or that of others."""
+    names = [*(container.name for container in flows.containers), *flows.attribution.others]
+    _, ranks = np.unique([name.casefold() for name in names], return_inverse=True)
+    keys = np.append(ranks, NOBODY).astype(np.int32)  # NOBODY is the last, where an owner of -1 looks
+    return keys[np.where(owner < -1, len(flows.containers) - 2 - owner, owner)]
 
 
 def _optional(column: U64 | None, row: int) -> str:
@@ -392,7 +399,7 @@ def _optional(column: U64 | None, row: int) -> str:
 
 
 def _optional_order(column: U64 | None, flows: Flows) -> np.ndarray:
-    return np.zeros(len(flows.table), np.uint8) if column is None else column
+    return np.broadcast_to(np.uint64(UNKNOWN64), len(flows.table)) if column is None else column
 
 
 def _timeout(flows: Flows, row: int) -> str:
@@ -402,7 +409,14 @@ def _timeout(flows: Flows, row: int) -> str:
 
 FLOW_COLUMNS = (
     FlowColumn(
-        "proto", "PROTO", 6, False, lambda f, r: proto_name(int(f.table.proto[r])), lambda f: f.table.proto, "protocol"
+        "proto",
+        "PROTO",
+        6,
+        False,
+        lambda f, r: proto_name(int(f.table.proto[r])),
+        lambda f: f.table.proto,
+        "protocol",
+        2,
     ),
     FlowColumn(
         "state",
@@ -421,6 +435,7 @@ FLOW_COLUMNS = (
         _client,
         lambda f: _address_order(f.table.orig_src, f.table.orig_sport),
         "who called",
+        0,
     ),
     FlowColumn(
         "dst",
@@ -430,6 +445,7 @@ FLOW_COLUMNS = (
         _called,
         lambda f: _address_order(f.table.orig_dst, f.table.orig_dport),
         "what it called",
+        0,
     ),
     FlowColumn(
         "answers",
@@ -450,7 +466,17 @@ FLOW_COLUMNS = (
         lambda f: f.attribution.kind,
         "the way through NAT",
     ),
-    FlowColumn("timeout", "TIMEOUT", 7, True, _timeout, lambda f: f.table.timeout_s, "seconds until the entry goes", 2),
+    FlowColumn(
+        "timeout",
+        "TIMEOUT",
+        7,
+        True,
+        _timeout,
+        lambda f: f.table.timeout_s,
+        "seconds until the entry goes",
+        2,
+        UNKNOWN32,
+    ),
     FlowColumn(
         "client",
         "FROM",
@@ -460,6 +486,7 @@ FLOW_COLUMNS = (
         lambda f: _name_order(f, f.attribution.client),
         "client container",
         2,
+        NOBODY,
     ),
     FlowColumn(
         "server",
@@ -470,6 +497,7 @@ FLOW_COLUMNS = (
         lambda f: _name_order(f, f.attribution.server),
         "server container",
         2,
+        NOBODY,
     ),
     FlowColumn(
         "nat",
@@ -490,6 +518,7 @@ FLOW_COLUMNS = (
         lambda f: _optional_order(f.table.bytes, f),
         "both ways; needs nf_conntrack_acct",
         3,
+        UNKNOWN64,
     ),
     FlowColumn(
         "packets",
@@ -500,10 +529,7 @@ FLOW_COLUMNS = (
         lambda f: _optional_order(f.table.packets, f),
         "both ways; needs nf_conntrack_acct",
         4,
+        UNKNOWN64,
     ),
 )
 """The table of flows, in the order shown."""
-
-
-def flow_column(key: str) -> FlowColumn | None:
-    return next((column for column in FLOW_COLUMNS if column.key == key), None)

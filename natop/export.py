@@ -12,22 +12,22 @@ import numpy as np
 
 from natop.columns import (
     CONTAINER_COLUMNS,
+    DEFAULT_SORT,
     FLOW_COLUMNS,
     ContainerColumn,
     ContainerRow,
     FlowColumn,
     Flows,
     Percent,
-    Value,
-    container_column,
     container_rows,
-    flow_column,
+    sorted_flows,
     sorted_rows,
 )
 from natop.document import FLOWS_AT_ONCE, encode, flow_objects, timestamp
-from natop.formats import count, rate, share
+from natop.formats import cells_of, count, decimal, padded, rate, share
 from natop.markdown import escaped
 from natop.model import Rows, Snapshot
+from natop.ordering import Value, sort_column, sort_column_or
 from natop.report import findings_markdown, verdict_line
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class View:
 
     filter: "Filter | None" = None
     sort: str | None = None
-    """Key of a column, with `-` before it the other way round."""
+    """Key of a column, with `-` before it the other way round; flows that it does not sort stay as they were read."""
     flows: bool = False
 
     def rows(self, snapshot: Snapshot) -> list[ContainerRow]:
@@ -52,9 +52,8 @@ class View:
         if self.filter:
             matching = self.filter.containers(snapshot)
             rows = tuple(row for row, matches in zip(rows, matching, strict=True) if matches)
-        key, reverse = _direction(self.sort or "flows")
-        column = container_column(key) or CONTAINER_COLUMNS[0]
-        return sorted_rows(rows, column, descending=column.numeric != reverse)
+        column, descending = sort_column_or(CONTAINER_COLUMNS, self.sort, DEFAULT_SORT)
+        return sorted_rows(rows, column, descending)
 
     def flow_rows(self, snapshot: Snapshot) -> Rows | None:
         """Rows of the flow table that match, sorted; None where flows are not wanted or could not be read."""
@@ -62,16 +61,8 @@ class View:
         if not self.flows or flows is None:
             return None
         rows = np.flatnonzero(self.filter.flows(snapshot)) if self.filter else np.arange(len(flows.table))
-        key, reverse = _direction(self.sort or "")
-        column = flow_column(key)
-        if column is None:
-            return rows
-        order = np.argsort(column.order(flows)[rows], kind="stable")
-        return rows[order[::-1] if column.numeric != reverse else order]
-
-
-def _direction(sort: str) -> tuple[str, bool]:
-    return sort.removeprefix("-"), sort.startswith("-")
+        wanted = sort_column(FLOW_COLUMNS, self.sort)
+        return sorted_flows(flows, rows, *wanted) if wanted else rows
 
 
 def file_stem(snapshot: Snapshot) -> str:
@@ -102,7 +93,7 @@ def as_csv(snapshot: Snapshot, view: View, *, header: bool) -> Iterator[str]:
             yield text.getvalue()
 
 
-_CSV_COLUMNS = tuple(column for column in CONTAINER_COLUMNS if column.key != "trend")
+_CSV_COLUMNS = tuple(column for column in CONTAINER_COLUMNS if not column.drawn)
 
 
 def _container_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object]]:
@@ -147,7 +138,7 @@ def as_text(snapshot: Snapshot, view: View, width: int | None = None) -> Iterato
         yield "\n"
         yield from _flow_table(snapshot, view, width)
     for gap in snapshot.gaps:
-        yield f"\nnot read: {gap.source}: {gap.reason}" + (f" ({gap.remedy})" if gap.remedy else "") + "\n"
+        yield f"\nnot read: {gap.source}: {gap.told()}\n"
 
 
 TEXT_RANK = 3
@@ -155,7 +146,7 @@ TEXT_RANK = 3
 
 
 def _text_columns() -> list[ContainerColumn]:
-    return [column for column in CONTAINER_COLUMNS if column.rank <= TEXT_RANK and column.key != "trend"]
+    return [column for column in CONTAINER_COLUMNS if column.rank <= TEXT_RANK and not column.drawn]
 
 
 def _head(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
@@ -194,14 +185,11 @@ def _table(
 ) -> Iterator[str]:
     """Columns two spaces apart, numbers flush right."""
     titles = [column.title for column in columns]
-    widths = [max(map(len, texts)) for texts in zip(titles, *cells, strict=True)]
+    widths = [max(map(cells_of, texts)) for texts in zip(titles, *cells, strict=True)]
     shown = _fitting([column.rank for column in columns], widths, width)
     for line in (titles, *cells):
-        padded = [
-            line[index].rjust(widths[index]) if columns[index].numeric else line[index].ljust(widths[index])
-            for index in shown
-        ]
-        yield "  ".join(padded).rstrip() + "\n"
+        placed = [padded(line[index], widths[index], columns[index].numeric) for index in shown]
+        yield "  ".join(placed).rstrip() + "\n"
 
 
 def _fitting(ranks: Sequence[int], widths: Sequence[int], width: int | None) -> list[int]:
@@ -213,11 +201,11 @@ def _fitting(ranks: Sequence[int], widths: Sequence[int], width: int | None) -> 
 
 
 def cell_text(value: Value) -> str:
-    """A value as a cell of text or Markdown."""
+    """A value as a cell of text or Markdown, under a title that tells its unit."""
     if isinstance(value, Percent):
         return f"{value:.1f} %"
     if isinstance(value, float):
-        return rate(value)
+        return decimal(value)
     return count(value) if isinstance(value, int) or value is None else str(value)
 
 
@@ -227,7 +215,7 @@ def as_markdown(snapshot: Snapshot, view: View) -> Iterator[str]:
     for label, text in _head(snapshot):
         yield f"- **{label}** {escaped(text)}\n"
     for gap in snapshot.gaps:
-        yield f"- **not read** {escaped(gap.source)}: {escaped(gap.reason)}\n"
+        yield f"- **not read** {escaped(gap.source)}: {escaped(gap.told())}\n"
     columns = _text_columns()
     yield "\n" + _pipes([column.title for column in columns])
     yield _pipes(["--:" if column.numeric else ":--" for column in columns])

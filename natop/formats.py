@@ -1,4 +1,6 @@
-"""Numbers as short texts. What is unknown is `unknown`, never 0."""
+"""Numbers as short texts, and texts in terminal cells. What is unknown is `unknown`, never 0."""
+
+import unicodedata
 
 UNKNOWN = "-"
 
@@ -8,12 +10,17 @@ def count(number: int | None, unknown: str = UNKNOWN) -> str:
     return unknown if number is None else f"{number:,}"
 
 
-def rate(per_second: float | None, unknown: str = UNKNOWN) -> str:
-    """As `12.3/s`; without a fraction from 1,000 on."""
-    if per_second is None:
+def decimal(number: float | None, unknown: str = UNKNOWN) -> str:
+    """As `12.3`; without a fraction from 1,000 on."""
+    if number is None:
         return unknown
-    digits = 0 if abs(per_second) >= 999.95 else 1
-    return f"{round(per_second, digits) + 0.0:,.{digits}f}/s"
+    digits = 0 if abs(number) >= 999.95 else 1
+    return f"{round(number, digits) + 0.0:,.{digits}f}"
+
+
+def rate(per_second: float | None, unknown: str = UNKNOWN) -> str:
+    """As `12.3/s`."""
+    return unknown if per_second is None else f"{decimal(per_second)}/s"
 
 
 def share(part: int | None, whole: int | None, unknown: str = UNKNOWN) -> str:
@@ -22,3 +29,22 @@ def share(part: int | None, whole: int | None, unknown: str = UNKNOWN) -> str:
         return unknown
     percent = 100 * part / whole
     return f"{percent:.0f} %" if percent >= 99.95 else f"{percent:.1f} %"
+
+
+def cells_of(text: str) -> int:
+    """The terminal cells that a text takes: two for a wide character, none for a mark over another."""
+    if text.isascii():
+        return len(text)
+    return sum(_cells(letter) for letter in text)
+
+
+def _cells(letter: str) -> int:
+    if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def padded(text: str, width: int, right: bool = False) -> str:
+    """At least `width` terminal cells, blanks before the text where it stands at the right."""
+    blanks = " " * (width - cells_of(text))
+    return blanks + text if right else text + blanks

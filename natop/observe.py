@@ -70,7 +70,9 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     conntrack = counters.conntrack(sample.stats, sample.proc)
     containers = inventory.containers if inventory else ()
     reading, flow_gaps = _read_flows(previous, sample, inventory, former, conntrack.counters.get("found"))
-    summary = _summary(previous, reading, Setting(containers, host.kernel, host.sysctls, conntrack, firewall))
+    summary = _summary(
+        previous, reading, Setting(containers, host.kernel, host.sysctls, conntrack, firewall, sample.addresses)
+    )
     seconds = sample.monotonic_s - previous.monotonic_s if previous else 0.0
     rates, cpu_rates = _rates(previous, conntrack, seconds)
     derived = meanings.derived(rates, host.version, _found_per_new(previous, reading, summary.whole))

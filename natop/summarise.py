@@ -3,7 +3,7 @@
 All counting is numpy's, over the rows of the table at once; Python loops run over containers only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -82,6 +82,31 @@ class Setting:
     """By their last name component."""
     conntrack: Conntrack = field(default_factory=Conntrack)
     firewall: Firewall | None = None
+    addresses: Collection[str] = ()
+    """Of the network namespace read; empty is unknown."""
+
+    def passing(self) -> frozenset[str]:
+        """Ids of the containers whose flows pass the namespace read, so that none in its table means 0.
+
+        The engine's host has the gateways of the containers' bridges. Another namespace with a container's own address
+        is that container's, and of those that joined it. Where no gateway is known, any other is taken for the host's.
+        """
+        homes, gateways = _homes(self.containers), _gateways(self.containers)
+        here = frozenset(self.addresses)
+        inside = frozenset(identity for identity, home in homes.items() if not here.isdisjoint(_addresses(home)))
+        if here.isdisjoint(gateways) and (inside or (here and gateways)):
+            return inside
+        return frozenset(identity for identity, home in homes.items() if not home.untracked)
+
+
+def _addresses(container: Container) -> set[str]:
+    return {address for place in container.networks for address in (place.ipv4, place.ipv6) if address}
+
+
+def _gateways(containers: Sequence[Container]) -> set[str]:
+    """Addresses of the bridges on the engine's host; those of other drivers' networks are not the host's."""
+    bridges = (place for each in containers for place in each.networks if place.driver == "bridge")
+    return {place.gateway for place in bridges if place.gateway}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +157,7 @@ def summarise(reading: FlowReading, setting: Setting, previous: Snapshot | None)
     flows = _flow_summaries(reading, setting.containers, previous, change)
     pools = _pools(reading, setting, previous, change)
     time_wait = _time_waits(reading, setting, flows, pools, previous)
-    containers = _containers(reading, setting.containers, flows, pools)
+    containers = _containers(reading, setting, flows, pools)
     return Summary(
         containers=tuple(
             replace(each, time_wait=time_wait[each.container.id]) if each.flows else each for each in containers
@@ -168,32 +193,36 @@ def _flow_summaries(
 
 
 def untracked(containers: Sequence[Container]) -> dict[str, str | None]:
-    """Why none of each container's flows can be in the table, by id; of one that joined another, the other's reason."""
+    """Why none of each container's flows can be in the host's table, by id; of one that joined, the other's reason."""
+    return {identity: home.untracked for identity, home in _homes(containers).items()}
+
+
+def _homes(containers: Sequence[Container]) -> dict[str, Container]:
+    """Whose network namespace each container is in, by id: its own, or that of the one that it joined."""
     by_id = {each.id: each for each in containers}
 
-    def reason(container: Container) -> str | None:
+    def home(container: Container) -> Container:
         seen = {container.id}
         while (host := by_id.get(container.joined or "")) and host.id not in seen:
             seen.add(host.id)
             container = host
-        return container.untracked
+        return container
 
-    return {each.id: reason(each) for each in containers}
+    return {each.id: home(each) for each in containers}
 
 
 def _containers(
-    reading: FlowReading, containers: Sequence[Container], flows: Mapping[str, FlowSummary], pools: NatPools
+    reading: FlowReading, setting: Setting, flows: Mapping[str, FlowSummary], pools: NatPools
 ) -> tuple[ContainerSummary, ...]:
-    attribution = reading.attribution
+    """None for the flows of a container that has none here, where they would not pass."""
+    attribution, containers, passing = reading.attribution, setting.containers, setting.passing()
     inbound = _per_container(attribution.server, len(containers))
     outbound = _per_container(attribution.client, len(containers))
     moved = _per_container(attribution.client[rewritten(reading.flows)], len(containers))
     busiest = busiest_pools(pools, len(containers))
     reasons = untracked(containers)
     return tuple(
-        ContainerSummary(container, untracked=reasons[container.id])
-        if reasons[container.id]
-        else ContainerSummary(
+        ContainerSummary(
             container,
             flows[container.id],
             inbound=int(inbound[i]),
@@ -201,6 +230,8 @@ def _containers(
             rewritten_ports=int(moved[i]),
             busiest_pool=busiest[i],
         )
+        if container.id in passing or flows[container.id].counts.total
+        else ContainerSummary(container, untracked=reasons[container.id])
         for i, container in enumerate(containers)
     )
 

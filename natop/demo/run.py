@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from natop.charset import started_with
 from natop.collect.netns import setns
 from natop.demo.namespaces import RefusedError, die_with_parent, foreign_namespaces
 
@@ -127,8 +128,12 @@ def _run_in(directory: Path, scene: str, command: tuple[str, ...], held: Held) -
 
 
 def _environment(**more: str) -> dict[str, str]:
-    """Our environment without what would lead natop to another Engine, and with this very natop to import."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
+    """Our environment without what would lead natop to another Engine, and with this very natop to import.
+
+    The locale is the user's, not the one that Python put in the place of C.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_") and key != "LC_CTYPE"}
+    kept |= {key: value for key, value in started_with().items() if key == "LC_CTYPE"}
     path = os.pathsep.join(filter(None, (str(PACKAGES), os.environ.get("PYTHONPATH"))))
     return kept | {"PYTHONPATH": path} | more
 

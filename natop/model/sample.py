@@ -41,6 +41,10 @@ class Gap:
     reason: str
     remedy: str | None = None
 
+    def told(self, between: str = "; ") -> str:
+        """Why, and what would help."""
+        return self.reason + (between + self.remedy if self.remedy else "")
+
 
 AskSockets = Callable[[str], Sockets | Gap | None]
 """The sockets of the netns read (HOST_SOCKETS), or of one that several containers share, by the id of the container it

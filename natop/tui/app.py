@@ -50,6 +50,7 @@ INTERVALS_S = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0)
 EXIT_UNREADABLE = 3
 """Exit status when the feed cannot be opened."""
 _PAST_FILTERS = 50
+_ELSEWHERE = "natop saves in the folder that it was started in; start it where it may write"
 _OF_VIEWS = frozenset(
     (
         *("leave", "help", "view", "next_view", "go_back"),
@@ -96,7 +97,7 @@ class NatopApp(App[None]):
     ) -> None:
         terminal.prepare()
         super().__init__(ansi_color=True if "NO_COLOR" in environ else None)
-        self.glyphs = ASCII if ascii or terminal.needs_ascii() else COLOURLESS if self.no_color else UNICODE
+        self.glyphs = ASCII if ascii else COLOURLESS if self.no_color else UNICODE
         self.past_filters: list[str] = []
         self.named = False
         """Names instead of addresses, in screens opened from now on."""
@@ -285,8 +286,10 @@ class NatopApp(App[None]):
     async def _save_snapshot(self, snapshot: Snapshot) -> None:
         try:
             paths = await asyncio.to_thread(self._save, snapshot, self._save_dir)
+        except OSError as error:
+            self.tell(f"cannot save in {self._save_dir}: {error.strerror or error}", _ELSEWHERE, bad=True)
         except Exception as error:
-            self.tell(f"could not save: {error}", bad=True)
+            self.tell(f"could not save: {_reason(error)}", bad=True)
         else:
             self.tell("saved", *(str(path) for path in paths))
 

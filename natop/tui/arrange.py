@@ -14,6 +14,7 @@ import numpy as np
 
 from natop import filters
 from natop.columns import (
+    DEFAULT_SORT,
     FLOW_COLUMNS,
     HOST_KEY,
     ContainerColumn,
@@ -23,14 +24,16 @@ from natop.columns import (
     endpoint,
     flow_state,
     path_text,
+    sorted_flows,
     sorted_rows,
 )
+from natop.formats import decimal
 from natop.grouping import MOST_DESTINATIONS, Grouping, columns_of, grouped_rows, in_scope, matching
-from natop.model import Mask, Rows, Snapshot, address_value
+from natop.model import Rows, Snapshot, address_value
 from natop.tui.bars import sparkline
 from natop.tui.containerfacts import Around, container_lines, network_text
 from natop.tui.flowfacts import flow_summary
-from natop.tui.formats import count, rate
+from natop.tui.formats import count
 from natop.tui.glyphs import Glyphs
 from natop.tui.layout import Column
 from natop.tui.tones import Line, Piece, Tone, tone_of_state
@@ -54,7 +57,7 @@ def arrange_containers(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arrang
     """The containers, or the groups asked for, and the host's row: those that the filter lets through, in order."""
     by = (wish.by if snapshot.reading else None) or Grouping.CONTAINER
     columns = columns_of(by)
-    column, descending = order(columns, wish, "flows")
+    column, descending = order(columns, wish, DEFAULT_SORT)
     accepted, mistake = _filter(wish)
     rows: Sequence[ContainerRow] = grouped_rows(snapshot, by)
     of = sum(row.key != HOST_KEY for row in rows)
@@ -80,32 +83,30 @@ def arrange_flows(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
     if accepted:
         passed = accepted.flows(snapshot)
         mask = passed if mask is None else mask & passed
-    rows = _sorted(column.order(flows), mask, descending)
+    rows = np.arange(of) if mask is None else np.flatnonzero(mask)
+    rows = sorted_flows(flows, rows, column, descending)
     content = FlowLines(flows, rows, _names(snapshot) if wish.named else {}, glyphs)
     return Arranged(content, column.key, descending, len(rows), of, mistake)
 
 
 def _filter(wish: Wish) -> tuple[filters.Filter | None, Mistake | None]:
     """The filter in force, and what is wrong with the one asked for."""
+    mistake = mistake_in(wish.filter_text)
+    return _parsed(wish.good_filter if mistake else wish.filter_text), mistake
+
+
+def mistake_in(text: str) -> Mistake | None:
+    """What is wrong with a filter; None where it can be read."""
     try:
-        return _parsed(wish.filter_text), None
+        _parsed(text)
     except filters.FilterError as error:
-        return _parsed(wish.good_filter), Mistake(str(error), error.column)
+        return Mistake(str(error), error.column)
+    return None
 
 
 @lru_cache(maxsize=8)
 def _parsed(text: str) -> filters.Filter | None:
     return filters.parse(text) if text.strip() else None
-
-
-def _sorted(keys: np.ndarray, mask: Mask | None, descending: bool) -> Rows:
-    """Rows in order of their keys; equal ones stay in the table's order either way."""
-    rows = np.arange(len(keys)) if mask is None else np.flatnonzero(mask)
-    chosen = keys if mask is None else keys[rows]
-    if not descending:
-        return rows[np.argsort(chosen, kind="stable")]
-    backwards = np.argsort(chosen[::-1], kind="stable")[::-1]
-    return rows[len(chosen) - 1 - backwards]
 
 
 def _names(snapshot: Snapshot) -> dict[int, str]:
@@ -151,7 +152,7 @@ class ContainerLines:
 
     def text(self, line: int) -> str:
         """The line for the clipboard: every column but the drawn one, `title value`, tabs between."""
-        told = (column for column in self.columns if column.key != "trend")
+        told = (column for column in self.columns if not column.drawn)
         return "\t".join(f"{column.title} {self.cell(line, column, 24)[0]}" for column in told)
 
     def facts(self, line: int) -> Sequence[Line]:
@@ -170,7 +171,7 @@ class ContainerLines:
             case int():
                 return count(value, self._glyphs, width), tone if value else Tone.QUIET
             case float():
-                return rate(value, self._glyphs).removesuffix("/s"), tone if value else Tone.QUIET
+                return decimal(value), tone if value else Tone.QUIET
             case str():
                 return value, tone
             case _:

@@ -2,7 +2,7 @@
 
      / state:time_wait container:web*
 
-Enter keeps it, Esc clears it, the arrow up brings back earlier ones.
+Enter keeps it, unless there is a mistake in it; Esc leaves the filter as it was; the arrow up brings back earlier ones.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from textual.widgets import Input, Label
 
 PROMPT = " / "
 
+Accepts = Callable[[str], bool]
+"""Called with the text typed when Enter is to keep it; False leaves the line open."""
 Ended = Callable[[str, bool], None]
 """Called with the text typed, and whether to keep it."""
 
@@ -27,9 +29,9 @@ class FilterInput(Input):
     and keys that came after that one go back to the app.
     """
 
-    def __init__(self, ended: Ended) -> None:
+    def __init__(self, accepts: Accepts, ended: Ended) -> None:
         super().__init__(compact=True, select_on_focus=False)
-        self._ended = ended
+        self._accepts, self._ended = accepts, ended
         self._past: Sequence[str] = ()
         self._back = 0
         self._typed = ""
@@ -44,12 +46,12 @@ class FilterInput(Input):
     async def _on_key(self, event: events.Key) -> None:
         if not self._is_open:
             self.app.post_message(events.Key(event.key, event.character))
-        elif event.key in ("enter", "escape"):
+        elif event.key == "escape" or (event.key == "enter" and self._accepts(self.value)):
             self._is_open = False
             self._ended(self.value, event.key == "enter")
         elif event.key in ("up", "down"):
             self._bring_back(1 if event.key == "up" else -1)
-        elif event.key not in ("tab", "shift+tab"):
+        elif event.key not in ("enter", "tab", "shift+tab"):
             return
         event.stop()
         event.prevent_default()
@@ -68,13 +70,13 @@ class FilterInput(Input):
 class FilterLine(Horizontal):
     """The prompt and the input; out of sight while no filter is being typed."""
 
-    def __init__(self, ended: Ended) -> None:
+    def __init__(self, accepts: Accepts, ended: Ended) -> None:
         super().__init__(id="filter")
-        self._ended = ended
+        self._accepts, self._ended = accepts, ended
 
     def compose(self) -> ComposeResult:
         yield Label(PROMPT, markup=False)
-        yield FilterInput(self._close)
+        yield FilterInput(self._accepts, self._close)
 
     @property
     def is_open(self) -> bool:

@@ -30,7 +30,6 @@ from natop.tui.lines import Lines
 from natop.tui.tones import Line, Piece, Tone, length_of
 
 if TYPE_CHECKING:
-    from natop.model import Gap
     from natop.tui.app import NatopApp
 
 VIEWS = (
@@ -145,17 +144,13 @@ def banner_lines(news: News, width: int, glyphs: Glyphs) -> list[Line]:
         reason = news.failure.replace("\n", "; ")
         texts = [f"reading stopped: {reason} {glyphs.dot} r starts again"]
     else:
-        texts = [gap_text(gap, glyphs) for gap in gaps]
+        texts = [f"{gap.source}: {gap.told(f' {glyphs.dot} ')}" for gap in gaps]
     if not texts:
         return []
     more = f"  +{len(texts) - 1} more: ?" if len(texts) > 1 else ""
     text = f" {glyphs.alarm} {texts[0]}"
     room = max(0, width - len(more) - 1)
     return [[(fit(text, min(room, cell_len(text)), glyphs), tone), (more, Tone.QUIET)]]
-
-
-def gap_text(gap: Gap, glyphs: Glyphs) -> str:
-    return f"{gap.source}: {gap.reason}" + (f" {glyphs.dot} {gap.remedy}" if gap.remedy else "")
 
 
 def tabs(current: str, room: int) -> list[Piece]:

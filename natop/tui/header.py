@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from natop.states import PARTS
 from natop.tui.bars import gauge, portions, sparkline
 from natop.tui.formats import clock, count, fit, interval, rate, share, span
 from natop.tui.glyphs import Glyphs
-from natop.tui.tones import Line, Piece, Tone, length_of, tone_of_state
+from natop.tui.tones import Line, Piece, Tone, length_of, text_of, tone_of_state
 
 if TYPE_CHECKING:
     from natop.model import FlowSummary, Snapshot
@@ -38,12 +39,8 @@ _LEAST = 4
 _STALE = 3
 """Intervals without a snapshot after which the screen says that none comes."""
 
-_OPENING = ("SYN_SENT", "SYN_RECV", "SYN_SENT2")
-_CLOSING = ("FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE")
-_GROUPS = (("ESTABLISHED",), _OPENING, ("TIME_WAIT",), _CLOSING)
-"""The parts of the state bar, in its order and in that of `Glyphs.fills`."""
 _ENTRIES = (("ESTAB", 7), ("SYN", 6), ("TIME_WAIT", 7), ("closing", 6))
-"""Name of each part, and cells for its number."""
+"""Name of each of PARTS, which is the order of `Glyphs.fills` too, and cells for its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,7 @@ def header_lines(news: News, width: int, roomy: bool, glyphs: Glyphs) -> list[Li
     host, judged, marked = _host(news, width, glyphs), _judged(news, width, glyphs), _marked(news, width, glyphs)
     bar = _bar(snapshot, width, glyphs)
     if not roomy:
-        states = [bar, _groups(snapshot, glyphs)]
+        states = [bar, _groups(snapshot, width, glyphs)]
         speed = [_speed_and_counters(snapshot, width, glyphs)]
         return [host, judged, _fill(snapshot, width, glyphs), *states, *speed, *marked]
     states = [bar, [_label(""), *bar[1:-1]], *_states(snapshot, width, glyphs)]
@@ -182,9 +179,9 @@ def _marked(news: News, width: int, glyphs: Glyphs) -> list[Line]:
     """What changed at the marker; nothing without one."""
     if news.marker is None or news.snapshot is None:
         return []
-    from natop.tui.judgement import marker_line
+    from natop.tui.judgement import changes
 
-    return [_cut([_label("marker"), *marker_line(news.marker, news.snapshot, glyphs)], width)]
+    return [_fitting("marker", changes(news.marker, news.snapshot, glyphs), width)]
 
 
 # The table's fill
@@ -238,7 +235,7 @@ def _parts(numbers: Sequence[int], room: int, glyphs: Glyphs) -> list[Piece]:
     """The parts that are not empty, in proportion, with a gap between them that shows without colour too."""
     gaps = max(0, sum(number > 0 for number in numbers) - 1)
     pieces: list[Piece] = []
-    for states, fill, cells in zip(_GROUPS, glyphs.fills, portions(numbers, room - gaps), strict=True):
+    for states, fill, cells in zip(PARTS, glyphs.fills, portions(numbers, room - gaps), strict=True):
         if cells:
             pieces += [(" ", Tone.PLAIN)] if pieces else []
             pieces.append((fill * cells, tone_of_state(states[0])))
@@ -249,25 +246,25 @@ def _grouped(snapshot: Snapshot | None) -> tuple[int, ...] | None:
     if snapshot is None or snapshot.whole is None:
         return None
     states = snapshot.whole.counts.states
-    return tuple(sum(states.get(name, 0) for name in names) for names in _GROUPS)
+    return tuple(sum(states.get(name, 0) for name in names) for names in PARTS)
 
 
-def _groups(snapshot: Snapshot | None, glyphs: Glyphs) -> Line:
+def _groups(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
     """What each part of the bar is, and its number."""
-    numbers = _grouped(snapshot) or (None,) * len(_GROUPS)
-    line: list[Piece] = [_label("")]
-    for (name, wide), states, mark, number in zip(_ENTRIES, _GROUPS, glyphs.marks, numbers, strict=True):
+    numbers = _grouped(snapshot) or (None,) * len(PARTS)
+    entries: list[Line] = []
+    for (name, wide), states, mark, number in zip(_ENTRIES, PARTS, glyphs.marks, numbers, strict=True):
         tone = tone_of_state(states[0])
-        text = count(number, glyphs)
-        line += [(f"{mark} ", tone), (f"{name} ", Tone.QUIET), (f"{text:<{wide + 2}}", tone if number else Tone.QUIET)]
-    return line
+        text = f"{count(number, glyphs):<{wide + 2}}"
+        entries.append([(f"{mark} ", tone), (f"{name} ", Tone.QUIET), (text, tone if number else Tone.QUIET)])
+    return _fitting("", entries, width)
 
 
 def _states(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> list[Line]:
     """Every state, its number and its share under it, in columns."""
     counts = snapshot.whole.counts.states if snapshot and snapshot.whole else {}
     total = sum(counts.values())
-    shown = [(name, mark) for names, mark in zip(_GROUPS, glyphs.marks, strict=True) for name in names]
+    shown = [(name, mark) for names, mark in zip(PARTS, glyphs.marks, strict=True) for name in names]
     shown = [(name, mark) for name, mark in shown if name != "SYN_SENT2" or counts.get(name)]
     wide = min(18, (width - _LABEL) // len(shown))
     names: list[Piece] = [_label("")]
@@ -285,44 +282,39 @@ def _states(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> list[Line]
 
 
 def _speed_and_counters(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
-    line = [_label("flows"), *_new_and_gone(snapshot, glyphs)]
-    for name in ("insert_failed", "drop"):
-        line += _counter(snapshot, name, glyphs)
-    return _cut(line, width)
+    counters = [_counter(snapshot, name, glyphs) for name in ("insert_failed", "drop")]
+    return _fitting("flows", [*_new_and_gone(snapshot, glyphs), *counters], width)
 
 
 def _speed(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
     """How the table changes, and the history of TIME_WAIT."""
     whole = snapshot.whole if snapshot else None
     growth = whole.rates.time_wait if whole and whole.rates else None
-    line = [_label("flows"), *_new_and_gone(snapshot, glyphs)]
     tone = Tone.TIME_WAIT if growth else Tone.QUIET
-    line += [("TIME_WAIT ", Tone.QUIET), (f"{rate(growth, glyphs, signed=True):<10}", tone)]
+    time_wait = [("TIME_WAIT ", Tone.QUIET), (f"{rate(growth, glyphs, signed=True):<10}", tone)]
     trend = snapshot.history.host_trend("time_wait") if snapshot else ()
-    line += [("  ", Tone.PLAIN), (sparkline(trend, len(trend), glyphs), Tone.TREND)]
-    return _cut(line, width)
+    drawn = [("  ", Tone.PLAIN), (sparkline(trend, len(trend), glyphs), Tone.TREND)]
+    return _fitting("flows", [*_new_and_gone(snapshot, glyphs), time_wait, drawn], width)
 
 
-def _new_and_gone(snapshot: Snapshot | None, glyphs: Glyphs) -> list[Piece]:
+def _new_and_gone(snapshot: Snapshot | None, glyphs: Glyphs) -> list[Line]:
     whole: FlowSummary | None = snapshot.whole if snapshot else None
     new, gone = (whole.rates.new, whole.rates.gone) if whole and whole.rates else (None, None)
-    pieces: list[Piece] = []
-    for name, value in (("new", new), ("gone", gone)):
-        pieces += [(f"{name} ", Tone.QUIET), (f"{rate(value, glyphs):<10}", Tone.PLAIN if value else Tone.QUIET)]
-    return pieces
+    return [
+        [(f"{name} ", Tone.QUIET), (f"{rate(value, glyphs):<10}", Tone.PLAIN if value else Tone.QUIET)]
+        for name, value in (("new", new), ("gone", gone))
+    ]
 
 
 def _counters(snapshot: Snapshot | None, width: int, glyphs: Glyphs) -> Line:
-    line = [_label("counters")]
-    for name in ("insert_failed", "drop", "early_drop", "clash_resolve", "invalid", "search_restart"):
-        line += _counter(snapshot, name, glyphs)
-    return _cut(line, width)
+    names = ("insert_failed", "drop", "early_drop", "clash_resolve", "invalid", "search_restart")
+    return _fitting("counters", [_counter(snapshot, name, glyphs) for name in names], width)
 
 
 _BAD = frozenset(("insert_failed", "drop", "early_drop"))
 
 
-def _counter(snapshot: Snapshot | None, name: str, glyphs: Glyphs) -> list[Piece]:
+def _counter(snapshot: Snapshot | None, name: str, glyphs: Glyphs) -> Line:
     """A counter's rate; where it is bad news, marked as such."""
     rates = snapshot.counter_rates if snapshot else None
     value = rates.get(name) if rates else None
@@ -335,13 +327,11 @@ def _label(text: str) -> Piece:
     return f" {text}".ljust(_LABEL), Tone.QUIET
 
 
-def _cut(line: Sequence[Piece], width: int) -> Line:
-    """As much of the line as fits, whole pieces only."""
-    kept: list[Piece] = []
-    for piece in line:
-        width -= cell_len(piece[0].rstrip())
-        if width < 0:
+def _fitting(label: str, entries: Iterable[Line], width: int) -> Line:
+    """The entries after the label, up to the first that does not fit as a whole: no name without its number."""
+    line = [_label(label)]
+    for entry in entries:
+        if cell_len(text_of([*line, *entry]).rstrip()) > width:
             break
-        kept.append(piece)
-        width -= cell_len(piece[0]) - cell_len(piece[0].rstrip())
-    return kept
+        line += entry
+    return line

@@ -39,7 +39,7 @@ MOVING = (
     ("Home, End G", "first and last line"),
 )
 TABLE = (
-    ("/", "filter, in force while you type; Enter keeps it, Esc clears it, arrow up: earlier ones"),
+    ("/", "filter, in force while you type; Enter keeps it, Esc goes back to the one before, arrow up: earlier ones"),
     ("< >  F6", "sort by the next column; choose from all columns. A click on a title does too"),
     ("I", "reverse the order"),
     ("F", "follow: the cursor goes where its row goes (on at first), or stays on its line"),
@@ -94,7 +94,8 @@ NOTES = (
     "NAT source port.",
     "A flow between two containers counts in both rows, so the rows do not add up to the table.",
     "The row (host) holds the flows of the host itself and those that belong to no container.",
-    "A container that cannot be in this conntrack table (no network, macvlan, ipvlan) has dashes for numbers.",
+    "A container that cannot be in this conntrack table (no network, macvlan, ipvlan; in another namespace, all that "
+    "it is not of) has dashes for numbers.",
     "A container on a user-defined network tracks a second time, in a table of its own namespace (OWN): there are its "
     "lookups of names, by Docker's DNS on 127.0.0.11.",
     "A trend shows TIME_WAIT over the last readings, each row between its own lowest and highest.",
@@ -106,7 +107,7 @@ def help_lines(
 ) -> list[Line]:
     """All of it, wrapped at `width`. Pure."""
     lines: list[Line] = []
-    missing = [(gap.source, gap.reason + (f" {glyphs.dot} {gap.remedy}" if gap.remedy else "")) for gap in gaps]
+    missing = [(gap.source, gap.told(f" {glyphs.dot} ")) for gap in gaps]
     if missing:
         lines += _section("What could not be read", missing, width)
     has_table = view not in WITHOUT_TABLE

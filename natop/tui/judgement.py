@@ -7,7 +7,7 @@ from natop.model import Snapshot
 from natop.tui.findinglines import severity_mark
 from natop.tui.formats import clock, fit
 from natop.tui.glyphs import Glyphs
-from natop.tui.tones import Line, Piece, Tone
+from natop.tui.tones import Line, Tone
 from natop.window import Marker, Since
 
 COMPARED = ("insert_failed", "drop", "found")
@@ -24,13 +24,12 @@ def verdict_line(snapshot: Snapshot, room: int, glyphs: Glyphs) -> Line:
     return [(f"{mark} ", tone), (fit(said.text, min(room, cell_len(said.text)), glyphs), tone)]
 
 
-def marker_line(marker: Marker, snapshot: Snapshot, glyphs: Glyphs) -> Line:
-    """As `19:02:11  insert_failed 41 → 0/min`: the minute before the marker, and the time since."""
+def changes(marker: Marker, snapshot: Snapshot, glyphs: Glyphs) -> list[Line]:
+    """As `19:02:11`, `insert_failed 41 → 0/min`, …: the minute before the marker, and the time since."""
     before, after = marker.before, marker.after(snapshot)
-    line: list[Piece] = [(f"{clock(marker.mark.taken_at)}  ", Tone.TITLE)]
-    for name in COMPARED:
-        line += _change(name, _per_minute(before, name), _per_minute(after, name), glyphs)
-    return [*line, *_change("SYN retransmits", _syns_a_minute(before), _syns_a_minute(after), glyphs)]
+    numbers = [_change(name, _per_minute(before, name), _per_minute(after, name), glyphs) for name in COMPARED]
+    syns = _change("SYN retransmits", _syns_a_minute(before), _syns_a_minute(after), glyphs)
+    return [[(f"{clock(marker.mark.taken_at)}  ", Tone.TITLE)], *numbers, syns]
 
 
 def _per_minute(since: Since | None, name: str) -> float | None:
@@ -42,6 +41,6 @@ def _syns_a_minute(since: Since | None) -> float | None:
     return 60 * total / since.seconds if since and total is not None else None
 
 
-def _change(name: str, before: float | None, after: float | None, glyphs: Glyphs) -> list[Piece]:
+def _change(name: str, before: float | None, after: float | None, glyphs: Glyphs) -> Line:
     was, now = (glyphs.unknown if each is None else f"{each:,.0f}" for each in (before, after))
     return [(f"{name} ", Tone.QUIET), (f"{was} {glyphs.arrow} {now}/min   ", Tone.PLAIN)]

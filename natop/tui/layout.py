@@ -48,19 +48,20 @@ def place(columns: Sequence[Column], room: int, sort_key: str | None = None) -> 
     """The columns that fit, in their own order: rank by rank, and the sort column in any case."""
     gap = 2 if room >= ROOMY else 1
     chosen = _choose(columns, room, gap, sort_key)
-    widths = [_least(column) for column in chosen]
-    for wishes in (COMFORT, USE):
+    widths = [_narrowest(column) for column in chosen]
+    for wish in (_least, _comfort, _use):
         spare = room - sum(widths) - gap * max(0, len(chosen) - 1)
-        widths = _grown(widths, [wishes.get(column.key, 0) for column in chosen], spare)
+        widths = _grown(widths, [wish(column) for column in chosen], spare)
     return _put(chosen, widths, gap)
 
 
 def _choose(columns: Sequence[Column], room: int, gap: int, sort_key: str | None) -> list[Column]:
-    """Rank 1 and the sort column, from the left; then rank by rank, up to the first that does not fit as a whole."""
-    wanted = [column for column in columns if column.rank <= 1 or column.key == sort_key]
+    """The lowest rank and the sort column; then rank by rank, from the left, up to one that does not fit as a whole."""
+    lowest = min((column.rank for column in columns), default=0)
+    wanted = [column for column in columns if column.rank == lowest or column.key == sort_key]
     _drop(wanted, room, gap, sort_key)
     full_from = None
-    for column in sorted((column for column in columns if column.rank > 1), key=lambda column: column.rank):
+    for column in sorted(columns, key=lambda column: column.rank):
         if column in wanted:
             continue
         if full_from is not None and column.rank > full_from:
@@ -76,7 +77,7 @@ def _choose(columns: Sequence[Column], room: int, gap: int, sort_key: str | None
 def _drop(wanted: list[Column], room: int, gap: int, sort_key: str | None) -> None:
     """Take columns away from the right until the others fit; the first and the sort column stay."""
     for column in reversed(wanted[1:]):
-        if _total(wanted, gap, _least) <= room:
+        if _total(wanted, gap, _narrowest) <= room:
             return
         if column.key != sort_key:
             wanted.remove(column)
@@ -86,6 +87,11 @@ def _total(columns: Sequence[Column], gap: int, measure: Callable[[Column], int]
     return sum(measure(column) + gap for column in columns) - gap
 
 
+def _narrowest(column: Column) -> int:
+    """What a line is about is cut short rather than left out."""
+    return len(column.title) if column.rank == 0 else _least(column)
+
+
 def _least(column: Column) -> int:
     """Room for the title with its sort mark, and for the narrowest cells."""
     return max(column.width, len(column.title))
@@ -93,6 +99,10 @@ def _least(column: Column) -> int:
 
 def _comfort(column: Column) -> int:
     return max(_least(column), COMFORT.get(column.key, 0))
+
+
+def _use(column: Column) -> int:
+    return USE.get(column.key, 0)
 
 
 def _grown(widths: Sequence[int], wishes: Sequence[int], spare: int) -> list[int]:

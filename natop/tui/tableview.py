@@ -29,7 +29,7 @@ from natop.tui.keys import bind
 from natop.tui.sorting import SortScreen
 from natop.tui.table import VirtualTable
 from natop.tui.tones import Piece, Tone
-from natop.tui.wish import Arranged, Wish, order
+from natop.tui.wish import Arranged, Mistake, Wish, order
 
 if TYPE_CHECKING:
     from natop.model import FlowReading, Snapshot
@@ -61,8 +61,10 @@ class TableView(Frame):
         super().__init__()
         self.wish = wish
         self.table = VirtualTable(self.glyphs)
-        self.filter_line = FilterLine(self._close_filter)
+        self.filter_line = FilterLine(self._accepts_filter, self._close_filter)
         self.arranged: Arranged | None = None
+        self._filter_before = ""
+        """The filter in force before another was typed."""
         self._wanted = False
         self._busy = False
         self._shown_source: object = None
@@ -153,9 +155,8 @@ class TableView(Frame):
         if self._kept is not None:
             self.table.place_cursor(self._kept)
             self._kept = None
-        self._show_mistake(arranged)
+        self._show_mistake(arranged.mistake)
         self.show_title()
-        self._drop_mistake()
 
     def on_virtual_table_pointed(self) -> None:
         """More about the line under the cursor, where there is room for that."""
@@ -210,6 +211,7 @@ class TableView(Frame):
     # The filter
 
     def action_filter(self) -> None:
+        self._filter_before = self.wish.filter_text
         self.filter_line.open(self.wish.filter_text, self.natop.past_filters)
         self.show_title()
 
@@ -218,26 +220,27 @@ class TableView(Frame):
         if self.filter_line.is_open:
             self.ask(replace(self.wish, filter_text=event.value))
 
+    def _accepts_filter(self, text: str) -> bool:
+        """Whether it can be read; where it cannot, what is wrong with it is shown."""
+        from natop.tui.arrange import mistake_in
+
+        mistake = mistake_in(text)
+        self._show_mistake(mistake)
+        return mistake is None
+
     def _close_filter(self, text: str, keep: bool) -> None:
         """Back to the table."""
         self.set_focus(self.table)
         self.natop.remember_filter(text)
-        self.ask(replace(self.wish, filter_text=text if keep else ""))
-        if not self._busy:
-            self._drop_mistake()
+        self.ask(replace(self.wish, filter_text=text if keep else self._filter_before))
         self.show_title()
 
-    def _drop_mistake(self) -> None:
-        """A filter with a mistake gives way to the last good one, unless it is still being typed."""
-        if self.arranged and self.arranged.mistake and not self.is_typing and not self._wanted:
-            self.ask(replace(self.wish, filter_text=self.wish.good_filter))
-
-    def _show_mistake(self, arranged: Arranged) -> None:
+    def _show_mistake(self, mistake: Mistake | None) -> None:
         line = self.part("mistake")
-        line.set_class(arranged.mistake is not None, "-shown")
-        if arranged.mistake:
-            indent = " " * (len(PROMPT) + arranged.mistake.column)
-            text = f"{indent}{self.glyphs.caret} {arranged.mistake.message}"
+        line.set_class(mistake is not None, "-shown")
+        if mistake:
+            indent = " " * (len(PROMPT) + mistake.column)
+            text = f"{indent}{self.glyphs.caret} {mistake.message}"
             line.show([[(fit(text, self.app.size.width - 1, self.glyphs), Tone.ALARM)]])
 
     # Sorting

@@ -6,6 +6,8 @@ import signal
 import sys
 from collections.abc import Callable, MutableMapping
 
+from natop import charset
+
 _TRUECOLOUR = ("alacritty", "foot", "wezterm", "xterm-direct", "xterm-ghostty", "xterm-kitty")
 """Values of TERM of terminals that show 24-bit colour; SSH does not carry COLORTERM, which would say so."""
 
@@ -28,9 +30,10 @@ _INSTEAD = "without one, use: natop snapshot"
 
 
 def needs_ascii() -> bool:
-    """Whether the terminal's encoding is other than UTF-8."""
+    """Whether the terminal, or Python's stream to it, is of another encoding than UTF-8."""
     stream = sys.__stderr__
-    return stream is None or (stream.encoding or "ascii").lower().replace("_", "-") not in ("utf-8", "utf8")
+    encoding = (stream.encoding if stream else None) or "ascii"
+    return not charset.is_utf8(charset.started_with()) or encoding.lower().replace("_", "-") not in ("utf-8", "utf8")
 
 
 def prepare(environ: MutableMapping[str, str] = os.environ) -> None:

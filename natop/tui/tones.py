@@ -12,6 +12,7 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
+from natop.states import PARTS
 from natop.tui.formats import fit
 from natop.tui.glyphs import ASCII, UNICODE, Glyphs, plain
 
@@ -44,15 +45,9 @@ TONE_CLASSES = frozenset(f"tone--{tone}" for tone in Tone)
 """For the COMPONENT_CLASSES of a widget that draws pieces."""
 
 _TONE_OF_STATE = {
-    "ESTABLISHED": Tone.ESTABLISHED,
-    "SYN_SENT": Tone.OPENING,
-    "SYN_RECV": Tone.OPENING,
-    "SYN_SENT2": Tone.OPENING,
-    "TIME_WAIT": Tone.TIME_WAIT,
-    "FIN_WAIT": Tone.CLOSING,
-    "CLOSE_WAIT": Tone.CLOSING,
-    "LAST_ACK": Tone.CLOSING,
-    "CLOSE": Tone.CLOSING,
+    name: tone
+    for names, tone in zip(PARTS, (Tone.ESTABLISHED, Tone.OPENING, Tone.TIME_WAIT, Tone.CLOSING), strict=True)
+    for name in names
 }
 
 

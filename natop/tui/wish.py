@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from natop.ordering import sort_column_or
 from natop.tui.layout import Column
 from natop.tui.table import Content
 
@@ -57,8 +58,5 @@ class Arranged:
 
 def order(columns: Sequence[C], wish: Wish, default: str) -> tuple[C, bool]:
     """The column to sort by and whether from the largest, for a table with these columns and that default."""
-    by_key = {column.key: column for column in columns}
-    column = by_key.get((wish.sort or default).removeprefix("-"), by_key[default])
-    if wish.descending is not None:
-        return column, wish.descending
-    return column, (column.numeric or column.key == "trend") != (wish.sort or "").startswith("-")
+    column, descending = sort_column_or(columns, wish.sort, default)
+    return column, descending if wish.descending is None else wish.descending

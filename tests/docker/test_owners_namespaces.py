@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.docker.line import Line, containers, fill, network, rows, running, snapshot, to
 from tests.lab import oracle, traffic
@@ -82,6 +83,9 @@ def test_embedded_dns_from_inside(docker_host: DockerHost) -> None:
         assert "DST_NAT" in flow["status"]
     inode = docker_host.inside("app1").readlink()
     assert document["host"]["netns"] == str(inode)
+    called = {flow[end] for flow in document["flows"] for end in ("client", "server")} - {None}
+    assert _counted(document) == {"app1"} | called, "the flows of the others are elsewhere, which is not none"
+    assert {"webserver", "hostnet"}.isdisjoint(_counted(document))
     host_table = oracle.flows(docker_host.namespace)
     assert to(host_table, dst="127.0.0.11") == []
 
@@ -96,6 +100,7 @@ def test_swarm_s_ingress_sandbox_by_path(docker_host: DockerHost, tmp_path: Path
     assert (flow["reply"]["src"], flow["reply"]["dst"]) == (judged["reply"]["src"], judged["reply"]["dst"])
     assert {"SRC_NAT", "DST_NAT"} <= set(flow["status"])
     assert document["conntrack"]["count"] == 1
+    assert _counted(document) == set()
 
 
 def test_by_name_and_by_process(docker_host: DockerHost) -> None:
@@ -105,6 +110,12 @@ def test_by_name_and_by_process(docker_host: DockerHost) -> None:
     for place in (docker_host.namespace.name, str(process)):
         document = snapshot("--netns", place, "--docker-host", docker_host.url)
         assert sum(flow["server"] == "webserver" for flow in document["flows"]) == 2
+        assert _counted(document) == {each["name"] for each in document["containers"]} - {"nonet"}
+
+
+def _counted(document: dict[str, Any]) -> set[str]:
+    """The containers whose flows are known, be it none."""
+    return {each["name"] for each in document["containers"] if each["flows"] is not None}
 
 
 @contextmanager

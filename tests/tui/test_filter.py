@@ -33,7 +33,7 @@ async def test_keys_are_text_while_it_is_typed(small: list[Snapshot]) -> None:
         assert live.view.VIEW == "containers"
 
 
-async def test_esc_clears_it_while_typing_and_later(small: list[Snapshot]) -> None:
+async def test_esc_takes_the_first_one_away_while_it_is_typed_and_later(small: list[Snapshot]) -> None:
     async with open_live(small) as live:
         for typing in (True, False):
             await live.press("slash")
@@ -73,10 +73,52 @@ async def test_a_mistake_points_at_its_column_and_the_last_good_one_stays(small:
         assert shown.index("▲") == len(PROMPT) + len("shop web dport:443 ")
         assert "no field 'stat'" in shown
         assert live.view.wish.good_filter == "shop web dport:443 stat"
+
+
+async def test_enter_leaves_a_mistake_open_until_it_is_mended(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        await live.press("slash")
+        await live.type("shop-web stat:x")
+        names = live.names
+        await live.press("enter", "enter")
+        assert live.view.filter_line.is_open
+        assert mistake(live) is not None
+        assert live.names == names, "the last good one stays in force, no more"
+        assert live.view.wish.filter_text == "shop-web stat:x"
+        for _ in range(len(" stat:x")):
+            await live.press("backspace")
         await live.press("enter")
+        assert live.table.has_focus
         assert mistake(live) is None
-        assert live.view.wish.filter_text == live.view.wish.good_filter
-        assert "stat:x" not in live.title
+        assert live.names == ["shop-web-1"]
+        assert "filter shop-web " in live.title
+
+
+async def test_enter_right_behind_a_mistake_does_not_slip_through(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        await live.pilot.press("slash", *"web dport:", "enter", *"443", "enter")
+        await live.settle()
+        assert not live.view.filter_line.is_open
+        assert live.view.wish.filter_text == live.view.wish.good_filter == "web dport:443"
+
+
+async def test_esc_leaves_the_filter_as_it_was_before_typing(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        await live.press("slash")
+        await live.type("shop*")
+        await live.press("enter")
+        names = live.names
+        for typed in (" stat:x", " dport:1", ""):
+            await live.press("slash")
+            await live.type(typed)
+            await live.press("enter" if ":x" in typed else "left", "escape")
+            assert mistake(live) is None
+            assert live.table.has_focus
+            assert live.view.wish.filter_text == live.view.wish.good_filter == "shop*"
+            assert live.names == names
+            assert "filter shop*" in live.title
+        await live.press("escape")
+        assert live.table.line_count == 7
 
 
 async def test_earlier_filters_come_back_with_the_arrow(small: list[Snapshot]) -> None:
@@ -105,7 +147,7 @@ async def test_it_filters_flows(small: list[Snapshot]) -> None:
         assert live.table.line_count == small[0].whole.counts.states["TIME_WAIT"]
         await live.press("enter", "slash")
         assert live.view.filter_line.is_open
-        await live.press("escape")
+        await live.press("escape", "escape")
         assert live.table.line_count == 400
 
 

@@ -73,9 +73,20 @@ async def test_frame_without_rights_and_docker(frame: SnapshotAssertion) -> None
         assert "\n".join(live.frame) == frame(name="nothing-readable")
 
 
-async def test_frame_of_a_narrow_terminal(busy: list[Snapshot], frame: SnapshotAssertion) -> None:
-    async with open_live(busy[-1:], (40, 10)) as live:
-        assert "\n".join(live.frame) == frame(name="containers-40x10")
+NARROW = {
+    "containers-40x10": ((40, 10), []),
+    "flows-40x12": ((40, 12), ["2"]),
+    "flows-60x12": ((60, 12), ["2"]),
+    "flows-75x12": ((75, 12), ["2"]),
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+async def test_frame_of_a_narrow_terminal(busy: list[Snapshot], frame: SnapshotAssertion, name: str) -> None:
+    size, keys = NARROW[name]
+    async with open_live(busy[-1:], size) as live:
+        await live.press(*keys)
+        assert "\n".join(live.frame) == frame
 
 
 TRENDS = {

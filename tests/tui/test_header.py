@@ -43,6 +43,23 @@ def test_every_number_is_on_80_columns(small: list[Snapshot]) -> None:
         assert word in shown
 
 
+def test_no_name_stands_without_its_whole_number(small: list[Snapshot]) -> None:
+    last = small[-1]
+    assert last.whole is not None
+    states = last.whole.counts.states
+    whole = (
+        f"ESTAB {states['ESTABLISHED']}",
+        f"TIME_WAIT {states['TIME_WAIT']}",
+        "insert_failed 0.5/s !",
+        "drop 0.0/s",
+    )
+    for width in range(20, 120):
+        shown = [line[:width] for line in text(News(last), width).split("\n")]
+        for name_and_number in whole:
+            name = name_and_number.split()[0]
+            assert all(name_and_number in line for line in shown if f"{name} " in line), (width, name)
+
+
 def test_numbers_have_fixed_places() -> None:
     few, many = (text(News(world(3).history(rows, 2)[-1])) for rows in (50, 90_000))
     for word in ("SYN", "TIME_WAIT", "closing", "gone", "insert_failed", "drop", " of "):

@@ -27,14 +27,35 @@ def test_columns_neither_overlap_nor_leave_the_screen(columns: tuple[Column, ...
     for left, right in pairwise(places):
         assert left.start + left.width < right.start
     assert places[-1].start + places[-1].width <= room
-    assert all(spot.width >= spot.column.width for spot in places)
+    assert all(spot.width >= (spot.column.width if spot.column.rank else len(spot.column.title)) for spot in places)
 
 
 @pytest.mark.parametrize("columns", [CONTAINER_COLUMNS, FLOW_COLUMNS])
-def test_rank_one_is_always_there_and_all_of_it_fits_80_cells(columns: tuple[Column, ...]) -> None:
-    always = {column.key for column in columns if column.rank == 1}
+def test_ranks_up_to_one_are_always_there_on_80_cells(columns: tuple[Column, ...]) -> None:
+    always = {column.key for column in columns if column.rank <= 1}
     assert always <= {spot.column.key for spot in place(columns, 78)}
     assert place(columns, 78)[-1].start + place(columns, 78)[-1].width <= 78
+
+
+@pytest.mark.parametrize(
+    ("room", "shown"),
+    [
+        (79, ["proto", "state", "src", "dst", "kind"]),
+        (75, ["state", "src", "dst", "kind"]),
+        (59, ["state", "src", "dst"]),
+        (39, ["src", "dst"]),
+        (22, ["src", "dst"]),
+    ],
+)
+def test_a_narrow_screen_keeps_both_ends_of_a_flow(room: int, shown: list[str]) -> None:
+    assert [spot.column.key for spot in place(FLOW_COLUMNS, room, "dst")] == shown
+
+
+def test_what_a_line_is_about_is_cut_short_rather_than_left_out() -> None:
+    assert [spot.width for spot in place(FLOW_COLUMNS, 45)] == [22, 22]
+    assert [spot.width for spot in place(FLOW_COLUMNS, 39)] == [19, 19]
+    by_timeout = place(FLOW_COLUMNS, 39, "timeout")
+    assert [(spot.column.key, spot.width) for spot in by_timeout] == [("src", 15), ("dst", 15), ("timeout", 7)]
 
 
 def test_more_room_shows_more_columns_in_their_order() -> None:
@@ -54,6 +75,13 @@ def test_a_narrow_screen_keeps_the_first_and_the_sort_column() -> None:
 def test_no_higher_rank_before_a_lower_one_has_its_place() -> None:
     columns = [Plain("a", 10), Plain("b", 50, 2), Plain("c", 3, 3)]
     assert [spot.column.key for spot in place(columns, 40)] == ["a"]
+
+
+def test_where_none_is_of_rank_0_the_lowest_rank_goes_from_the_right() -> None:
+    columns = [Plain("a", 10), Plain("b", 10), Plain("c", 3, 2)]
+    assert [[spot.column.key for spot in place(columns, room)] for room in (5, 20, 21, 25)] == [
+        ["a"], ["a"], ["a", "b"], ["a", "b", "c"],
+    ]  # fmt: skip
 
 
 def test_the_sort_column_is_shown_whatever_its_rank() -> None:

@@ -116,11 +116,33 @@ def test_sixteen_colours_are_the_terminals_own(term: str) -> None:
         assert screen.style_of("drop").bg == "default"
 
 
-def test_a_terminal_without_utf8_gets_ascii() -> None:
-    with terminal(LIVE, environment={"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}) as screen:
+NO_LOCALE: Environment = {"LC_ALL": None, "LC_CTYPE": None, "LANG": None}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        NO_LOCALE,
+        {**NO_LOCALE, "LANG": "C"},
+        {"LC_ALL": "POSIX"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ],
+)
+def test_a_terminal_without_utf8_gets_ascii(environment: Environment) -> None:
+    with terminal(LIVE, environment=environment) as screen:
         screen.until(is_live)
         assert screen.raw.isascii()
         assert "\\u" not in screen.text
+
+
+@pytest.mark.parametrize("environment", [{**NO_LOCALE, "LC_CTYPE": "C.UTF-8"}, {**NO_LOCALE, "LANG": "xx_YY.UTF-8"}])
+def test_a_terminal_with_utf8_gets_all_characters(environment: Environment) -> None:
+    with terminal(LIVE, environment=environment) as screen:
+        screen.until(is_live)
+        assert "─" in screen.text
+    with terminal((*LIVE, "--ascii"), environment=environment) as screen:
+        screen.until(is_live)
+        assert screen.raw.isascii()
 
 
 @pytest.mark.parametrize("environment", [{}, {"COLUMNS": "80", "LINES": "24"}])

@@ -464,16 +464,26 @@ def test_a_closed_stdout_is_no_failure() -> None:
     assert (run.returncode, run.stderr) == (0, b"")
 
 
-def test_on_a_terminal_a_snapshot_is_text_that_fits() -> None:
+def shown(*arguments: str, **environment: str) -> str:
+    """What a command writes on a terminal."""
     master, slave = pty.openpty()
     try:
-        environment = os.environ | {"COLUMNS": "60"}
-        subprocess.run([*PROGRAM, "snapshot", "--no-docker"], stdout=slave, timeout=30, cwd=ROOT, env=environment)
-        text = os.read(master, 1 << 16).decode()
+        subprocess.run([*PROGRAM, *arguments], stdout=slave, timeout=30, cwd=ROOT, env=os.environ | environment)
+        return os.read(master, 1 << 16).decode().replace("\r\n", "\n")
     finally:
         os.close(master)
         os.close(slave)
-    lines = text.replace("\r\n", "\n").splitlines()
+
+
+def test_on_a_terminal_a_snapshot_is_text_that_fits() -> None:
+    lines = shown("snapshot", "--no-docker", COLUMNS="60").splitlines()
     assert lines[0].startswith("host        ")
     table = next(line for line in lines if line.startswith("CONTAINER"))
     assert len(table) <= 60
+
+
+@pytest.mark.parametrize(("name", "expected"), [("C", "caf?"), ("C.UTF-8", "café")])
+def test_a_terminal_is_written_to_in_the_user_s_locale(engine: EngineServer, name: str, expected: str) -> None:
+    text = shown("snapshot", "--docker-host", engine.url, "--format", "text", LC_ALL=name, COLUMNS="200")
+    assert expected in text
+    assert text.isascii() == (name == "C")

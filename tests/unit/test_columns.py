@@ -1,8 +1,10 @@
 """The columns of the tables: their values, how they sort, and how a flow reads as text."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,19 +14,21 @@ from natop.columns import (
     CONTAINER_COLUMNS,
     FLOW_COLUMNS,
     ContainerRow,
+    FlowColumn,
     Flows,
-    container_column,
     container_rows,
-    flow_column,
     path_text,
     published_text,
+    sorted_flows,
     sorted_rows,
     status_names,
 )
-from natop.model import PublishedPort, Sample, Snapshot
+from natop.model import Attribution, PublishedPort, Sample, Snapshot
+from natop.states import PARTS
+from natop.uapi import TcpState
 from tests.unit import netlink
 from tests.unit.hosts import APP, CONTAINERS, EDGE, HOST_NETNS, WEB, container, observed, sample, tcp_text
-from tests.unit.plain import ICMP, IGMP, SCTP, UDP, Ends, Flow, flow
+from tests.unit.plain import ICMP, IGMP, SCTP, UDP, Ends, Flow, flow, table
 from tests.unit.strategies import IPV4, IPV6, PORTS, flows
 
 PING = Flow(orig=Ends("172.18.0.3", "198.51.100.7", 7, 2048), reply=Ends("198.51.100.7", "172.18.0.3", 7), proto=ICMP)
@@ -49,6 +53,15 @@ def values(name: str, taken: Snapshot = TAKEN) -> dict[str, object]:
     return {column.key: column.value(row(name, taken)) for column in CONTAINER_COLUMNS}
 
 
+def names_by(rows: Sequence[ContainerRow], key: str, descending: bool) -> list[str]:
+    column = next(column for column in CONTAINER_COLUMNS if column.key == key)
+    return [each.name for each in sorted_rows(rows, column, descending)]
+
+
+def flow_column(key: str) -> FlowColumn:
+    return next(column for column in FLOW_COLUMNS if column.key == key)
+
+
 def described(one: Flow) -> Flows:
     """A table of one flow."""
     found = Flows.of(observed(sample([one], containers=CONTAINERS)))
@@ -60,14 +73,15 @@ def cells(one: Flow) -> dict[str, str]:
     return {column.key: column.text(described(one), 0) for column in FLOW_COLUMNS}
 
 
-def test_keys_are_unique_and_found() -> None:
+def test_keys_are_unique_and_columns_told_of() -> None:
     for columns in (CONTAINER_COLUMNS, FLOW_COLUMNS):
         assert len({column.key for column in columns}) == len(columns)
-        assert all(column.width >= len(column.title) - 1 and column.rank >= 1 and column.help for column in columns)
-    assert [container_column(column.key) for column in CONTAINER_COLUMNS] == list(CONTAINER_COLUMNS)
-    assert [flow_column(column.key) for column in FLOW_COLUMNS] == list(FLOW_COLUMNS)
-    assert container_column("no") is None
-    assert flow_column("no") is None
+        assert all(column.width >= len(column.title) - 1 and column.rank >= 0 and column.help for column in columns)
+
+
+def test_every_tcp_state_but_none_is_in_one_part() -> None:
+    parts = [name for part in PARTS for name in part]
+    assert sorted(parts) == sorted({state.name for state in TcpState} - {"NONE"})
 
 
 def test_a_container_s_row() -> None:
@@ -156,16 +170,12 @@ def test_what_could_not_be_read_is_none_and_never_0() -> None:
 )
 def test_sorted_rows(key: str, descending: bool, expected: list[str]) -> None:
     """What is unknown comes last either way, equal ones go by name."""
-    column = container_column(key)
-    assert column is not None
-    assert [each.name for each in sorted_rows(container_rows(TAKEN), column, descending)] == expected
+    assert names_by(container_rows(TAKEN), key, descending) == expected
 
 
 def test_names_sort_without_regard_to_case() -> None:
-    column = container_column("name")
-    assert column is not None
     rows = [ContainerRow(name, name, None, None) for name in ("b", "C", "A")]
-    assert [each.name for each in sorted_rows(rows, column, False)] == ["A", "b", "C"]
+    assert names_by(rows, "name", False) == ["A", "b", "C"]
 
 
 def test_published_ports_once_each() -> None:
@@ -273,24 +283,54 @@ def test_addresses_sort_by_number_then_port_and_ipv6_last(ends: list[tuple[str, 
     some = [flow(f"{address}:{port}", "10.0.0.1:1", id=number) for number, (address, port) in enumerate(ends)]
     some += [flow(f"[{address}]:1", "[::1]:2", id=99 + number) for number, address in enumerate(others)]
     taken = Flows.of(observed(sample(some)))
-    column = flow_column("src")
     assert taken is not None
-    assert column is not None
-    order = column.order(taken).argsort(kind="stable")
+    order = flow_column("src").order(taken).argsort(kind="stable")
     found = [(taken.table.orig_src.text(each), int(taken.table.orig_sport[each])) for each in order.tolist()]
     in_order = sorted(set(ends), key=lambda end: (ip_address(end[0]), end[1]))
     assert list(dict.fromkeys(found[: len(ends)])) == in_order
     assert {address for address, _ in found[len(ends) :]} == {str(ip_address(each)) for each in others}
 
 
-def test_names_sort_as_the_inventory_does_and_nobody_s_last() -> None:
+def test_owners_sort_by_name_whoever_they_are_and_nobody_comes_last() -> None:
     some = [
         flow("172.18.0.2:1", "192.0.2.1:1"),
         flow("192.0.2.1:1", "192.0.2.2:1"),
         flow("172.18.0.3:1", "192.0.2.1:1"),
+        flow("172.18.0.9:1", "192.0.2.1:1"),
     ]
-    taken = Flows.of(observed(sample([replace(each, id=n) for n, each in enumerate(some)], containers=(WEB, APP))))
-    column = flow_column("client")
+    gone = container("gone-too", "172.18.0.9")
+    numbered = [replace(each, id=n) for n, each in enumerate(some)]
+    before = sample([], containers=(WEB, APP, gone))
+    taken = Flows.of(observed(before, sample(numbered, at=2, containers=(WEB, APP))))
     assert taken is not None
-    assert column is not None
-    assert [taken.client(each) for each in column.order(taken).argsort().tolist()] == ["app", "web", None]
+    for descending, expected in (
+        (False, ["app", "gone: gone-too", "web", None]),
+        (True, ["web", "gone: gone-too", "app", None]),
+    ):
+        rows = sorted_flows(taken, np.arange(4), flow_column("client"), descending)
+        assert [taken.client(each) for each in rows.tolist()] == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "ascending", "descending"),
+    [
+        ("timeout", [3, 1, 0, 2], [1, 3, 0, 2]),
+        ("bytes", [2, 0, 1, 3], [0, 2, 1, 3]),
+        ("packets", [0, 2, 1, 3], [0, 2, 1, 3]),
+        ("server", [0, 1, 2, 3], [0, 1, 2, 3]),
+        ("proto", [0, 1, 2, 3], [0, 1, 2, 3]),
+    ],
+)
+def test_flows_whose_value_is_unknown_come_last_and_equal_ones_as_they_were_read(
+    key: str, ascending: list[int], descending: list[int]
+) -> None:
+    some = [
+        flow("10.0.0.1:1", "192.0.2.1:1", id=1, timeout_s=None, packets=2, bytes=7),
+        flow("10.0.0.2:1", "192.0.2.1:1", id=2, timeout_s=120),
+        flow("10.0.0.3:1", "192.0.2.1:1", id=3, timeout_s=None, packets=2, bytes=0),
+        flow("10.0.0.4:1", "192.0.2.1:1", id=4, timeout_s=0),
+    ]
+    nobody = np.full(4, -1, np.int32)
+    taken = Flows(table(some), Attribution(nobody, nobody.copy(), np.zeros(4, np.uint8)), ())
+    assert sorted_flows(taken, np.arange(4), flow_column(key), False).tolist() == ascending
+    assert sorted_flows(taken, np.arange(4), flow_column(key), True).tolist() == descending

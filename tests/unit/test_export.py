@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from natop import document, export
 from natop.columns import CONTAINER_COLUMNS, FLOW_COLUMNS
 from natop.export import View
 from natop.filters import parse
-from natop.model import COUNTER_NAMES, TCP_NAMES, Attachment, Gap, Kind, NetnsText, Snapshot
+from natop.model import COUNTER_NAMES, TCP_NAMES, Attachment, Gap, Kind, NetnsText, PublishedPort, Snapshot
 from natop.natdocument import MOST_POOLS
 from tests.unit import netlink
 from tests.unit.hosts import CONTAINERS, EDGE, HOST_NETNS, WEB, container, observed, sample, tcp_text
@@ -680,12 +681,32 @@ def test_text_columns_stand_under_their_titles() -> None:
     assert all(line[end] == " " for line in lines)
 
 
+def test_text_columns_stand_under_their_titles_behind_wide_characters_too() -> None:
+    ports = (PublishedPort("tcp", "0.0.0.0", 8080, 80),)
+    named = ("店舗", "shop", "cafe\u0301")
+    some = [container(f"c{n}", f"10.0.0.{n}", project=name, published=ports) for n, name in enumerate(named, 1)]
+    title, _, *lines = text_of(observed(sample([], containers=some))).splitlines()[6:11]
+    assert {cell_len(line[: line.index("8080")]) for line in lines} == {title.index("PUBLISHED")}
+
+
+def test_what_the_title_tells_is_not_told_again() -> None:
+    title, *lines = text_of(FULL).splitlines()[6:11]
+    end = title.index("NEW/s") + len("NEW/s")
+    assert [line[:end].split()[-1] for line in lines] == ["0.0", "0.0", "0.0", "0.0"]
+    header, _, *rows = [
+        cells_of(line) for line in "".join(export.as_markdown(FULL, View())).splitlines() if line[:1] == "|"
+    ]
+    assert {row[header.index("NEW/s")] for row in rows} <= {"0.0", "0.5", "1.0"}
+
+
 def test_text_shows_what_is_unknown_as_such() -> None:
     taken = SNAPSHOTS["refused"]
     text = text_of(taken)
     assert "host        natter  Linux -  Docker 29.0.0" in text
     assert "conntrack   - of - (-)  new -  gone -\nTCP         -\n" in text
-    assert f"not read: flows: {GAP.reason} ({GAP.remedy})\n" in text
+    assert f"not read: flows: {GAP.reason}; {GAP.remedy}\n" in text
+    ticket = "".join(export.as_markdown(taken, View()))
+    assert "- **not read** flows: reading conntrack needs CAP\\_NET\\_ADMIN; run: sudo natop\n" in ticket
     web = next(line for line in text.splitlines() if line.startswith("web"))
     assert web.split()[1:9] == ["-"] * 8
     assert "0" not in web.split()

@@ -12,6 +12,7 @@ from natop import grouping
 from natop.columns import HOST_KEY, HOST_NAME, ContainerRow, Flows, container_rows
 from natop.grouping import Grouping, grouped_rows, in_scope
 from natop.model import Attachment, Container, Kind, Snapshot
+from natop.summarise import Setting
 from tests.unit.hosts import CONTAINERS, HOST_ADDRESSES, container, observed, sample
 from tests.unit.oracle import STATES, judged
 from tests.unit.plain import DST_NAT, GRE, ICMP, IGMP, SRC_NAT, TCP, UDP, Ends, Flow, flow
@@ -156,10 +157,12 @@ def scoped(taken: Snapshot, key: str) -> set[int]:
 def check_scopes(taken: Snapshot, by: Grouping) -> None:
     """Each row's flows, as a view of them would show, are as many as it says; none where they are in no table."""
     rows = grouped_rows(taken, by)
+    passing = Setting([each.container for each in taken.containers], addresses=HOST_ADDRESSES).passing()
     assert len({row.key for row in rows}) == len(rows)
     for row in rows:
-        assert (row.flows is None) == bool(row.container and row.container.untracked)
-        assert len(scoped(taken, row.key)) == (row.flows.counts.total if row.flows else 0)
+        found = len(scoped(taken, row.key))
+        assert found == (row.flows.counts.total if row.flows else 0)
+        assert (row.flows is None) == (found == 0 and row.container is not None and row.container.id not in passing)
 
 
 POOL_V4 = [f"{net}.{host}" for net in ("172.18.0", "172.19.0", "192.0.2") for host in (1, 2, 3)]

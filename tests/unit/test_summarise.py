@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.model import TREND_LENGTH, UNOWNED, Container, FlowSummary, Kind, Snapshot
+from natop.model import TREND_LENGTH, UNOWNED, Attachment, Container, FlowSummary, Kind, Snapshot
 from natop.observe import observe
+from natop.summarise import Setting
 from tests.unit.hosts import APP, CONTAINERS, DB, EDGE, WEB, container, observed, sample
 from tests.unit.oracle import STATES, History
 from tests.unit.plain import DST_NAT, SCTP, SRC_NAT, TCP, UDP, Ends, Flow, flow
@@ -296,3 +298,56 @@ def _check(taken: Snapshot, expected: dict[str, Plain], told: list[Told]) -> Non
         assert counts.snat == sum(bool(one.status & SRC_NAT) for one in want.flows)
         assert (rates and (rates.new, rates.gone, rates.time_wait)) == want.rates
         assert list(trends[key]) == want.trend
+
+
+# Where the namespace read is not the engine's host's
+
+BRIDGED = tuple(
+    replace(each, networks=tuple(replace(place, gateway=gateway) for place in each.networks))
+    for each, gateway in ((APP, "172.18.0.1"), (WEB, "172.18.0.1"), (container("lone", "172.20.0.2"), "172.20.0.1"))
+)
+SIDECAR = container("sidecar", network_mode=f"container:{WEB.id}")
+LAN = replace(container("lan", "192.0.2.7"), networks=(Attachment("lan", "macvlan", "192.0.2.7", gateway="192.0.2.1"),))
+DESCRIBED = (*BRIDGED, SIDECAR, EDGE, LAN)
+BY_NAME = {each.name: each for each in DESCRIBED}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "known"),
+    [
+        pytest.param(("127.0.0.1", "203.0.113.10", "172.18.0.1", "172.20.0.1"), "app web lone sidecar edge", id="host"),
+        pytest.param(("203.0.113.10", "172.20.0.1"), "app web lone sidecar edge", id="host, one bridge down"),
+        pytest.param(("172.18.0.1", "172.18.0.2"), "app web lone sidecar edge", id="host with a container's address"),
+        pytest.param(("127.0.0.1", "172.18.0.2", "::1"), "web sidecar", id="a container's"),
+        pytest.param(("127.0.0.1", "fd00:18::2"), "web sidecar", id="a container's, by IPv6"),
+        pytest.param(("127.0.0.1", "192.0.2.7"), "lan", id="a container's that the host does not track"),
+        pytest.param(("127.0.0.1", "10.255.0.2", "172.18.0.9"), "", id="swarm's ingress"),
+        pytest.param((), "app web lone sidecar edge", id="unknown addresses"),
+    ],
+)
+def test_none_is_0_only_where_a_container_s_flows_would_pass(addresses: tuple[str, ...], known: str) -> None:
+    setting = Setting(DESCRIBED, addresses=addresses)
+    assert {name for name, each in BY_NAME.items() if each.id in setting.passing()} == set(known.split())
+
+
+def test_without_a_known_gateway_a_namespace_is_taken_for_the_host_s() -> None:
+    assert Setting(CONTAINERS, addresses=("10.255.0.2",)).passing() == {each.id for each in CONTAINERS}
+
+
+def test_in_another_namespace_what_does_not_pass_is_unknown_and_what_is_there_is_counted() -> None:
+    """Read from the sandbox of swarm's ingress: one container has a flow there, the others' are elsewhere."""
+    ingress = ("127.0.0.1", "10.255.0.2")
+    flows = [between("198.51.100.7", "172.18.0.2", 1)]
+    taken = observed(sample(flows, containers=DESCRIBED, addresses=ingress))
+    unknown = (None, None)
+    assert directions(taken) == dict.fromkeys(BY_NAME, unknown) | {"web": (1, 0)}
+    assert [each.container.name for each in taken.containers if each.flows is not None] == ["web"]
+    assert taken.whole is not None
+    assert taken.whole.counts.total == 1
+    gone = observe(taken, sample([], at=2, containers=DESCRIBED, addresses=ingress))
+    assert directions(gone) == dict.fromkeys(BY_NAME, unknown), "none is left, and whether it has others is unknown"
+
+
+def test_a_container_s_own_namespace_tells_its_own_numbers() -> None:
+    taken = observed(sample([], containers=DESCRIBED, addresses=("127.0.0.1", "172.18.0.2")))
+    assert directions(taken) == dict.fromkeys(BY_NAME, (None, None)) | {"web": (0, 0), "sidecar": (0, 0)}

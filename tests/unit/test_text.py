@@ -66,6 +66,32 @@ def test_rates(number: float | None, expected: str) -> None:
     assert formats.rate(number) == expected
 
 
+def test_a_rate_is_a_number_and_its_unit() -> None:
+    assert [formats.decimal(each) for each in (None, 0.0, -0.04, 12.34, 1234.5)] == ["-", "0.0", "0.0", "12.3", "1,234"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ("", 0),
+        ("shop-web-1", 10),
+        ("8080→80", 7),
+        ("café", 4),
+        ("cafe\u0301", 4),
+        ("店舗", 4),
+        ("ﾃﾝﾎﾟ", 4),
+        ("\uff21\uff22", 4),
+        ("한국", 4),
+        ("\U0001f433", 2),
+    ],
+)
+def test_cells_that_a_terminal_needs(text: str, cells: int) -> None:
+    assert formats.cells_of(text) == cells
+    assert formats.padded(text, 12) == text + " " * (12 - cells)
+    assert formats.padded(text, 12, right=True) == " " * (12 - cells) + text
+    assert formats.padded(text, 0) == text
+
+
 @pytest.mark.parametrize(
     ("part", "whole", "expected"),
     [
