@@ -42,8 +42,8 @@ class Curve:
 
     @property
     def top(self) -> float:
-        """Where the axis ends that begins at 0."""
-        return axis_end(self.most or 0.0)
+        """Where the axis ends that begins at 0; never so near that next to nothing looks like much."""
+        return max(axis_end(self.most or 0.0), 0.1 if self.metric.unit == "/s" else 1.0)
 
 
 def curve_of(history: History, metric: Metric, subject: str | None, span_s: float, whose: str = "") -> Curve:

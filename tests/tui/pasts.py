@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from natop.history import remembered
 from natop.model import Container, FlowRates, FlowSummary, History, Snapshot
 from tests.tui.worlds import World, flow_table, world
@@ -28,6 +30,11 @@ def insert_failed(tick: int) -> float:
     return 12.5 if tick % 40 == 30 else 0.0
 
 
+def ports_used(tick: int) -> int:
+    """Of the 64,512 of the fullest NAT pool."""
+    return wave(tick, 38_700, 58_000, 200)
+
+
 def past(
     ticks: int,
     *,
@@ -47,6 +54,7 @@ def past(
     assert base.whole
     assert base.unowned
     assert base.reading
+    assert base.pools
     taken: list[Snapshot] = []
     for tick in range(ticks):
         now = base.monotonic_s + INTERVAL_S * tick
@@ -63,6 +71,7 @@ def past(
                 replace(each, flows=_at(each.flows, tick, time_wait(tick) // (number + 2)) if each.flows else None)
                 for number, each in enumerate(base.containers)
             ),
+            pools=replace(base.pools, used=np.full(len(base.pools), ports_used(tick), np.uint32)),
             counter_rates={"insert_failed": insert_failed(tick)} if known else None,
             history=History(),
         )

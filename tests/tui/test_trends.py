@@ -13,12 +13,13 @@ from natop.history import METRICS
 from natop.model import UNOWNED, Snapshot
 from natop.tui.choosing import ChoiceScreen
 from natop.tui.containers import ContainersScreen
+from natop.tui.frame import VIEWS as VIEWS_NOW
 from natop.tui.frame import tabs
 from natop.tui.help import HelpScreen
 from natop.tui.tones import length_of, text_of
 from natop.tui.trends import Arrangement, TrendsScreen, arrange
 from tests.tui.live import Live, open_live
-from tests.tui.pasts import insert_failed, past, time_wait
+from tests.tui.pasts import insert_failed, past, ports_used, time_wait
 from tests.tui.worlds import world
 
 BRAILLE = {chr(0x2800 + dots) for dots in range(1, 256)}
@@ -30,8 +31,8 @@ def ten_minutes() -> list[Snapshot]:
 
 
 def body(frame: list[str]) -> list[str]:
-    """All but the line that says how old it is."""
-    return frame[1:]
+    """What is below the title."""
+    return frame[next(y for y, line in enumerate(frame) if "7 Trends" in line) + 1 :]
 
 
 async def press(live: Live, *keys: str) -> list[str]:
@@ -74,13 +75,16 @@ async def test_the_view_shows_the_host_s_last_five_minutes(ten_minutes: list[Sna
         assert flows.startswith("flows ")
         assert new.endswith("/s  max 65.0/s")
         assert failed == told("insert_failed", [insert_failed(tick) for tick in LAST_5_MIN], "/s")
-        assert pool == "pool use –"  # noqa: RUF001  # an en dash stands for what is not known
+        assert pool == told("pool use", [100 * ports_used(tick) / 64_512 for tick in LAST_5_MIN], " %")
         shown = "\n".join(frame)
         assert waiting in shown
         assert BRAILLE & set(shown)
         assert "-5 min" in shown
         assert "now" in shown
-        assert "not known for 5 min" in shown
+        while view(live).wish.metrics[0] != "syn_retrans":
+            view(live).action_number(1)
+        assert "not known for 5 min" in "\n".join(await live.still())
+        assert texts(live)[0] == "SYN retransmits –"  # noqa: RUF001  # an en dash stands for what is not known
 
 
 async def test_the_range_is_chosen_by_keys(ten_minutes: list[Snapshot]) -> None:
@@ -202,9 +206,9 @@ async def test_a_container_s_own_number_is_explained_on_the_host_s_page(ten_minu
 # Gaps
 
 
-def columns_with_ink(frame: Sequence[str], top: int, bottom: int, left: int, right: int) -> list[bool]:
+def columns_with_ink(part: Sequence[str], left: int, right: int) -> list[bool]:
     """Of each column of a part of the screen, whether anything is drawn there."""
-    lines = [line.ljust(200) for line in frame[top:bottom]]
+    lines = [line.ljust(right) for line in part]
     return [any(line[x] in BRAILLE for line in lines) for x in range(left, right)]
 
 
@@ -213,7 +217,7 @@ async def test_what_is_not_known_is_a_gap_and_zero_is_a_line() -> None:
     async with open_live(taken[-1:]) as live:
         await press(live, "7", "end", "k", "enter")
         assert texts(live)[0].startswith("insert_failed ")
-        ink = columns_with_ink(await live.still(), 7, 22, 10, 78)
+        ink = columns_with_ink(body(await live.still())[1:-2], 10, 78)
         gap = [x for x, drawn in enumerate(ink) if not drawn]
         assert gap == list(range(gap[0], gap[-1] + 1)), "one gap"
         assert len(gap) == pytest.approx(len(ink) * 30 / 150, abs=3)
@@ -223,7 +227,7 @@ async def test_what_is_not_known_is_a_gap_and_zero_is_a_line() -> None:
 async def test_ticks_without_a_dump_do_not_break_the_line_of_flows() -> None:
     taken = past(151, without_dump=range(1, 151, 2))
     async with open_live(taken[-1:]) as live:
-        ink = columns_with_ink(await press(live, "7", "enter"), 7, 22, 10, 78)
+        ink = columns_with_ink(body(await press(live, "7", "enter"))[1:-2], 10, 78)
         assert all(ink)
 
 
@@ -231,7 +235,7 @@ async def test_one_reading_is_a_dot() -> None:
     async with open_live(past(1)) as live:
         frame = await press(live, "7")
         assert texts(live)[0] == "TIME_WAIT 3,200  min 3,200  max 3,200"
-        assert sum(letter in BRAILLE for line in frame[7:10] for letter in line) == 1
+        assert sum(letter in BRAILLE for line in body(frame)[:5] for letter in line) == 1
         assert "not known for 5 min" in "\n".join(frame), "a rate needs two"
         assert "0 s so far" in live.title
 
@@ -242,7 +246,7 @@ async def test_before_the_first_snapshot_the_view_says_so(ten_minutes: list[Snap
         live.app._news = replace(live.app._news, snapshot=None)
         live.app._deliver()
         frame = await live.still()
-        assert any(line.strip() == "reading…" for line in frame[6:])
+        assert any(line.strip() == "reading…" for line in body(frame))
         assert not BRAILLE & set("\n".join(frame))
 
 
@@ -257,11 +261,11 @@ async def test_keys_and_clicks_select_a_plot(ten_minutes: list[Snapshot]) -> Non
             assert view(live).wish.selected == selected
         frame = await press(live, "home")
         assert view(live).wish.selected == 0
-        assert [line.rstrip()[-1] for line in frame[6:11]] == ["┓", "┣", "┃", "┣", "┛"]
+        assert [line.rstrip()[-1] for line in body(frame)[:5]] == ["┓", "┣", "┃", "┣", "┛"]
         await live.pilot.click(offset=(60, 20))
         frame = await live.still()
         assert view(live).wish.selected == 4
-        assert [line.rstrip()[-1] for line in frame[6:11]] == ["┐", "├", "│", "├", "┘"]
+        assert [line.rstrip()[-1] for line in body(frame)[:5]] == ["┐", "├", "│", "├", "┘"]
 
 
 async def test_enter_shows_one_plot_alone(ten_minutes: list[Snapshot]) -> None:
@@ -322,7 +326,7 @@ async def test_a_new_snapshot_is_drawn_and_a_paused_screen_stays(ten_minutes: li
         assert texts(live)[0] == told("TIME_WAIT", waits(range(299 - 151, 299)))
         before = await press(live, "p")
         await live.step()
-        assert (await live.still())[6:] == before[6:]
+        assert body(await live.still()) == body(before)
         await press(live, "p")
         assert texts(live)[0] == told("TIME_WAIT", waits(LAST_5_MIN))
 
@@ -365,12 +369,12 @@ async def test_numbers_are_copied_and_tickets_saved(ten_minutes: list[Snapshot])
 
 async def test_tab_goes_round_the_views(ten_minutes: list[Snapshot]) -> None:
     async with open_live(ten_minutes[-1:]) as live:
-        await live.press("2")
         seen = [live.app.current_mode]
-        for _ in range(2):
+        for _ in VIEWS_NOW:
             await press(live, "tab")
             seen.append(live.app.current_mode)
-        assert seen == ["flows", "trends", "containers"]
+        assert seen == [*(name for _, name, _ in VIEWS_NOW), "containers"]
+        assert "trends" in seen
 
 
 async def test_the_help_tells_the_keys_and_every_number(ten_minutes: list[Snapshot]) -> None:
@@ -402,8 +406,9 @@ async def test_terminals_of_all_kinds(
         frame = await press(live, "7")
         assert "\n".join(frame).isascii() == (terminal == "ascii")
         ink = set("'-_.:|") if terminal == "ascii" else BRAILLE
-        assert all(any(line[x] in ink for line in frame[7:10]) for x in range(12, 75)), "the line of TIME_WAIT"
-        heavy = frame[10][12:60]
+        plot = body(frame)[:5]
+        assert all(any(line[x] in ink for line in plot[1:4]) for x in range(12, 75)), "the line of TIME_WAIT"
+        heavy = plot[4][12:60]
         assert heavy.count("=" if terminal == "ascii" else "━") > 30, "the selected plot, without colour"
 
 
