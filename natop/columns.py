@@ -186,7 +186,7 @@ CONTAINER_COLUMNS = (
         True,
         lambda row: row.summary.rewritten_ports if row.summary else None,
         "flows whose source port NAT changed",
-        3,
+        4,
     ),
     ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),
     ContainerColumn("syn_retrans", "SYN-RT/s", 8, True, _tcp_rate("syn_retrans"), "SYNs sent again, per second", 2),
