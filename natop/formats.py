@@ -22,3 +22,10 @@ def share(part: int | None, whole: int | None, unknown: str = UNKNOWN) -> str:
         return unknown
     percent = 100 * part / whole
     return f"{percent:.0f} %" if percent >= 99.95 else f"{percent:.1f} %"
+
+
+def milliseconds(value: float | None, unknown: str = UNKNOWN) -> str:
+    """As `0.21`, `12.3` or `2,031`."""
+    if value is None:
+        return unknown
+    return f"{value:,.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"

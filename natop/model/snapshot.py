@@ -8,7 +8,8 @@ from natop.model.docker import Inventory
 from natop.model.flows import FlowTable, Skipped
 from natop.model.kernel import Conntrack, Firewall, Mark, NetnsTcp
 from natop.model.numbers import Attribution, ContainerSummary, FlowFacts, FlowSummary, NatPools, PortChoice, TimeWait
-from natop.model.sample import Gap, Pace, ProbeResult
+from natop.model.probes import OwnFlow, ProbeSeries
+from natop.model.sample import Gap, Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class FlowReading:
     taken_at: float
     monotonic_s: float
     skipped: Skipped
+    own: frozenset[OwnFlow] = frozenset()
+    """natop's own connections that the dump held and `flows` is without."""
 
 
 class Severity(StrEnum):
@@ -129,8 +132,10 @@ class Snapshot:
     """Of the whole table."""
     firewall: Firewall | None = None
     """None where no tool told the rules; a gap says why."""
-    probes: tuple[ProbeResult, ...] = ()
-    """The last of each target and path, oldest first; bounded."""
+    probes: tuple[ProbeSeries, ...] | None = None
+    """The last probes by each way, by target; None where nobody has asked for any yet."""
+    is_probing: bool = False
+    """Whether more are to come."""
     facts: FlowFacts | None = None
     """Of the last dump."""
     marks: tuple[Mark, ...] = ()
