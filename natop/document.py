@@ -22,10 +22,13 @@ from natop.model import (
     Gap,
     Inventory,
     Kind,
+    ProbeResult,
+    ProbeSeries,
     Rows,
     Snapshot,
     address_text,
 )
+from natop.probed import waited_ms
 from natop.uapi import PORTED, proto_name, state_name
 
 Json = dict[str, object]
@@ -74,10 +77,10 @@ def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
             "sysctls": snapshot.host.sysctls,
         },
         "conntrack": _conntrack(snapshot),
-        "containers": [_container(row, row.container) for row in rows if row.container] if snapshot.inventory else None,
+        "containers": _containers(snapshot, rows),
         "unowned": _unowned(snapshot.unowned),
         "nat_pools": None,
-        "probes": None,
+        "probes": series_objects(snapshot.probes),
         "findings": finding_objects(snapshot.findings),
         "gaps": gap_objects(snapshot.gaps),
     }
@@ -113,6 +116,61 @@ def finding_objects(findings: Sequence[Finding] | None) -> list[Json] | None:
     ]
 
 
+def series_objects(series: Sequence[ProbeSeries] | None, container: str | None = None) -> list[Json] | None:
+    """Every result kept, or those of one container, way by way; None where nobody asked for probes."""
+    if series is None:
+        return None
+    chosen = (each for each in series if container in (None, each.last.container))
+    return [probe_object(result) for each in chosen for result in each.results]
+
+
+def encode_probes(series: Sequence[ProbeSeries]) -> bytes:
+    """The document of `natop probe`: every result, and what they come to by way."""
+    return msgspec.json.encode({"probes": series_objects(series), "ways": [_way_object(each) for each in series]})
+
+
+def _way_object(series: ProbeSeries) -> Json:
+    last, told = series.last, series.statistics
+    return {
+        "target": last.target,
+        "path": last.path,
+        "container": last.container_name,
+        "count": told.count,
+        "failed": told.failed,
+        "p50_ms": _milliseconds(told.p50_ms),
+        "p95_ms": _milliseconds(told.p95_ms),
+        "p99_ms": _milliseconds(told.p99_ms),
+        "max_ms": _milliseconds(told.max_ms),
+        "first_byte_p50_ms": _milliseconds(told.first_byte_p50_ms),
+        "later_byte_p50_ms": _milliseconds(told.later_byte_p50_ms),
+        "syns_lost": told.syns_lost,
+        "by_syns_lost": {str(lost): number for lost, number in told.by_syns_lost.items()},
+        "errors": told.errors,
+    }
+
+
+def probe_object(result: ProbeResult) -> Json:
+    return {
+        "target": result.target,
+        "path": result.path,
+        "container": result.container_name,
+        "at": timestamp(result.at),
+        "connect_ms": _milliseconds(result.connect_ms),
+        "syns_lost": result.syns_lost,
+        "waited_ms": waited_ms(result),
+        "rtt_ms": result.rtt_ms,
+        "first_byte_ms": _milliseconds(result.first_byte_ms),
+        "later_byte_ms": _milliseconds(result.later_byte_ms),
+        "http_status": result.http_status,
+        "error": result.error,
+    }
+
+
+def _milliseconds(value: float | None) -> float | None:
+    """To the microsecond."""
+    return None if value is None else round(value, 3)
+
+
 def timestamp(seconds: float) -> str:
     """RFC 3339 in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -143,6 +201,7 @@ def _conntrack(snapshot: Snapshot) -> Json:
         "protocols": whole.counts.protocols if whole else None,
         "counters": {name: conntrack.counters.get(name) for name in COUNTER_NAMES},
         "rates": {name: rates.get(name) for name in COUNTER_NAMES} | _flow_rates(whole, "new", "gone"),
+        "own_flows": len(reading.own) if reading else None,
         "skipped": (
             {"messages": reading.skipped.messages, "attributes": reading.skipped.attributes} if reading else None
         ),
@@ -154,7 +213,13 @@ def _flow_rates(summary: FlowSummary | None, *names: str) -> Json:
     return {name: getattr(rates, name) if rates else None for name in names}
 
 
-def _container(row: ContainerRow, container: Container) -> Json:
+def _containers(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> list[Json] | None:
+    if snapshot.inventory is None:
+        return None
+    return [_container(row, row.container, snapshot) for row in rows if row.container]
+
+
+def _container(row: ContainerRow, container: Container, snapshot: Snapshot) -> Json:
     counts: FlowCounts | None = row.flows.counts if row.flows else None
     return {
         "id": container.id,
@@ -196,7 +261,7 @@ def _container(row: ContainerRow, container: Container) -> Json:
         "own_table": row.own_table,
         "tcp": None,
         "rates": _flow_rates(row.flows, "new", "gone", "time_wait") | dict.fromkeys(TCP_COUNTERS),
-        "probes": None,
+        "probes": series_objects(snapshot.probes, container.id),
     }
 
 

@@ -23,13 +23,17 @@ from natop.model import (
     FlowFacts,
     FlowReading,
     FlowSummary,
+    FlowTable,
     Gap,
     HostFacts,
     Inventory,
     Namespace,
+    OwnFlow,
+    ProbeSeries,
     Sample,
     Snapshot,
 )
+from natop.probed import not_permitted, with_results, without_own
 from natop.summarise import summarise, unread
 from natop.text import clean
 from natop.window import extended, mark_of
@@ -61,6 +65,7 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     if previous and seconds > 0:
         rates = counters.rates(conntrack.counters, previous.conntrack.counters, seconds)
     host = _host(sample)
+    probes = _probes(previous, sample)
     taken = Snapshot(
         taken_at=sample.taken_at,
         monotonic_s=sample.monotonic_s,
@@ -76,7 +81,9 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         pace=sample.pace,
         former=former,
         namespaces=_namespaces(previous, sample, inventory),
-        gaps=(*sample.gaps, *flow_gaps, *_blind_spots(sample, inventory)),
+        gaps=(*sample.gaps, *flow_gaps, *_blind_spots(sample, inventory), *not_permitted(probes or ())),
+        probes=probes,
+        is_probing=sample.probes is not None,
         facts=_facts(previous, reading, inventory, host),
     )
     return _judged(previous, taken)
@@ -127,14 +134,29 @@ def _read_flows(
         dump = decode_dump(sample.dump)
         gaps = tuple(_dump_gaps(dump))
         if not dump.errno and dump.complete:
-            attribution = attribute(dump.flows, place, _memory(previous))
-            reading = FlowReading(dump.flows, attribution, sample.taken_at, sample.monotonic_s, dump.skipped)
+            flows, own = _without_own(previous, sample, dump.flows)
+            attribution = attribute(flows, place, _memory(previous))
+            reading = FlowReading(flows, attribution, sample.taken_at, sample.monotonic_s, dump.skipped, own)
             return reading, gaps
     last = previous.reading if previous else None
     if last and previous and previous.inventory is not inventory:
         attribution = attribute(last.flows, place, _memory(previous))
-        last = FlowReading(last.flows, attribution, last.taken_at, last.monotonic_s, last.skipped)
+        last = replace(last, attribution=attribution)
     return last, gaps
+
+
+def _without_own(previous: Snapshot | None, sample: Sample, flows: FlowTable) -> tuple[FlowTable, frozenset[OwnFlow]]:
+    """The flows without those that natop opened itself, and which these were; those of before are known again."""
+    if sample.own is None:
+        return flows, frozenset()
+    before = previous.reading.own if previous and previous.reading else frozenset()
+    return without_own(flows, before.union(sample.own))
+
+
+def _probes(previous: Snapshot | None, sample: Sample) -> tuple[ProbeSeries, ...] | None:
+    """All results until now; None where nobody has ever asked for any."""
+    past = previous.probes if previous else None
+    return past if sample.probes is None else with_results(past or (), sample.probes)
 
 
 def _memory(previous: Snapshot | None) -> Memory | None:
