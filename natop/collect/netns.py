@@ -52,7 +52,7 @@ def entered(namespace: Path | None) -> Iterator[None]:
             with open(namespace, "rb") as there:
                 netns.setns(there.fileno())  # by descriptor: given a name it would create what does not exist
         except OSError as error:
-            reason = error.strerror or error
+            reason = os.strerror(error.errno) if error.errno else error  # pyroute2 has a text of its own
             raise NoSuchNetns(f"cannot enter the network namespace {namespace}: {reason}") from error
         try:
             yield
