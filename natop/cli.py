@@ -129,7 +129,8 @@ def program(
         raise click.UsageError("-b goes without a command")
     if context.invoked_subcommand is None:
         if batch:
-            _write_snapshots(context.obj, "text", None, False, batch_every or context.obj.interval_s, batch_count)
+            every_s = batch_every or context.obj.interval_s
+            _write_snapshots(context.obj, "text", None, False, _readings(every_s, batch_count))
         else:
             _live(context.obj, ascii)
 
@@ -144,7 +145,9 @@ DEMO_SCENES = ("race", "exhaustion", "timewait")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write to FILE.")
 @click.option("--flows", is_flag=True, help="With every flow.")
 @click.option("--every", type=_EVERY, metavar="S", help="Repeat every S seconds; JSON is then a document a line.")
-@click.option("--count", type=click.IntRange(1), metavar="N", help="Repeat N times.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Repeat N times; with --probe, probe N times.")
+@click.option("--probe", is_flag=True, help="First probe each published port by all its ways, --count times (1).")
+@click.option("--own-flows", is_flag=True, help="With --probe: count the probes' own flows too.")
 @common_options
 @click.pass_context
 def snapshot(
@@ -155,13 +158,34 @@ def snapshot(
     flows: bool,
     every: float | None,
     count: int | None,
+    probe: bool,
+    own_flows: bool,
     **common: Any,
 ) -> None:
     """One reading, to stdout or to a file."""
     options = Common(**common).over(context.obj)
     form = form or ("text" if output is None and sys.stdout.isatty() else "json")
+    if probe:
+        if every is not None or options.no_docker:
+            raise click.UsageError(f"--probe does not go with {'--every' if every is not None else '--no-docker'}")
+        _write_snapshots(options, form, output, flows, _probed(count or 1, own_flows))
+        return
+    if own_flows:
+        raise click.UsageError("--own-flows goes with --probe")
     count = 1 if every is None and count is None else count
-    _write_snapshots(options, form, output, flows, every or options.interval_s, count)
+    _write_snapshots(options, form, output, flows, _readings(every or options.interval_s, count))
+
+
+def _readings(every_s: float, count: int | None) -> "Callable[[Source], Iterator[Snapshot]]":
+    from natop import feed
+
+    return lambda source: feed.readings(source, every_s, count)
+
+
+def _probed(rounds: int, counts_own: bool) -> "Callable[[Source], Iterator[Snapshot]]":
+    from natop import feed
+
+    return lambda source: iter([feed.probed(source, rounds, counts_own=counts_own)])
 
 
 @program.command()
@@ -216,15 +240,71 @@ def demo(context: click.Context, /, command: tuple[str, ...]) -> None:
     raise click.exceptions.Exit(run(rest, tell=_say, scene=scene))
 
 
+@program.command()
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
+@click.option("--count", type=click.IntRange(1), default=5, metavar="N", help="Probe each N times (5).")
+@click.option(
+    "--every", type=_Seconds(2, 86_400), default=2.0, metavar="S", help="Seconds between them, at least 2 (2)."
+)
+@click.option("--from", "sources", multiple=True, metavar="CONTAINER", help="Call from inside that container too.")
+@click.option(
+    "--timeout", "timeout_s", type=_Seconds(0.1, 120), default=10.0, metavar="S", help="Give up after S (10)."
+)
+@click.option("--polite", is_flag=True, help="Close with FIN, not RST: no line in servers' logs, but a TIME_WAIT here.")
+@click.option("--format", "form", type=click.Choice(("text", "json")), default="text", help="text.")
+@common_options
+@click.pass_context
+def probe(
+    context: click.Context,
+    /,
+    targets: tuple[str, ...],
+    count: int,
+    every: float,
+    sources: tuple[str, ...],
+    timeout_s: float,
+    polite: bool,
+    form: str,
+    **common: Any,
+) -> None:
+    """Timed connects to HOST:PORT, and how many SYNs were lost; http://HOST/PATH also asks twice for a page.
+
+    With --from, the host and the containers call in the same second: what differs is the work of NAT.
+    """
+    from natop import export, feed
+    from natop.collect.prober import Manners
+    from natop.probing import BadTarget, parse_target
+
+    source = _source(Common(**common).over(context.obj))
+    try:
+        wanted = [parse_target(text) for text in dict.fromkeys(targets)]
+        run = feed.ProbeRun(source, wanted, sources, count, Manners(every, timeout_s, polite))
+    except BadTarget as error:
+        raise click.UsageError(str(error)) from error
+    except feed.CannotRead as error:
+        raise Refused(Exit.UNREADABLE, str(error)) from error
+    if sys.stderr.isatty():
+        _say(f"{count} probes of each target, one every {every:g} s; Ctrl+C shows what was measured until then")
+    with _opened(None) as out:
+        try:
+            run.wait()
+        finally:
+            series = run.close()
+            width = shutil.get_terminal_size().columns if out.isatty() else None
+            out.writelines(export.probes_as_json(series) if form == "json" else export.probes_as_text(series, width))
+            out.flush()
+    if any(each.statistics.failed for each in series):
+        raise click.exceptions.Exit(Exit.FINDINGS)
+
+
 def _write_snapshots(
-    common: Common, form: str, output: Path | None, flows: bool, every_s: float, count: int | None
+    common: Common, form: str, output: Path | None, flows: bool, read: "Callable[[Source], Iterator[Snapshot]]"
 ) -> None:
     from natop import feed
 
     view = _view(common, flows)
     try:
         with _opened(output) as out:
-            for number, taken in enumerate(feed.readings(_source(common), every_s, count)):
+            for number, taken in enumerate(read(_source(common))):
                 if flows and (taken.reading is None or taken.reading.taken_at != taken.taken_at):
                     raise Refused(Exit.UNREADABLE, _why_no_flows(taken))
                 width = shutil.get_terminal_size().columns if out.isatty() else None

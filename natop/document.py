@@ -28,11 +28,14 @@ from natop.model import (
     Kind,
     NatRule,
     NetnsTcp,
+    ProbeResult,
+    ProbeSeries,
     Rows,
     Snapshot,
     address_text,
 )
 from natop.natdocument import PoolObjects, port_choice_object, time_wait_object
+from natop.probed import waited_ms
 from natop.sysctls import differing
 from natop.uapi import PORTED, proto_name, state_name
 
@@ -80,7 +83,7 @@ def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
         "nat_pools": pools.listed(),
         "nat_pools_omitted": pools.omitted(),
         "nat_rules": _nat_rules(snapshot.firewall),
-        "probes": None,
+        "probes": series_objects(snapshot.probes),
         "findings": finding_objects(snapshot.findings),
         "gaps": gap_objects(snapshot.gaps),
     }
@@ -114,6 +117,61 @@ def finding_objects(findings: Sequence[Finding] | None) -> list[Json] | None:
         }
         for each in findings
     ]
+
+
+def series_objects(series: Sequence[ProbeSeries] | None, container: str | None = None) -> list[Json] | None:
+    """Every result kept, or those of one container, way by way; None where nobody asked for probes."""
+    if series is None:
+        return None
+    chosen = (each for each in series if container in (None, each.last.container))
+    return [probe_object(result) for each in chosen for result in each.results]
+
+
+def encode_probes(series: Sequence[ProbeSeries]) -> bytes:
+    """The document of `natop probe`: every result, and what they come to by way."""
+    return msgspec.json.encode({"probes": series_objects(series), "ways": [_way_object(each) for each in series]})
+
+
+def _way_object(series: ProbeSeries) -> Json:
+    last, told = series.last, series.statistics
+    return {
+        "target": last.target,
+        "path": last.path,
+        "container": last.container_name,
+        "count": told.count,
+        "failed": told.failed,
+        "p50_ms": _milliseconds(told.p50_ms),
+        "p95_ms": _milliseconds(told.p95_ms),
+        "p99_ms": _milliseconds(told.p99_ms),
+        "max_ms": _milliseconds(told.max_ms),
+        "first_byte_p50_ms": _milliseconds(told.first_byte_p50_ms),
+        "later_byte_p50_ms": _milliseconds(told.later_byte_p50_ms),
+        "syns_lost": told.syns_lost,
+        "by_syns_lost": {str(lost): number for lost, number in told.by_syns_lost.items()},
+        "errors": told.errors,
+    }
+
+
+def probe_object(result: ProbeResult) -> Json:
+    return {
+        "target": result.target,
+        "path": result.path,
+        "container": result.container_name,
+        "at": timestamp(result.at),
+        "connect_ms": _milliseconds(result.connect_ms),
+        "syns_lost": result.syns_lost,
+        "waited_ms": waited_ms(result),
+        "rtt_ms": result.rtt_ms,
+        "first_byte_ms": _milliseconds(result.first_byte_ms),
+        "later_byte_ms": _milliseconds(result.later_byte_ms),
+        "http_status": result.http_status,
+        "error": result.error,
+    }
+
+
+def _milliseconds(value: float | None) -> float | None:
+    """To the microsecond."""
+    return None if value is None else round(value, 3)
 
 
 def timestamp(seconds: float) -> str:
@@ -195,6 +253,7 @@ def _conntrack(snapshot: Snapshot) -> Json:
             "lost_syns_per_s": derived.lost_syns_per_s,
             "found_per_new": derived.found_per_new,
         },
+        "own_flows": len(reading.own) if reading else None,
         "skipped": (
             {"messages": reading.skipped.messages, "attributes": reading.skipped.attributes} if reading else None
         ),
@@ -241,10 +300,10 @@ def _containers(rows: Sequence[ContainerRow], snapshot: Snapshot, pools: PoolObj
     """None where Docker did not tell of any."""
     if snapshot.inventory is None:
         return None
-    return [_container(row, row.container, pools, snapshot.host) for row in rows if row.container]
+    return [_container(row, row.container, pools, snapshot) for row in rows if row.container]
 
 
-def _container(row: ContainerRow, container: Container, pools: PoolObjects, host: HostFacts) -> Json:
+def _container(row: ContainerRow, container: Container, pools: PoolObjects, snapshot: Snapshot) -> Json:
     counts: FlowCounts | None = row.flows.counts if row.flows else None
     summary = row.summary
     return {
@@ -294,9 +353,9 @@ def _container(row: ContainerRow, container: Container, pools: PoolObjects, host
         "tcp": _tcp(row.tcp),
         "tcp_of": row.tcp_of,
         "lost_syns_per_s": row.tcp.lost_syns_per_s if row.tcp else None,
-        "sysctls": _own_sysctls(row, host),
+        "sysctls": _own_sysctls(row, snapshot.host),
         "rates": _flow_rates(row.flows, "new", "gone", "time_wait") | _tcp_rates(row.tcp),
-        "probes": None,
+        "probes": series_objects(snapshot.probes, container.id),
     }
 
 

@@ -23,11 +23,12 @@ from natop.columns import (
     sorted_flows,
     sorted_rows,
 )
-from natop.document import FLOWS_AT_ONCE, encode, flow_objects, timestamp
+from natop.document import FLOWS_AT_ONCE, encode, encode_probes, flow_objects, timestamp
 from natop.formats import cells_of, count, decimal, padded, rate, share
 from natop.markdown import escaped
-from natop.model import Rows, Snapshot
+from natop.model import ProbeSeries, Rows, Snapshot
 from natop.ordering import Value, sort_column, sort_column_or
+from natop.probecolumns import PROBE_COLUMNS, ProbeColumn, losses
 from natop.report import findings_markdown, verdict_line
 
 if TYPE_CHECKING:
@@ -137,6 +138,9 @@ def as_text(snapshot: Snapshot, view: View, width: int | None = None) -> Iterato
     if view.flows:
         yield "\n"
         yield from _flow_table(snapshot, view, width)
+    if snapshot.probes:
+        yield "\n"
+        yield from probes_as_text(snapshot.probes, width)
     for gap in snapshot.gaps:
         yield f"\nnot read: {gap.source}: {gap.told()}\n"
 
@@ -180,8 +184,29 @@ def _flow_table(snapshot: Snapshot, view: View, width: int | None) -> Iterator[s
     yield from _table(FLOW_COLUMNS, cells, width)
 
 
+def probes_as_text(series: Sequence[ProbeSeries], width: int | None = None) -> Iterator[str]:
+    """A table of the ways probed, and what lost SYNs meant; nothing of none."""
+    if not series:
+        return
+    columns = _probe_columns(series)
+    yield from _table(columns, [[column.text(each) for column in columns] for each in series], width)
+    told = [sentence for each in series for sentence in losses(each)]
+    if told:
+        yield "\n" + "".join(f"{sentence}\n" for sentence in told)
+
+
+def _probe_columns(series: Sequence[ProbeSeries]) -> list[ProbeColumn]:
+    """Without those that have nothing to tell of any way."""
+    wanted = (column for column in PROBE_COLUMNS if column.rank <= TEXT_RANK)
+    return [column for column in wanted if any(column.order(each) not in (None, "") for each in series)]
+
+
+def probes_as_json(series: Sequence[ProbeSeries]) -> Iterator[str]:
+    yield encode_probes(series).decode() + "\n"
+
+
 def _table(
-    columns: Sequence[ContainerColumn | FlowColumn], cells: Sequence[Sequence[str]], width: int | None
+    columns: Sequence[ContainerColumn | FlowColumn | ProbeColumn], cells: Sequence[Sequence[str]], width: int | None
 ) -> Iterator[str]:
     """Columns two spaces apart, numbers flush right."""
     titles = [column.title for column in columns]
@@ -221,6 +246,8 @@ def as_markdown(snapshot: Snapshot, view: View) -> Iterator[str]:
     yield _pipes(["--:" if column.numeric else ":--" for column in columns])
     for row in view.rows(snapshot):
         yield _pipes([escaped(cell_text(column.value(row))) for column in columns])
+    if snapshot.probes:
+        yield from _probes_markdown(snapshot.probes)
     yield from findings_markdown(snapshot.findings or ())
     flows, rows = Flows.of(snapshot), view.flow_rows(snapshot)
     if flows is not None and rows is not None:
@@ -228,6 +255,16 @@ def as_markdown(snapshot: Snapshot, view: View) -> Iterator[str]:
         yield _pipes(["--:" if column.numeric else ":--" for column in FLOW_COLUMNS])
         for row in rows:
             yield _pipes([escaped(column.text(flows, int(row))) for column in FLOW_COLUMNS])
+
+
+def _probes_markdown(series: Sequence[ProbeSeries]) -> Iterator[str]:
+    columns = _probe_columns(series)
+    yield "\n" + _pipes([column.title for column in columns])
+    yield _pipes(["--:" if column.numeric else ":--" for column in columns])
+    for each in series:
+        yield _pipes([escaped(column.text(each)) for column in columns])
+    for sentence in (sentence for each in series for sentence in losses(each)):
+        yield f"\n{escaped(sentence)}\n"
 
 
 def _pipes(cells: Sequence[str]) -> str:

@@ -5,19 +5,24 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from natop.collect import netns
 from natop.collect.engine import EngineWatcher, Target
 from natop.collect.host import PROCESS_BUDGET_S, HostReader
+from natop.collect.prober import Manners, Prober
 from natop.collect.proc import cpu_s
 from natop.collect.rules import RulesReader
 from natop.decode.counters import PROC_FILES
-from natop.model import Pace, Snapshot
+from natop.decode.inventory import decode_inventory
+from natop.model import Inventory, Pace, ProbeSeries, ProbeTarget, Sample, Snapshot
 from natop.observe import observe
+from natop.probed import with_results
+from natop.probefeed import CannotProbe, ProbeFeed, targets_aims
+from natop.probing import ProbeWish, aims
 
 SHARE = 0.10
 """The part of one core that reading flows may cost; beyond it dumps come less often than the interval."""
@@ -45,17 +50,21 @@ class Source:
 
     def open(self, *, follow: bool, process_budget_s: float = PROCESS_BUDGET_S) -> HostReader:
         """A reader of this host; with `follow`, one that keeps the inventory up to date. Raises CannotRead."""
-        namespace: Path | None = None
-        if self.netns is not None:
-            try:
-                namespace = netns.find(self.netns)
-                with netns.entered(namespace):
-                    pass
-            except netns.NoSuchNetns as error:
-                raise CannotRead(f"{error}\ngive --netns a name of `ip netns`, a path or a pid") from error
+        namespace = self.namespace()
         engine = EngineWatcher(self.docker, follow=follow) if self.docker else None
         rules = RulesReader(namespace, follow=follow)
         return HostReader(PROC_FILES, namespace, engine, process_budget_s, rules)
+
+    def namespace(self) -> Path | None:
+        """The file of the network namespace to read, None for this process's own. Raises CannotRead."""
+        if self.netns is None:
+            return None
+        try:
+            namespace = netns.find(self.netns)
+            with netns.entered(namespace):
+                return namespace
+        except netns.NoSuchNetns as error:
+            raise CannotRead(f"{error}\ngive --netns a name of `ip netns`, a path or a pid") from error
 
 
 def readings(source: Source, every_s: float, count: int | None) -> Iterator[Snapshot]:
@@ -90,11 +99,76 @@ def watched(source: Source, for_s: float, every_s: float) -> Watched:
     return Watched(last, last.monotonic_s - started_s)
 
 
-def _observed(previous: Snapshot | None, reader: HostReader, *, dump: bool, pace: Pace) -> Snapshot:
+def probed(source: Source, rounds: int, *, counts_own: bool) -> Snapshot:
+    """One reading, after so many probes of each published port by each of its ways. Raises CannotRead."""
+    with closing(source.open(follow=False)) as reader, closing(Prober(Manners(), source.namespace())) as prober:
+        reader.wait_for_answers(PATIENCE_S)
+        before = _sampled(reader, dump=False)
+        results = None
+        if before.engine:
+            prober.aim(aims(ProbeWish(), decode_inventory(before.engine), before.addresses), rounds)
+            prober.wait()
+            results = prober.take()
+        own = None if counts_own else prober.own()
+        after = _sampled(reader, dump=True)
+        return observe(None, replace(after, rules=after.rules or before.rules, probes=results, own=own))
+
+
+class ProbeRun:
+    """Targets probed some times, from the host and from inside containers."""
+
+    def __init__(
+        self, source: Source, targets: Sequence[ProbeTarget], names: Sequence[str], rounds: int, manners: Manners
+    ) -> None:
+        """`names` are the containers'. Raises CannotRead."""
+        namespace = source.namespace()
+        try:
+            found = targets_aims(targets, names, _inventory(source) if names else None)
+        except CannotProbe as error:
+            raise CannotRead(str(error)) from error
+        self._rounds = rounds
+        self._prober = Prober(manners, namespace)
+        self._prober.aim(found, rounds)
+
+    def wait(self) -> None:
+        """Until all is measured."""
+        self._prober.wait()
+
+    def close(self) -> tuple[ProbeSeries, ...]:
+        """What has been measured until now, by way; nothing more is."""
+        self._prober.close()
+        return with_results((), self._prober.take(), self._rounds)
+
+
+def _inventory(source: Source) -> Inventory:
+    """What the engine says once. Raises CannotProbe."""
+    if source.docker is None:
+        raise CannotProbe("--from needs a Docker Engine, and --no-docker leaves it out")
+    with closing(EngineWatcher(source.docker, follow=False)) as engine:
+        engine.wait(PATIENCE_S)
+        reading, gap = engine.latest()
+    if reading is None:
+        why = f"{gap.reason}\n{gap.remedy}" if gap and gap.remedy else gap.reason if gap else "it gives no answer"
+        raise CannotProbe(f"--from needs Docker's containers: {why}")
+    return decode_inventory(reading)
+
+
+def _sampled(reader: HostReader, *, dump: bool, pace: Pace | None = None) -> Sample:
     try:
-        return observe(previous, reader.sample(dump=dump, pace=pace))
+        return reader.sample(dump=dump, pace=pace)
     except netns.NoSuchNetns as error:
         raise CannotRead(str(error)) from error
+
+
+def _observed(
+    previous: Snapshot | None, reader: HostReader, *, dump: bool, pace: Pace, probes: ProbeFeed | None = None
+) -> Snapshot:
+    sample = _sampled(reader, dump=dump, pace=pace)
+    if probes is None:
+        return observe(previous, sample)
+    snapshot = observe(previous, probes.into(sample))
+    probes.follow(snapshot.inventory, sample.addresses)
+    return snapshot
 
 
 class LiveFeed:
@@ -107,6 +181,7 @@ class LiveFeed:
         """Raises CannotRead."""
         self.interval_s = interval_s
         self._reader = source.open(follow=True, process_budget_s=LIVE_BUDGET_S)
+        self._probes = ProbeFeed(source.namespace())
         self._wanted = threading.Event()
         self._closed = False
         self._dump_cost_s: float | None = None
@@ -117,11 +192,16 @@ class LiveFeed:
         self._dumped_at = -math.inf
         self._wanted.set()
 
+    def probe(self, wish: ProbeWish | None) -> None:
+        """Probe so from the next reading on, results being in `Snapshot.probes`; None ends it. Off at first."""
+        self._probes.wish(wish)
+
     def close(self) -> None:
         """End the iteration after the reading under way."""
         self._closed = True
         self._wanted.set()
         self._reader.close()
+        self._probes.close()
 
     def pace(self) -> Pace:
         cost = self._dump_cost_s or 0.0
@@ -142,10 +222,10 @@ class LiveFeed:
         pace = self.pace()
         due = now - self._dumped_at >= pace.dump_every_s - TICK_SLACK_S
         if not due or (self._dump_cost_s or 0.0) > SLOW_DUMP_S:
-            yield _observed(previous, self._reader, dump=False, pace=pace)
+            yield _observed(previous, self._reader, dump=False, pace=pace, probes=self._probes)
         if due:
             self._dumped_at = now
             before = cpu_s()
-            snapshot = _observed(previous, self._reader, dump=True, pace=pace)
+            snapshot = _observed(previous, self._reader, dump=True, pace=pace, probes=self._probes)
             self._dump_cost_s = cpu_s() - before
             yield snapshot

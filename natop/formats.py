@@ -48,3 +48,10 @@ def padded(text: str, width: int, right: bool = False) -> str:
     """At least `width` terminal cells, blanks before the text where it stands at the right."""
     blanks = " " * (width - cells_of(text))
     return blanks + text if right else text + blanks
+
+
+def milliseconds(value: float | None, unknown: str = UNKNOWN) -> str:
+    """As `0.21`, `12.3` or `2,031`."""
+    if value is None:
+        return unknown
+    return f"{value:,.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"

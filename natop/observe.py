@@ -30,14 +30,18 @@ from natop.model import (
     FlowFacts,
     FlowReading,
     FlowSummary,
+    FlowTable,
     Gap,
     HostFacts,
     Inventory,
     Namespace,
+    OwnFlow,
+    ProbeSeries,
     Sample,
     Snapshot,
     Sockets,
 )
+from natop.probed import not_permitted, with_results, without_own
 from natop.summarise import Setting, Summary, summarise
 from natop.testimony import testify
 from natop.text import clean
@@ -77,6 +81,7 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     rates, cpu_rates = _rates(previous, conntrack, seconds)
     derived = meanings.derived(rates, host.version, _found_per_new(previous, reading, summary.whole))
     testimony = testify(previous, sample, containers, seconds, derived.lost_syns_per_s)
+    probes = _probes(previous, sample)
     taken = Snapshot(
         taken_at=sample.taken_at,
         monotonic_s=sample.monotonic_s,
@@ -98,7 +103,15 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         port_choice=summary.port_choice,
         time_wait=summary.time_wait,
         unowned_time_wait=None if _is_awaited(sample) else summary.unowned_time_wait,
-        gaps=(*sample.gaps, *flow_gaps, *rule_gaps, *_blind_spots(sample, inventory)),
+        gaps=(
+            *sample.gaps,
+            *flow_gaps,
+            *rule_gaps,
+            *_blind_spots(sample, inventory),
+            *not_permitted(probes or ()),
+        ),
+        probes=probes,
+        is_probing=sample.probes is not None,
         firewall=firewall,
         facts=_facts(previous, reading, inventory, host),
         cpu_rates=cpu_rates,
@@ -197,8 +210,9 @@ def _read_flows(
         dump = decode_dump(sample.dump)
         gaps = tuple(_dump_gaps(dump))
         if not dump.errno and dump.complete:
-            attribution = attribute(dump.flows, place, _memory(previous))
-            reading = FlowReading(dump.flows, attribution, sample.taken_at, sample.monotonic_s, dump.skipped, found)
+            flows, own = _without_own(previous, sample, dump.flows)
+            attribution = attribute(flows, place, _memory(previous))
+            reading = FlowReading(flows, attribution, sample.taken_at, sample.monotonic_s, dump.skipped, found, own)
             return reading, (*gaps, *sockets.gaps)
     last = previous.reading if previous else None
     if last and previous and previous.inventory is not inventory:
@@ -235,6 +249,20 @@ def _no_sockets(proto: int) -> Gap:
         f"the kernel does not tell {name.upper()} sockets, so their flows' holders are unknown",
         f"load the kernel's module: sudo modprobe {name}_diag",
     )
+
+
+def _without_own(previous: Snapshot | None, sample: Sample, flows: FlowTable) -> tuple[FlowTable, frozenset[OwnFlow]]:
+    """The flows without those that natop opened itself, and which these were; those of before are known again."""
+    if sample.own is None:
+        return flows, frozenset()
+    before = previous.reading.own if previous and previous.reading else frozenset()
+    return without_own(flows, before.union(sample.own))
+
+
+def _probes(previous: Snapshot | None, sample: Sample) -> tuple[ProbeSeries, ...] | None:
+    """All results until now; None where nobody has ever asked for any."""
+    past = previous.probes if previous else None
+    return past if sample.probes is None else with_results(past or (), sample.probes)
 
 
 def _memory(previous: Snapshot | None) -> Memory | None:

@@ -31,6 +31,12 @@ INET_DIAG_CGROUP_ID = 21
 # net/tcp_states.h: the states of a socket, not those of conntrack
 TCP_TIME_WAIT = 6
 
+# linux/tcp.h: offsets in `struct tcp_info`, all u32 of the host's byte order
+TCP_INFO_RTT = 68
+"""tcpi_rtt, microseconds."""
+TCP_INFO_TOTAL_RETRANS = 100
+"""tcpi_total_retrans: right after a connect, the SYNs that were sent again."""
+
 AF_INET = 2
 AF_INET6 = 10
 

@@ -66,7 +66,7 @@ def entered(namespace: Path | None) -> Iterator[None]:
             with open(namespace, "rb") as there:
                 setns(there.fileno(), CLONE_NEWNET)
         except OSError as error:
-            reason = error.strerror or error
+            reason = os.strerror(error.errno) if error.errno else error  # pyroute2 has a text of its own
             raise NoSuchNetns(f"cannot enter the network namespace {namespace}: {reason}") from error
         try:
             yield

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from natop.model.probes import OwnFlow, ProbeResult
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -104,27 +106,6 @@ class FirewallText:
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeResult:
-    """One timed TCP connect."""
-
-    target: str
-    """HOST:PORT as it was asked for."""
-    path: str
-    """The way it took: container, published, proxy, host, netns."""
-    at: float
-    """Wall clock at its start, seconds since the epoch."""
-    container: str | None = None
-    """The id of the container whose port it called, or from whose namespace it called."""
-    connect_ms: float | None = None
-    """None where it did not connect."""
-    syns_lost: int | None = None
-    """tcpi_total_retrans after the connect or the failure (linux/tcp.h); None where the kernel could not tell."""
-    rtt_ms: float | None = None
-    error: str | None = None
-    """refused, unreachable, timed out, no free local port, …; None where it connected."""
-
-
-@dataclass(frozen=True, slots=True)
 class Sample:
     """What the collectors returned at one tick, untouched.
 
@@ -159,6 +140,8 @@ class Sample:
     """The network namespace (net:[inode]) of each running container, by its id."""
     rules: FirewallText | None = None
     """The NAT rules as the firewall's own tools tell them; None at a tick that did not ask."""
-    probes: tuple[ProbeResult, ...] = ()
-    """Those that ended since the sample before."""
+    probes: tuple[ProbeResult, ...] | None = None
+    """Those that ended since the sample before; None while nobody has asked for probes."""
+    own: tuple[OwnFlow, ...] | None = None
+    """Connections that natop opened of late, to be left out of every count; None leaves out nothing."""
     gaps: tuple[Gap, ...] = ()

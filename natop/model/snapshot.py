@@ -9,7 +9,8 @@ from natop.model.flows import FlowTable, Skipped
 from natop.model.history import History
 from natop.model.kernel import NOTHING_DERIVED, Conntrack, Derived, Firewall, Mark, NetnsTcp, Version, kernel_version
 from natop.model.numbers import Attribution, ContainerSummary, FlowFacts, FlowSummary, NatPools, PortChoice, TimeWait
-from natop.model.sample import Gap, Pace, ProbeResult
+from natop.model.probes import OwnFlow, ProbeSeries
+from natop.model.sample import Gap, Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class FlowReading:
     skipped: Skipped
     found: int | None = None
     """The counter `found` when it was taken."""
+    own: frozenset[OwnFlow] = frozenset()
+    """natop's own connections that the dump held and `flows` is without."""
 
 
 class Severity(StrEnum):
@@ -142,8 +145,10 @@ class Snapshot:
     """Of the flows of the host itself and those nobody owns."""
     firewall: Firewall | None = None
     """None where no tool told the rules; a gap says why."""
-    probes: tuple[ProbeResult, ...] = ()
-    """The last of each target and path, oldest first; bounded."""
+    probes: tuple[ProbeSeries, ...] | None = None
+    """The last probes by each way, by target; None where nobody has asked for any yet."""
+    is_probing: bool = False
+    """Whether more are to come."""
     facts: FlowFacts | None = None
     """Of the last dump."""
     marks: tuple[Mark, ...] = ()

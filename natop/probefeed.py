@@ -1,0 +1,85 @@
+"""Probes beside the readings of a host: what is probed follows the containers, and results go into samples."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from natop.collect import netns
+from natop.collect.prober import Manners, Prober
+from natop.model import Aim, Container, Inventory, ProbeTarget, Sample
+from natop.probing import RUNNING, ProbeWish, aims, named, netns_of
+
+
+class CannotProbe(Exception):
+    """What was asked for cannot be probed at all. The message is one to three lines for a person."""
+
+
+class ProbeFeed:
+    """Probes for a live view; off until they are wished for. All methods may be called from any thread."""
+
+    def __init__(self, home: Path | None, manners: Manners | None = None) -> None:
+        """`home` is the network namespace that natop reads, None being the process's own."""
+        self._home, self._manners = home, manners or Manners()
+        self._prober: Prober | None = None
+        self._wish: ProbeWish | None = None
+
+    def wish(self, wish: ProbeWish | None) -> None:
+        """Probe so from the next reading on; None ends it."""
+        if wish and self._prober is None:
+            self._prober = Prober(self._manners, self._home)
+        self._wish = wish
+        if wish is None and self._prober:
+            self._prober.aim(())
+
+    def into(self, sample: Sample) -> Sample:
+        """The sample with what has been probed since the one before."""
+        prober, wish = self._prober, self._wish
+        if prober is None:
+            return sample
+        results = prober.take()
+        own = None if wish and wish.counts_own else prober.own()
+        return replace(sample, probes=results if wish else None, own=own)
+
+    def follow(self, inventory: Inventory | None, addresses: Sequence[str]) -> None:
+        """Aim at what is there now."""
+        prober, wish = self._prober, self._wish
+        if prober and wish:
+            prober.aim(aims(wish, inventory, addresses))
+
+    def close(self) -> None:
+        if self._prober:
+            self._prober.close()
+
+
+def _container(name: str, containers: Sequence[Container]) -> Container:
+    """The running container with this name or this beginning of its id. Raises CannotProbe."""
+    by_name = [each for each in containers if each.name == name]
+    found = by_name or [each for each in containers if name and each.id.startswith(name)]
+    if len(found) != 1:
+        what = "several containers have ids that begin so" if found else "the engine knows no such container"
+        raise CannotProbe(f"--from {name}: {what}\n`docker ps` lists those that run")
+    if found[0].state not in RUNNING:
+        raise CannotProbe(f"--from {name}: the container is {found[0].state}; it has no network namespace now")
+    return found[0]
+
+
+def targets_aims(targets: Sequence[ProbeTarget], names: Sequence[str], inventory: Inventory | None) -> list[Aim]:
+    """Each target from the host and from inside each of these containers. Raises CannotProbe."""
+    containers = inventory.containers if inventory else ()
+    sources = [_container(name, containers) for name in dict.fromkeys(names)]
+    for each in sources:
+        _check_that_it_can_be_entered(each, containers)
+    return [named(target, sources, containers) for target in targets]
+
+
+def _check_that_it_can_be_entered(container: Container, containers: Sequence[Container]) -> None:
+    path = netns_of(container, containers)
+    if path is None:
+        raise CannotProbe(f"--from {container.name}: the engine does not tell its network namespace")
+    try:
+        with netns.entered(Path(path) if path else None):
+            pass
+    except netns.NoSuchNetns as error:
+        forbidden = isinstance(error.__cause__, PermissionError)
+        hint = "that needs CAP_SYS_ADMIN: run sudo natop" if forbidden else "is the engine on another host?"
+        raise CannotProbe(f"--from {container.name}: {error}\n{hint}") from error

@@ -1,0 +1,166 @@
+"""What to probe, and by which ways. Pure."""
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from natop.model import (
+    BYPASSING,
+    Aim,
+    Container,
+    Inventory,
+    ProbePath,
+    ProbeTarget,
+    ProbeWay,
+    PublishedPort,
+)
+
+RUNNING = ("running", "paused")
+"""States of containers that have a network namespace; the kernel answers SYNs for paused ones too."""
+_MOST_CHARACTERS = 2_000
+_HTTP = "http"
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+_ANY = ("", "0.0.0.0", "::")
+
+
+class BadTarget(ValueError):
+    """What was given cannot be probed. The message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeWish:
+    """What a user wants to be probed, and how natop's own flows are dealt with."""
+
+    published: bool = True
+    """The published ports of all running containers."""
+    targets: tuple[ProbeTarget, ...] = ()
+    sources: tuple[str, ...] = ()
+    """Ids of the containers from whose namespaces the targets are called too."""
+    counts_own: bool = False
+    """Whether natop's own connections count among the flows."""
+
+
+def parse_target(text: str) -> ProbeTarget:
+    """HOST:PORT, [IPv6]:PORT or http://HOST[:PORT][/PATH]. Raises BadTarget."""
+    if len(text) > _MOST_CHARACTERS or not text.isprintable() or " " in text:
+        raise BadTarget("a target has no spaces or unprintable characters")
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme.lower() != _HTTP:
+        raise BadTarget(f"{text!r}: only http:// is asked; give HOST:PORT for the connect alone")
+    try:
+        parts = urlsplit(f"//{rest if separator else text}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadTarget(f"{text!r}: give HOST:PORT, [IPv6]:PORT or http://HOST/PATH ({error})") from error
+    if separator:
+        port = port or 80
+    elif parts.path or parts.query or parts.fragment:
+        raise BadTarget(f"{text!r}: a path goes with http://")
+    if parts.username is not None or not host:
+        raise BadTarget(f"{text!r}: give HOST:PORT, [IPv6]:PORT or http://HOST/PATH")
+    if not port:
+        raise BadTarget(f"{text!r} has no port: give HOST:PORT")
+    return ProbeTarget(text, host, port, _request(parts.path, parts.query) if separator else None)
+
+
+def _request(path: str, query: str) -> str:
+    if not (path + query).isascii():
+        raise BadTarget("a path is given in ASCII, other characters as %XX")
+    return (path or "/") + (f"?{query}" if query else "")
+
+
+def aims(wish: ProbeWish, inventory: Inventory | None, addresses: Sequence[str]) -> tuple[Aim, ...]:
+    """All that is to be probed on a host with these containers and these addresses of its own."""
+    containers = inventory.containers if inventory else ()
+    sources = [each for identity in wish.sources for each in containers if each.id == identity]
+    found = [named(target, sources, containers) for target in wish.targets]
+    if wish.published and inventory:
+        own = own_addresses(addresses, inventory)
+        found += [aim for each in containers for aim in _published_aims(each, own)]
+    return tuple(found)
+
+
+def named(target: ProbeTarget, sources: Sequence[Container], containers: Sequence[Container]) -> Aim:
+    """A target from the host and, in the same second, from inside these containers: what differs is NAT's doing."""
+    host = ProbeWay(ProbePath.HOST, target.text, target.host, target.port, request=target.request)
+    inside = (
+        replace(host, path=ProbePath.NETNS, container=each.id, container_name=each.name, netns=netns or None)
+        for each in sources
+        if (netns := netns_of(each, containers)) is not None
+    )
+    return Aim(target.text, (host, *inside))
+
+
+def netns_of(container: Container, containers: Sequence[Container]) -> str | None:
+    """The file of the network namespace that a container runs in, empty for the host's; None where nobody knows."""
+    if container.joined:
+        return next((netns_of(each, ()) for each in containers if each.id == container.joined), None)
+    if container.state not in RUNNING:
+        return None
+    if container.network_mode == "host":
+        return ""
+    return container.sandbox if (container.sandbox or "").startswith("/") else None
+
+
+def own_addresses(addresses: Sequence[str], inventory: Inventory) -> dict[int, str]:
+    """For IPv4 and IPv6 the host's first address that is neither loopback, nor link-local, nor of a Docker network."""
+    subnets = tuple(_subnets(inventory))
+    found: dict[int, str] = {}
+    for address in (known for text in addresses if (known := _address(text))):
+        if not (address.is_loopback or address.is_link_local or any(address in subnet for subnet in subnets)):
+            found.setdefault(address.version, str(address))
+    return found
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _subnets(inventory: Inventory) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    for text in (subnet for network in inventory.networks for subnet in network.subnets):
+        with suppress(ValueError):
+            yield ipaddress.ip_network(text, strict=False)
+
+
+def _published_aims(container: Container, own: dict[int, str]) -> Iterator[Aim]:
+    """An aim for each port of a running container that is published over TCP, and each IP version."""
+    if container.state not in RUNNING:
+        return
+    for port in container.published:
+        version = 6 if ":" in port.host_ip else 4
+        inside = _inside(container, version)
+        if port.proto != "tcp" or inside is None:
+            continue
+        called = [(ProbePath.CONTAINER, inside, port.container_port), *_outside(port, version, own)]
+        ways = tuple(
+            ProbeWay(path, _endpoint(host, number), host, number, container.id, container.name)
+            for path, host, number in called
+        )
+        yield Aim(f"{container.id} {port.host_ip} {port.host_port}", ways)
+
+
+def _inside(container: Container, version: int) -> str | None:
+    """The container's first address of this IP version that the host reaches over a bridge."""
+    places = [place for place in container.networks if place.driver not in BYPASSING]
+    texts = (place.ipv4 if version == 4 else place.ipv6 for place in places)
+    return next((text for text in texts if text), None)
+
+
+def _outside(port: PublishedPort, version: int, own: dict[int, str]) -> Iterator[tuple[ProbePath, str, int]]:
+    """The addresses of the host at which a port is published."""
+    if port.host_ip not in _ANY:
+        if address := _address(port.host_ip):
+            yield ProbePath.PROXY if address.is_loopback else ProbePath.PUBLISHED, str(address), port.host_port
+        return
+    if version in own:
+        yield ProbePath.PUBLISHED, own[version], port.host_port
+    yield ProbePath.PROXY, _LOOPBACK[version], port.host_port
+
+
+def _endpoint(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,202 @@
+"""Probes on a real Docker host: published ports by all their ways, and calls from inside containers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from natop.collect.engine import Target
+from natop.feed import LiveFeed, Source
+from natop.model import Snapshot
+from natop.probing import ProbeWish, parse_target
+from tests.docker.line import running, snapshot, to
+from tests.kernel import product
+from tests.lab import oracle
+from tests.lab.dockerhost import HOST, HOST_6, OUTSIDE, SILENT_PORT, DockerHost
+from tests.lab.netns import wait_until
+
+WITHOUT_SYS_ADMIN = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", "--")
+
+
+def options(host: DockerHost) -> tuple[str, ...]:
+    return "--netns", host.namespace.name, "--docker-host", host.url
+
+
+def probe(host: DockerHost, *arguments: str, status: int = 0) -> dict[str, Any]:
+    """The document that `natop probe ARGUMENTS…` prints on the lab's host."""
+    done = product.natop(None, "probe", "--format", "json", *options(host), *arguments)
+    assert (done.returncode, done.stderr) == (status, "")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def ways(probes: list[dict[str, Any]], container: str) -> Counter[tuple[str, str, str | None]]:
+    return Counter((each["path"], each["target"], each["error"]) for each in probes if each["container"] == container)
+
+
+def test_a_snapshot_with_probes_knows_every_way_to_published_ports(docker_host: DockerHost) -> None:
+    document = snapshot(*options(docker_host), "--probe", "--count", "2")
+    address = docker_host.address("webserver", "bridge")
+    expected = {
+        (path, target, None): 2
+        for port, inside in ((8080, 80), (8443, 443))
+        for path, target in (
+            ("container", f"{address}:{inside}"),
+            ("published", f"{HOST}:{port}"),
+            ("proxy", f"127.0.0.1:{port}"),
+        )
+    }
+    assert ways(document["probes"], "webserver") == expected
+    by_name = {each["name"]: each["probes"] for each in document["containers"]}
+    assert ways(by_name["webserver"], "webserver") == expected
+    assert (by_name["app1"], by_name["hostnet"], by_name["nonet"]) == ([], [], [])
+    for each in document["probes"]:
+        assert each["syns_lost"] == 0
+        assert 0 < each["rtt_ms"] <= each["connect_ms"] + 1
+    if docker_host.ipv6:
+        assert {path for path, _, _ in ways(by_name["web6"], "web6")} == {"container", "published", "proxy"}
+        assert f"[{HOST_6}]:8086" in {each["target"] for each in by_name["web6"]}
+
+
+def test_flows_of_natop_s_own_are_in_no_count(docker_host: DockerHost) -> None:
+    """natop ends its own by RST. docker-proxy's own calls, which a probe of it causes, are docker-proxy's and stay."""
+    arguments = (*options(docker_host), "--probe")
+    document = snapshot(*arguments)
+    table = oracle.flows(docker_host.namespace)
+    by_proxy = [flow for flow in table if flow["state"] != "CLOSE"]
+    assert {flow["orig"]["src"] for flow in by_proxy} <= {"172.17.0.1", "172.19.0.1", "fd00:19::1"}
+    assert {each["id"] for each in document["flows"]} == {flow["id"] for flow in by_proxy}
+    assert len(by_proxy) == sum(each["path"] == "proxy" for each in document["probes"])
+    assert document["conntrack"]["own_flows"] == len(document["probes"]) == len(table) - len(by_proxy)
+    docker_host.namespace.flush()
+    with_own = snapshot(*arguments, "--own-flows")
+    assert with_own["conntrack"]["own_flows"] == 0
+    assert with_own["conntrack"]["flows"] == len(oracle.flows(docker_host.namespace))
+
+
+def test_a_target_from_the_host_and_from_inside_a_container(docker_host: DockerHost) -> None:
+    found = probe(
+        docker_host, f"{OUTSIDE}:443", f"http://{OUTSIDE}/", "--from", "app1", "--from", "app2", "--count", "1"
+    )
+    assert Counter((each["target"], each["path"], each["container"], each["error"]) for each in found["probes"]) == {
+        (target, path, container, None): 1
+        for target in (f"{OUTSIDE}:443", f"http://{OUTSIDE}/")
+        for path, container in (("host", None), ("netns", "app1"), ("netns", "app2"))
+    }
+    moments = [datetime.fromisoformat(each["at"]) for each in found["probes"] if each["target"] == f"{OUTSIDE}:443"]
+    assert (max(moments) - min(moments)).total_seconds() < 1
+    asked = [each for each in found["probes"] if each["target"].startswith("http")]
+    assert {each["http_status"] for each in asked} == {200}
+    assert all(each["first_byte_ms"] > 0 for each in asked)
+    sources = {flow["orig"]["src"] for flow in to(oracle.flows(docker_host.namespace), dst=OUTSIDE, dport=443)}
+    assert sources == {HOST, *(docker_host.address(app, "internal") for app in ("app1", "app2"))}
+
+
+def test_what_hangs_fails_by_name_and_by_exit_status(docker_host: DockerHost) -> None:
+    found = probe(
+        docker_host, f"{OUTSIDE}:{SILENT_PORT}", "--from", "app1", "--count", "1", "--timeout", "1.5", status=1
+    )
+    assert {(each["path"], each["error"], each["syns_lost"]) for each in found["probes"]} == {
+        ("host", "timed out", 1),
+        ("netns", "timed out", 1),
+    }
+
+
+def test_a_container_without_a_network_cannot_reach_anything(docker_host: DockerHost) -> None:
+    found = probe(docker_host, f"{OUTSIDE}:443", "--from", "nonet", "--from", "hostnet", "--count", "1", status=1)
+    assert {each["container"]: each["error"] for each in found["probes"]} == {
+        None: None,
+        "hostnet": None,
+        "nonet": "unreachable",
+    }
+
+
+def test_a_container_that_stops_in_mid_probe_is_an_error_by_name(docker_host: DockerHost) -> None:
+    with running(docker_host, "leaver", "internal"):
+        command = [sys.executable, "-m", "natop", "probe", *options(docker_host), "--format", "json"]
+        command += [f"{OUTSIDE}:443", "--from", "leaver", "--count", "4"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as natop:
+            inside = docker_host.address("leaver", "internal")
+            table = lambda: to(oracle.flows(docker_host.namespace), src=inside)  # noqa: E731  # polled below
+            wait_until(table, what="the first call from inside")
+            docker_host.docker("stop", "leaver")
+            out, err = natop.communicate(timeout=60)
+    assert (natop.returncode, err) == (1, "")
+    by_path: dict[str, list[str | None]] = {"host": [], "netns": []}
+    for each in sorted(json.loads(out)["probes"], key=lambda each: str(each["at"])):
+        by_path[each["path"]].append(each["error"])
+    assert by_path["host"] == [None] * 4
+    assert by_path["netns"][0] is None
+    assert by_path["netns"][-1] == "namespace gone"
+    assert set(by_path["netns"]) <= {None, "namespace gone", "unreachable"}
+
+
+@pytest.mark.parametrize(("name", "said"), [("nobody", "no such container"), ("leaver", "the container is exited")])
+def test_a_container_that_is_unknown_or_stopped_cannot_be_called_from(
+    docker_host: DockerHost, name: str, said: str
+) -> None:
+    with running(docker_host, "leaver", "internal", command="exit 0"):
+        wait_until(
+            lambda: docker_host.docker("inspect", "--format", "{{.State.Status}}", "leaver") == "exited",
+            what="the container's end",
+        )
+        done = product.natop(None, "probe", *options(docker_host), f"{OUTSIDE}:443", "--from", name)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert said in done.stderr
+
+
+def test_without_the_right_to_enter_namespaces_only_the_host_calls(docker_host: DockerHost) -> None:
+    arguments = ("--docker-host", docker_host.url)
+    done = product.natop(
+        docker_host.namespace, "probe", *arguments, f"{OUTSIDE}:443", "--from", "app1", by=WITHOUT_SYS_ADMIN
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "CAP_SYS_ADMIN" in done.stderr
+    document = product.snapshot(docker_host.namespace, *arguments, "--probe", by=WITHOUT_SYS_ADMIN)
+    assert {each["error"] for each in document["probes"]} == {None}
+
+
+def test_the_live_feed_follows_containers_that_come_and_go(docker_host: DockerHost) -> None:
+    source = Source(str(docker_host.namespace.path), Target(docker_host.url))
+    live = LiveFeed(source, 0.5)
+
+    def series(taken: Snapshot) -> dict[str | None, set[str]]:
+        found: dict[str | None, set[str]] = {}
+        for each in taken.probes or ():
+            found.setdefault(each.last.container_name, set()).add(each.last.path)
+        return found
+
+    def until(wanted: str, timeout_s: float = 15.0) -> Snapshot:
+        deadline = time.monotonic() + timeout_s
+        for taken in live:
+            if len(series(taken).get(wanted, ())) == 3:
+                return taken
+            assert time.monotonic() < deadline, series(taken)
+        raise AssertionError("the feed ended")
+
+    with closing(live):
+        first = next(iter(live))
+        assert (first.probes, first.is_probing) == (None, False)
+        live.probe(ProbeWish())
+        assert until("webserver").is_probing
+        with running(docker_host, "comer", "internal", "-p", "8099:80", command="exec httpd -f -p 80 -h /www"):
+            taken = until("comer")
+            assert taken.whole is not None
+        app = next(each for each in taken.inventory.containers if each.name == "app1") if taken.inventory else None
+        assert app is not None
+        live.probe(ProbeWish(published=False, targets=(parse_target(f"{OUTSIDE}:443"),), sources=(app.id,)))
+        deadline = time.monotonic() + 10
+        for taken in live:
+            if {"host", "netns"} <= {each.last.path for each in taken.probes or ()}:
+                break
+            assert time.monotonic() < deadline
+        live.probe(None)
+        assert not next(iter(live)).is_probing
