@@ -14,6 +14,7 @@ from natop.columns import (
     CONTAINER_COLUMNS,
     DEFAULT_SORT,
     FLOW_COLUMNS,
+    Connects,
     ContainerColumn,
     ContainerRow,
     FlowColumn,
@@ -227,6 +228,8 @@ def _fitting(ranks: Sequence[int], widths: Sequence[int], width: int | None) -> 
 
 def cell_text(value: Value) -> str:
     """A value as a cell of text or Markdown, under a title that tells its unit."""
+    if isinstance(value, Connects):
+        return value.told() + (f" ({value.syns_lost} lost)" if value.syns_lost else "")
     if isinstance(value, Percent):
         return f"{value:.1f} %"
     if isinstance(value, float):

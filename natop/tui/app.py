@@ -34,6 +34,7 @@ from natop.tui.help import HelpScreen
 from natop.tui.keys import bind
 from natop.tui.messages import Feed, FeedEnded, FeedFailed, FeedOpened, SnapshotTaken
 from natop.tui.namespaces import NamespacesScreen
+from natop.tui.probes import ProbesScreen
 from natop.tui.reading import start_reading
 from natop.tui.themes import DARK, LIGHT, first_theme, tone_variables
 from natop.tui.trends import TrendsScreen, TrendsWish
@@ -54,7 +55,7 @@ _ELSEWHERE = "natop saves in the folder that it was started in; start it where i
 _OF_VIEWS = frozenset(
     (
         *("leave", "help", "view", "next_view", "go_back"),
-        *("marker", "pause", "read_now", "interval", "save", "namespaces"),
+        *("marker", "probe", "own_flows", "pause", "read_now", "interval", "save", "namespaces"),
     )
 )
 """Actions that belong to the views and not to the panels over them."""
@@ -72,9 +73,12 @@ class NatopApp(App[None]):
         bind("question_mark,h,f1", "help", "Help"),
         bind("1", "view('containers')", "Containers"),
         bind("2", "view('flows')", "Flows"),
+        bind("4", "view('probes')", "Probes"),
         bind("6", "view('findings')", "Findings"),
         bind("7", "view('trends')", "Trends"),
         bind("m", "marker(True)", "Marker"),
+        bind("P", "probe", "Probe"),
+        bind("O", "own_flows", "Own flows"),
         bind("M", "marker(False)", "No marker"),
         bind("p", "pause", "Pause"),
         bind("r", "read_now", "Read now"),
@@ -120,11 +124,14 @@ class NatopApp(App[None]):
         """When the snapshot shown came, on this process's clock."""
         self._is_settled = False
         """Whether the memory is."""
+        self._is_probing = self._counts_own = False
+        """Whether published ports are probed, and whether natop's own connections count among the flows."""
         self._one_more = False
         """Whether the next snapshot is shown although the screen is paused."""
         wish = Wish(filter_text, sort=sort)
         self.add_mode("containers", lambda: ContainersScreen(wish))
         self.add_mode("flows", lambda: FlowsScreen(wish))
+        self.add_mode("probes", lambda: ProbesScreen(Wish()))
         self.add_mode("findings", FindingsScreen)
         self.add_mode("trends", lambda: TrendsScreen(self.trends_wish))
         self.animation_level = "none"
@@ -189,6 +196,7 @@ class NatopApp(App[None]):
             return
         self._feed = message.feed
         self._feed.interval_s = self._news.interval_s
+        self._wish_probes()
 
     def on_snapshot_taken(self, message: SnapshotTaken) -> None:
         if message.number != self.reading_number:
@@ -258,6 +266,24 @@ class NatopApp(App[None]):
             marker = marker_at(snapshot)
         self._news = replace(self._news, marker=marker)
         self._deliver()
+
+    def action_probe(self) -> None:
+        """Connect to the published ports from now on, or no more."""
+        self._is_probing = not self._is_probing
+        self._wish_probes()
+        self.tell("probing the published ports, each way every 2 s" if self._is_probing else "probing no more")
+
+    def action_own_flows(self) -> None:
+        """Count natop's own connections among the flows, or leave them out."""
+        self._counts_own = not self._counts_own
+        self._wish_probes()
+        self.tell("natop's own flows count" if self._counts_own else "natop's own flows are left out of every count")
+
+    def _wish_probes(self) -> None:
+        from natop.probing import ProbeWish
+
+        if self._feed:
+            self._feed.probe(ProbeWish(counts_own=self._counts_own) if self._is_probing else None)
 
     def action_read_now(self) -> None:
         """Read at once; while paused the one snapshot is shown. After a failure, start again."""

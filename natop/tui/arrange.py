@@ -17,6 +17,7 @@ from natop.columns import (
     DEFAULT_SORT,
     FLOW_COLUMNS,
     HOST_KEY,
+    Connects,
     ContainerColumn,
     ContainerRow,
     FlowColumn,
@@ -170,6 +171,9 @@ class ContainerLines:
                 return self._glyphs.unknown if column.numeric else "", Tone.QUIET
             case int():
                 return count(value, self._glyphs, width), tone if value else Tone.QUIET
+            case Connects():
+                lost = value.syns_lost
+                return value.told() + (self._glyphs.alarm if lost else ""), Tone.ALARM if lost else tone
             case float():
                 return decimal(value), tone if value else Tone.QUIET
             case str():

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 VIEWS = (
     ("1", "containers", "Containers"),
     ("2", "flows", "Flows"),
+    ("4", "probes", "Probes"),
     ("6", "findings", "Findings"),
     ("7", "trends", "Trends"),
 )

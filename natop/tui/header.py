@@ -155,6 +155,12 @@ def _status(news: News, glyphs: Glyphs) -> Line:
 def _pace(snapshot: Snapshot, interval_s: float, glyphs: Glyphs) -> Line:
     """How often it reads, and that flows are read less often, where they cost too much."""
     often: Piece = (f"every {interval(interval_s)} {glyphs.dot} ", Tone.QUIET)
+    if snapshot.is_probing:
+        return [("probing ", Tone.NOTICE), *_reading_pace(snapshot, interval_s, often)]
+    return _reading_pace(snapshot, interval_s, often)
+
+
+def _reading_pace(snapshot: Snapshot, interval_s: float, often: Piece) -> Line:
     if snapshot.pace and snapshot.pace.dump_every_s > interval_s:
         return [often, (f"flows every {span(snapshot.pace.dump_every_s)}", Tone.NOTICE), (", ", Tone.QUIET)]
     return [often]

@@ -46,8 +46,10 @@ TABLE = (
     ("y", "copy the row; in a flow's details the flow or, where it is stale, the command that deletes it"),
 )
 EVERYWHERE = (
-    ("1 2 6 7  Tab", "containers, flows, findings, trends; the next view"),
+    ("1 2 4 6 7  Tab", "containers, flows, probes, findings, trends; the next view"),
     ("Esc  Backspace", "back; Esc takes a filter away first"),
+    ("P", "probe: timed connects to published ports, closed by RST; off unless you press it"),
+    ("O", "count natop's own connections among the flows, or leave them out"),
     ("m  M", "marker: rates of the minute before it and since then, on top; no marker"),
     ("p", "pause the screen; reading goes on, and the screen says how old it is"),
     ("r", "read now"),
@@ -62,6 +64,11 @@ OF_VIEW = {
         ("Enter", "the flows of the row under the cursor"),
         ("g", "group: by compose project, by network, by destination called, by container again"),
         ("t", "the trends of the row under the cursor"),
+    ),
+    "probes": (
+        ("P", "connect to the published ports of all containers, each way every 2 s; again: no more"),
+        ("Enter", "the flows of the container whose port it is"),
+        ("/", "only ways in which these letters occur"),
     ),
     "findings": (
         ("Enter", "all of the finding, with what to do; then Enter leads to what it is about"),

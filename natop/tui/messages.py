@@ -10,6 +10,7 @@ from textual.message import Message
 
 if TYPE_CHECKING:
     from natop.model import Snapshot
+    from natop.probing import ProbeWish
 
 
 class Feed(Protocol):
@@ -23,6 +24,9 @@ class Feed(Protocol):
 
     def read_now(self) -> None:
         """The next snapshot comes at once, with a dump."""
+
+    def probe(self, wish: ProbeWish | None) -> None:
+        """Probe so from the next snapshot on; None ends it. Off at first."""
 
     def close(self) -> None: ...
 

@@ -33,6 +33,7 @@ from natop.model import (
     Snapshot,
     address_value,
 )
+from natop.probing import ProbeWish
 from natop.summarise import Setting, Summary, summarise
 from natop.uapi import AF_INET, AF_INET6, IpProto, Ips, TcpState
 from natop.window import extended, mark_of
@@ -221,6 +222,7 @@ class ListFeed:
     def __init__(self, snapshots: Iterable[Snapshot], at_once: int = 1, endless: bool = True) -> None:
         self.interval_s = 2.0
         self.reads = 0
+        self.wishes: list[ProbeWish | None] = []
         self.closed = False
         self._snapshots = list(snapshots)
         self._let_out = threading.Semaphore(at_once)
@@ -245,6 +247,9 @@ class ListFeed:
     def read_now(self) -> None:
         self.reads += 1
         self.step()
+
+    def probe(self, wish: ProbeWish | None) -> None:
+        self.wishes.append(wish)
 
     def close(self) -> None:
         self.closed = True
