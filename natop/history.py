@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from natop.meanings import TCP_MEANINGS, meaning
 from natop.model import (
     UNOWNED,
     ContainerSummary,
+    Derived,
     FlowSummary,
     History,
     Moment,
@@ -67,9 +69,11 @@ def _states(key: str, title: str, help: str, *names: str) -> Metric:
     return _flows(key, title, "", help, lambda flows: sum(flows.counts.states[name] for name in names))
 
 
-def _counter(key: str, help: str) -> Metric:
+def _counter(key: str) -> Metric:
     """One of COUNTER_NAMES."""
-    return Metric(key, key, "/s", help, lambda s: s.counter_rates.get(key) if s.counter_rates else None, None)
+    return Metric(
+        key, key, "/s", meaning(key, None), lambda s: s.counter_rates.get(key) if s.counter_rates else None, None
+    )
 
 
 def _of_tcp(key: str, title: str, unit: str, help: str, value: Callable[[NetnsTcp], float | None]) -> Metric:
@@ -84,9 +88,9 @@ def _of_tcp(key: str, title: str, unit: str, help: str, value: Callable[[NetnsTc
     return Metric(key, title, unit, help, host, container)
 
 
-def _tcp(key: str, title: str, help: str) -> Metric:
+def _tcp(key: str, title: str) -> Metric:
     """One of TCP_NAMES."""
-    return _of_tcp(key, title, "/s", help, lambda tcp: tcp.rates.get(key) if tcp.rates else None)
+    return _of_tcp(key, title, "/s", TCP_MEANINGS[key], lambda tcp: tcp.rates.get(key) if tcp.rates else None)
 
 
 def _fill(snapshot: Snapshot) -> float | None:
@@ -94,16 +98,19 @@ def _fill(snapshot: Snapshot) -> float | None:
     return 100 * used / most if used is not None and most else None
 
 
-def _probes(snapshot: Snapshot) -> float | None:
-    found = snapshot.counter_rates.get("found") if snapshot.counter_rates else None
-    new = snapshot.whole.rates.new if snapshot.whole and snapshot.whole.rates else None
-    return found / new if found is not None and new else None
+def _derived(key: str, title: str, help: str, value: Callable[[Derived], float | None]) -> Metric:
+    return Metric(key, title, "/s", help, lambda snapshot: value(snapshot.derived), None)
+
+
+def _kept_ports(snapshot: Snapshot) -> float | None:
+    share = snapshot.port_choice.kept_share if snapshot.port_choice else None
+    return None if share is None else 100 * share
 
 
 def _pool_use(pools: NatPools | None, row: int | None) -> float | None:
     if pools is None or row is None or row >= len(pools):
         return None
-    return 100 * int(pools.used[row]) / (int(pools.last_port[row]) - int(pools.first_port[row]) + 1)
+    return pools.percent(row)
 
 
 METRICS = (
@@ -142,35 +149,46 @@ METRICS = (
         lambda each, _: each.rewritten_ports,
         True,
     ),
-    _counter("insert_failed", "new flows that conntrack refused; their first packet is lost"),
-    _counter("drop", "packets dropped: a clash, or no room in the table"),
-    _counter("early_drop", "flows thrown out early, because the table was full"),
-    _counter("found", "NAT ports tried and found taken"),
-    Metric("probes", "found per new flow", "", "NAT ports tried in vain for each new flow", _probes, None, True),
-    _counter("clash_resolve", "flows begun twice at one instant, without loss"),
-    _counter("invalid", "packets that fit no connection"),
-    _counter("error", "ICMP packets that were damaged"),
-    _counter("insert", "entries that tools put in"),
-    _counter("search_restart", "lookups begun anew, as the table changed meanwhile"),
-    _counter("chaintoolong", "new flows refused, as too many share a hash bucket"),
-    _tcp("syn_retrans", "SYN retransmits", "SYNs sent again: each is a lost one"),
+    Metric("kept_ports", "kept ports", " %", "source ports that NAT left as they were", _kept_ports, None, True),
+    _counter("insert_failed"),
+    _counter("drop"),
+    _counter("early_drop"),
+    _counter("found"),
+    Metric(
+        "found_per_new",
+        "found per new flow",
+        "",
+        "NAT ports tried in vain for each new flow: about 9 where 90 % of a pool are in use",
+        lambda s: s.derived.found_per_new,
+        None,
+        True,
+    ),
+    _derived("clash_lost", "lost to clashes", "new flows lost, as another was first", lambda d: d.clash_lost_per_s),
+    _derived("table_full", "table full", "packets dropped, as the table had no room", lambda d: d.table_full_per_s),
+    _counter("clash_resolve"),
+    _counter("invalid"),
+    _counter("error"),
+    _counter("insert"),
+    _counter("search_restart"),
+    _counter("chaintoolong"),
+    _tcp("syn_retrans", "SYN retransmits"),
     Metric(
         "lost_syns",
         "SYNs lost to NAT",
         "/s",
-        "estimate: its part of the host's insert_failed",
-        None,
+        "new flows that conntrack refused; of a container an estimate, by its SYN retransmits",
+        lambda s: s.derived.lost_syns_per_s,
         lambda each, _: each.tcp.lost_syns_per_s if each.tcp else None,
     ),
-    _tcp("retrans_segs", "retransmits", "TCP segments sent again"),
-    _tcp("out_segs", "segments sent", "TCP segments sent"),
-    _tcp("attempt_fails", "failed connects", "TCP connections that were not made"),
-    _tcp("listen_overflows", "listen overflows", "connections lost, as the application did not accept them in time"),
-    _tcp("listen_drops", "listen drops", "connections lost at a listening socket"),
-    _tcp("timeouts", "TCP timeouts", "retransmission timeouts"),
-    _tcp("active_opens", "connects", "TCP connections begun from here"),
-    _tcp("passive_opens", "accepts", "TCP connections accepted here"),
-    _tcp("time_wait_overflow", "TIME_WAIT overflow", "sockets for which TIME_WAIT had no room"),
+    _tcp("retrans_segs", "retransmits"),
+    _tcp("out_segs", "segments sent"),
+    _tcp("attempt_fails", "failed connects"),
+    _tcp("listen_overflows", "listen overflows"),
+    _tcp("listen_drops", "listen drops"),
+    _tcp("timeouts", "TCP timeouts"),
+    _tcp("active_opens", "connects"),
+    _tcp("passive_opens", "accepts"),
+    _tcp("time_wait_overflow", "TIME_WAIT overflow"),
     _of_tcp(
         "time_wait_sockets",
         "TIME_WAIT sockets",

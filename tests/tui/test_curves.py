@@ -95,7 +95,7 @@ def test_amounts_have_their_units() -> None:
     assert amount(45.13, BY_KEY["new"], UNICODE) == "45.1/s"
     assert amount(12345.6, BY_KEY["new"], UNICODE) == "12,346/s"
     assert amount(2.53, BY_KEY["fill"], UNICODE) == "2.5 %"
-    assert amount(12.34, BY_KEY["probes"], UNICODE) == "12.3"
+    assert amount(12.34, BY_KEY["found_per_new"], UNICODE) == "12.3"
     assert amount(None, BY_KEY["flows"], ASCII) == "-"
     assert [brief(value, UNICODE) for value in (0, 0.25, 5320, 262144, 1e9, None)] == [
         "0", "0.25", "5,320", "262k", "1G", "–",  # noqa: RUF001

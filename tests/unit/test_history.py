@@ -15,6 +15,7 @@ from natop.model import (
     UNOWNED,
     Addresses,
     Conntrack,
+    Derived,
     NatPools,
     NetnsTcp,
     PortChoice,
@@ -93,6 +94,7 @@ def test_what_is_read_beside_flows_has_a_past() -> None:
             after,
             conntrack=Conntrack(1000, 4000),
             counter_rates={"insert_failed": 0.5, "found": 45.0},
+            derived=Derived(0.125, 0.5, 0.75, 9.0),
             containers=(replace(web, container=WEB), *others),
             tcp=replace(tcp, rates=None, time_wait_sockets=30),
             pools=pools(),
@@ -100,7 +102,9 @@ def test_what_is_read_beside_flows_has_a_past() -> None:
         ),
     )
     assert [values(taken, name)[-1] for name in ("fill", "insert_failed", "drop")] == [25.0, 0.5, None]
-    assert values(taken, "probes")[-1] == 9.0, "45 ports probed and 5 new flows a second"
+    of_host = {"found_per_new": 9.0, "clash_lost": 0.5, "table_full": 0.125, "lost_syns": 0.75, "kept_ports": 90.0}
+    for metric, value in of_host.items():
+        assert values(taken, metric)[-1] == value, metric
     assert values(taken, "pool_use")[-1] == pytest.approx(90.0, abs=0.01)
     assert values(taken, "rewritten")[-1] == 10
     assert [values(taken, name)[-1] for name in ("syn_retrans", "time_wait_sockets")] == [None, 30]
