@@ -25,6 +25,7 @@ from natop.text import clean
 from natop.tui import terminal
 from natop.tui.choosing import Choice
 from natop.tui.containers import ContainersScreen
+from natop.tui.counters import CountersScreen
 from natop.tui.findings import FindingsScreen
 from natop.tui.flows import FlowsScreen
 from natop.tui.frame import VIEWS, Frame
@@ -74,6 +75,7 @@ class NatopApp(App[None]):
         bind("1", "view('containers')", "Containers"),
         bind("2", "view('flows')", "Flows"),
         bind("4", "view('probes')", "Probes"),
+        bind("5", "view('counters')", "Counters"),
         bind("6", "view('findings')", "Findings"),
         bind("7", "view('trends')", "Trends"),
         bind("m", "marker(True)", "Marker"),
@@ -132,6 +134,7 @@ class NatopApp(App[None]):
         self.add_mode("containers", lambda: ContainersScreen(wish))
         self.add_mode("flows", lambda: FlowsScreen(wish))
         self.add_mode("probes", lambda: ProbesScreen(Wish()))
+        self.add_mode("counters", CountersScreen)
         self.add_mode("findings", FindingsScreen)
         self.add_mode("trends", lambda: TrendsScreen(self.trends_wish))
         self.animation_level = "none"

@@ -36,6 +36,7 @@ VIEWS = (
     ("1", "containers", "Containers"),
     ("2", "flows", "Flows"),
     ("4", "probes", "Probes"),
+    ("5", "counters", "Counters"),
     ("6", "findings", "Findings"),
     ("7", "trends", "Trends"),
 )

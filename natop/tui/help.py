@@ -46,7 +46,7 @@ TABLE = (
     ("y", "copy the row; in a flow's details the flow or, where it is stale, the command that deletes it"),
 )
 EVERYWHERE = (
-    ("1 2 4 6 7  Tab", "containers, flows, probes, findings, trends; the next view"),
+    ("1 2 4 … 7  Tab", "containers, flows, probes, counters, findings, trends; the next view"),
     ("Esc  Backspace", "back; Esc takes a filter away first"),
     ("P", "probe: timed connects to published ports, closed by RST; off unless you press it"),
     ("O", "count natop's own connections among the flows, or leave them out"),

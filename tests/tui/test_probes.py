@@ -16,9 +16,16 @@ SMALL, ROOMY = (80, 24), (160, 50)
 def result(target: str, at: float, syns_lost: int = 0, error: str | None = None, **fields: str | None) -> ProbeResult:
     ms = None if error else 0.2 + 1000 * syns_lost
     return ProbeResult(
-        target, fields.get("path") or ProbePath.CONTAINER, at, fields.get("container"), "shop-web-1", ms,
-        syns_lost, 0.1, error, linear_timeouts=4,
-    )  # fmt: skip
+        target=target,
+        path=fields.get("path") or ProbePath.CONTAINER,
+        at=at,
+        container=fields.get("container"),
+        container_name="shop-web-1",
+        connect_ms=ms,
+        syns_lost=syns_lost,
+        error=error,
+        linear_timeouts=4,
+    )
 
 
 def probed(*results: ProbeResult) -> Snapshot:
