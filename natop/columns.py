@@ -141,7 +141,7 @@ def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
 def _pool_use(pools: NatPools | None, row: int | None) -> Percent | None:
     if pools is None or row is None:
         return None
-    return Percent(100 * int(pools.used[row]) / int(pools.capacity[row]))
+    return Percent(pools.percent(row))
 
 
 def connects_of(probes: Sequence[ProbeSeries], container: str) -> Connects | None:

@@ -103,7 +103,7 @@ def _probes(snapshot: Snapshot) -> float | None:
 def _pool_use(pools: NatPools | None, row: int | None) -> float | None:
     if pools is None or row is None or row >= len(pools):
         return None
-    return 100 * int(pools.used[row]) / (int(pools.last_port[row]) - int(pools.first_port[row]) + 1)
+    return pools.percent(row)
 
 
 METRICS = (

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.model import (
+    UNOWNED,
     Attribution,
     Conntrack,
     Container,
@@ -20,6 +21,7 @@ from natop.model import (
     FlowReading,
     FlowSummary,
     FlowTable,
+    History,
     Kind,
     Mask,
     NatPools,
@@ -29,12 +31,11 @@ from natop.model import (
 )
 from natop.ownership import Ints, Ownership
 from natop.pools import Arrivals, busiest_pools, evicts, nat_pools, port_choice, rewritten
-from natop.timewait import concern, crowded_pools, grown, in_time_wait, time_waits
+from natop.timewait import concern, crowded_pools, growth_per_min, in_time_wait, time_waits
 from natop.uapi import TCP_STATES, IpProto, Ips, proto_name
 
 WHOLE = "whole"
-UNOWNED = "unowned"
-"""Beside the containers' ids: the keys of the whole table's numbers and of what is unowned."""
+"""Beside the containers' ids and UNOWNED: the key of the whole table's numbers."""
 
 _NO_TCP_STATE = len(TCP_STATES)
 _PROTOCOLS = 256
@@ -275,23 +276,18 @@ def _time_waits(
     found = time_waits(flows, attribution, Ownership.of(attribution, len(containers)), tcp[:-1], timeout_s)
     found += time_waits(flows, attribution, Ownership.whole(len(flows)), tcp[-1:], timeout_s)
     crowded = crowded_pools(pools, len(containers))
-    past = _past_time_waits(previous)
+    history = previous.history if previous else History()
+    subjects = [None if key == WHOLE else key for key in keys]
+    counts = {subject: each.count for subject, each in zip(subjects, found, strict=True)}
+    growth = growth_per_min(history, reading.monotonic_s, counts)
     return {
-        key: grown(
-            replace(each, concern=concern(each.count, pools, crowded.get(group), setting.conntrack)),
-            reading.monotonic_s,
-            past.get(key),
+        key: replace(
+            each,
+            growth_per_min=growth.get(subject),
+            concern=concern(each.count, pools, crowded.get(group), setting.conntrack),
         )
-        for group, (key, each) in enumerate(zip(keys, found, strict=True))
+        for group, (key, subject, each) in enumerate(zip(keys, subjects, found, strict=True))
     }
-
-
-def _past_time_waits(previous: Snapshot | None) -> dict[str, TimeWait]:
-    if previous is None:
-        return {}
-    past = {summary.container.id: summary.time_wait for summary in previous.containers}
-    past |= {WHOLE: previous.time_wait, UNOWNED: previous.unowned_time_wait}
-    return {key: time_wait for key, time_wait in past.items() if time_wait}
 
 
 def _past(previous: Snapshot | None) -> dict[str, FlowSummary]:

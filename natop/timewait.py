@@ -5,7 +5,7 @@ harmless by itself; it matters where it keeps NAT ports from others or fills the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +20,9 @@ from natop.model import (
     Closer,
     Conntrack,
     FlowTable,
+    History,
     Mask,
+    Moment,
     NatPools,
     Rows,
     TimeWait,
@@ -31,10 +33,8 @@ from natop.uapi import IpProto, TcpState, proto_name
 
 TOP = 5
 """Remotes and services told of."""
-GROWTH_S = 900
-"""Growth is that of so many seconds, or of as many as natop has looked."""
-MARK_EVERY_S = 30
-"""How far apart the counts are that are kept for it."""
+METRIC = "time_wait"
+"""The key of the number in the history, from which its growth is."""
 RATE_S = 30
 """New entries are counted over so many seconds, or a quarter of the timeout where that is less."""
 POOL_USE = 0.80
@@ -152,15 +152,37 @@ def _tops(group: Ints, counts: Ints, groups: int) -> list[list[int]]:
     return [order[start : min(start + TOP, end)].tolist() for start, end in pairwise(starts)]
 
 
-def grown(now: TimeWait, monotonic_s: float, before: TimeWait | None) -> TimeWait:
-    """With its growth since the oldest count of the last GROWTH_S seconds that is known from before."""
-    past = tuple(mark for mark in before.past if monotonic_s - mark[0] <= GROWTH_S) if before else ()
-    growth = None
-    if past and monotonic_s > past[0][0]:
-        growth = 60 * (now.count - past[0][1]) / (monotonic_s - past[0][0])
-    if not past or monotonic_s - past[-1][0] >= MARK_EVERY_S:
-        past = (*past, (monotonic_s, now.count))
-    return replace(now, growth_per_min=growth, past=past)
+Subject = str | None
+"""A container's id or UNOWNED; None is the whole table."""
+
+
+def growth_per_min(history: History, monotonic_s: float, counts: Mapping[Subject, int]) -> dict[Subject, float]:
+    """How fast the number in TIME_WAIT of each subject grows: since the first dump that the history has of it.
+
+    `monotonic_s` is when these counts were taken. Those of whom nothing is known from before are left out.
+    """
+    found: dict[Subject, float] = {}
+    roster, known = None, list(counts)
+    for moment in history.moments if METRIC in history.container_metrics else ():
+        if moment.monotonic_s >= monotonic_s or len(found) == len(counts):
+            break
+        if moment.roster is not roster:
+            roster = moment.roster
+            known = [each for each in counts if each not in found and (each is None or each in roster.rows)]
+        if moment.has_dump and known:
+            seconds = monotonic_s - moment.monotonic_s
+            then = {each: _at(history, moment, each) for each in known}
+            found |= {each: 60 * (counts[each] - at) / seconds for each, at in then.items() if at is not None}
+            known = [each for each in known if each not in found]
+    return found
+
+
+def _at(history: History, moment: Moment, subject: Subject) -> float | None:
+    if subject is None:
+        value = float(moment.host[history.host_metrics.index(METRIC)])
+    else:
+        value = float(moment.containers[moment.roster.rows[subject], history.container_metrics.index(METRIC)])
+    return None if np.isnan(value) else value
 
 
 def crowded(pools: NatPools) -> Rows:

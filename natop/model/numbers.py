@@ -117,13 +117,11 @@ class TimeWait:
     services: tuple[tuple[str, int], ...]
     """Ports called (`443/tcp`), most flows first; at most TOP of them."""
     growth_per_min: float | None = None
-    """Over the last 15 minutes, or as long as natop has looked; None on a first reading."""
+    """Over what the history remembers, 15 minutes at most; None on a first reading."""
     steady_state: float | None = None
     """Flows entering TIME_WAIT per second × its timeout: where the count would settle; None where that is unknown."""
     concern: str | None = None
     """Why it matters here (NAT ports, table fill); None where it is harmless."""
-    past: tuple[tuple[float, int], ...] = ()
-    """Monotonic seconds and counts of dumps of the last 15 minutes, half a minute apart or more, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +169,10 @@ class NatPools:
     @property
     def capacity(self) -> U32:
         return self.last_port.astype(np.uint32) - self.first_port + 1
+
+    def percent(self, row: int) -> float:
+        """How much of a pool's range is taken."""
+        return 100 * int(self.used[row]) / (int(self.last_port[row]) - int(self.first_port[row]) + 1)
 
     @property
     def hard(self) -> U32:

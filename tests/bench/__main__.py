@@ -19,7 +19,7 @@ from pathlib import Path
 from natop.demo.engine import EngineServer
 from natop.demo.inventory import Inventory
 from natop.demo.shapes import DemoContainer, DemoEndpoint
-from tests.bench import remembering
+from tests.bench import pooling, remembering
 from tests.lab.fill import CONTAINERS, fill
 from tests.lab.inject import table_room
 from tests.lab.netns import Namespace
@@ -109,6 +109,7 @@ def main() -> None:
     sys.stdout.flush()
     subprocess.run([sys.executable, "-m", "tests.bench.namespaces"], check=True)
     remembering.main()
+    pooling.main(flows)
 
 
 def join(flows: int) -> None:
