@@ -175,8 +175,10 @@ def test_a_range_of_ports_runs_out_as_told(ranged: NatHost) -> None:
 
 
 def test_outside_its_range_a_rule_s_clients_take_nothing(ranged: NatHost) -> None:
-    """A few connects with kernel-chosen ports are all moved into the range."""
+    """A few connects with kernel-chosen ports are all moved into the range; natop reads the rule by itself."""
     ranged.close(20)
+    pool = the_pool(ranged)
+    assert (pool["first_port"], pool["last_port"], pool["capacity"], pool["used"]) == (40000, 40999, 1000, 20)
     found = pools(ranged)
     assert (found.used.tolist(), found.capacity.tolist(), found.rewritten.tolist()) == ([20], [1000], [20])
 
