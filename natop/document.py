@@ -135,6 +135,7 @@ def encode_probes(series: Sequence[ProbeSeries]) -> bytes:
 def _way_object(series: ProbeSeries) -> Json:
     last, told = series.last, series.statistics
     return {
+        "subject": last.subject,
         "target": last.target,
         "path": last.path,
         "container": last.container_name,
@@ -154,6 +155,7 @@ def _way_object(series: ProbeSeries) -> Json:
 
 def probe_object(result: ProbeResult) -> Json:
     return {
+        "subject": result.subject,
         "target": result.target,
         "path": result.path,
         "container": result.container_name,

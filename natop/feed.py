@@ -127,6 +127,7 @@ class ProbeRun:
         except CannotProbe as error:
             raise CannotRead(str(error)) from error
         self._rounds = rounds
+        self._order = {way.key: number for number, way in enumerate(way for aim in found for way in aim.ways)}
         self._prober = Prober(manners, namespace)
         self._prober.aim(found, rounds)
 
@@ -135,9 +136,10 @@ class ProbeRun:
         self._prober.wait()
 
     def close(self) -> tuple[ProbeSeries, ...]:
-        """What has been measured until now, by way; nothing more is."""
+        """What has been measured until now, in the order of the targets; nothing more is."""
         self._prober.close()
-        return with_results((), self._prober.take(), self._rounds)
+        series = with_results((), self._prober.take(), self._rounds, len(self._order))
+        return tuple(sorted(series, key=lambda each: self._order[each.last.key]))
 
 
 def _inventory(source: Source) -> Inventory:
@@ -180,8 +182,8 @@ class LiveFeed:
     def __init__(self, source: Source, interval_s: float) -> None:
         """Raises CannotRead."""
         self.interval_s = interval_s
-        self._reader = source.open(follow=True, process_budget_s=LIVE_BUDGET_S)
         self._probes = ProbeFeed(source.namespace())
+        self._reader = source.open(follow=True, process_budget_s=LIVE_BUDGET_S)
         self._wanted = threading.Event()
         self._closed = False
         self._dump_cost_s: float | None = None

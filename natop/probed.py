@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -24,6 +25,7 @@ HISTORY = 120
 """Results kept of each way: four minutes at one every two seconds."""
 MOST_SERIES = 1_000
 """Ways whose results are kept; those not probed for the longest go first."""
+_PLACES: Mapping[str, int] = {path: place for place, path in enumerate(ProbePath)}
 FIRST_RTO_S = 1
 """TCP_TIMEOUT_INIT, include/net/tcp.h: how long the first SYN waits for its answer."""
 RTO_MAX_S = 120
@@ -95,9 +97,9 @@ def percentile(ascending: Sequence[float], percent: int) -> float | None:
 
 
 def with_results(
-    past: Sequence[ProbeSeries], results: Iterable[ProbeResult], history: int = HISTORY
+    past: Sequence[ProbeSeries], results: Iterable[ProbeResult], history: int = HISTORY, most: int = MOST_SERIES
 ) -> tuple[ProbeSeries, ...]:
-    """The series with further results, the last `history` of each, in the order in which the ways were first probed."""
+    """At most so many series with further results, the last `history` of each; ways to one thing stand together."""
     fresh: dict[tuple[str, str, str], list[ProbeResult]] = {}
     for result in results:
         fresh.setdefault(result.key, []).append(result)
@@ -108,8 +110,13 @@ def with_results(
         before = series[key].results if key in series else ()
         kept = (*before, *found)[-history:]
         series[key] = ProbeSeries(kept, statistics(kept))
-    dropped = sorted(series, key=lambda key: series[key].last.at)[: max(0, len(series) - MOST_SERIES)]
-    return tuple(each for key, each in series.items() if key not in dropped)
+    latest = sorted(series.values(), key=lambda each: each.last.at)[-most:]
+    return tuple(sorted(latest, key=_place))
+
+
+def _place(series: ProbeSeries) -> tuple[str, int, str]:
+    last = series.last
+    return last.subject, _PLACES.get(last.path, len(_PLACES)), last.container_name or ""
 
 
 def not_permitted(series: Iterable[ProbeSeries]) -> Iterator[Gap]:
@@ -123,12 +130,12 @@ def not_permitted(series: Iterable[ProbeSeries]) -> Iterator[Gap]:
 def without_own(flows: FlowTable, own: Iterable[OwnFlow]) -> tuple[FlowTable, frozenset[OwnFlow]]:
     """The flows without those that natop opened itself, known by their original tuple; and which these were."""
     is_own, found = own_rows(flows, own)
-    return (flows.take(np.flatnonzero(~is_own)) if found else flows), found
+    return (flows.take(~is_own) if found else flows), found
 
 
 def own_rows(flows: FlowTable, own: Iterable[OwnFlow]) -> tuple[Mask, frozenset[OwnFlow]]:
     """Which rows are connections that natop opened, by their original tuple, and which of these were found."""
-    wanted = {(address_value(each.src), each.sport, address_value(each.dst), each.dport): each for each in own}
+    wanted = dict(_by_ends(own))
     is_own: Mask = np.zeros(len(flows), np.bool_)
     ports = np.zeros(1 << 16, np.bool_)
     ports[[sport for _, sport, _, _ in wanted]] = True
@@ -144,3 +151,9 @@ def own_rows(flows: FlowTable, own: Iterable[OwnFlow]) -> tuple[Mask, frozenset[
             is_own[row] = True
             found.add(wanted[ends])
     return is_own, frozenset(found)
+
+
+def _by_ends(own: Iterable[OwnFlow]) -> Iterator[tuple[tuple[int, int, int, int], OwnFlow]]:
+    for each in own:
+        with suppress(ValueError):  # what a file holds in place of an address is nobody's
+            yield (address_value(each.src), each.sport, address_value(each.dst), each.dport), each

@@ -1,12 +1,13 @@
 """Probes beside the readings of a host: what is probed follows the containers, and results go into samples."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from natop.collect import netns
 from natop.collect.prober import Manners, Prober
-from natop.model import Aim, Container, Inventory, ProbeTarget, Sample
+from natop.model import Aim, Container, Inventory, OwnFlow, ProbeTarget, Sample
 from natop.probing import RUNNING, ProbeWish, aims, named, netns_of
 
 
@@ -20,35 +21,48 @@ class ProbeFeed:
     def __init__(self, home: Path | None, manners: Manners | None = None) -> None:
         """`home` is the network namespace that natop reads, None being the process's own."""
         self._home, self._manners = home, manners or Manners()
+        self._lock = threading.Lock()
         self._prober: Prober | None = None
         self._wish: ProbeWish | None = None
 
     def wish(self, wish: ProbeWish | None) -> None:
         """Probe so from the next reading on; None ends it."""
-        if wish and self._prober is None:
-            self._prober = Prober(self._manners, self._home)
-        self._wish = wish
-        if wish is None and self._prober:
-            self._prober.aim(())
+        with self._lock:
+            self._wish = wish
+            if wish and self._prober is None:
+                self._prober = Prober(self._manners, self._home)
+            elif wish is None and self._prober:
+                self._prober.aim(())
 
     def into(self, sample: Sample) -> Sample:
         """The sample with what has been probed since the one before."""
-        prober, wish = self._prober, self._wish
+        with self._lock:
+            prober, wish = self._prober, self._wish
         if prober is None:
             return sample
         results = prober.take()
-        own = None if wish and wish.counts_own else prober.own()
+        own = None if wish and wish.counts_own else _Own(prober)
         return replace(sample, probes=results if wish else None, own=own)
 
     def follow(self, inventory: Inventory | None, addresses: Sequence[str]) -> None:
         """Aim at what is there now."""
-        prober, wish = self._prober, self._wish
-        if prober and wish:
-            prober.aim(aims(wish, inventory, addresses))
+        with self._lock:
+            if self._prober and self._wish:
+                self._prober.aim(aims(self._wish, inventory, addresses))
 
     def close(self) -> None:
         if self._prober:
             self._prober.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """natop's connections, as they are when somebody asks."""
+
+    prober: Prober
+
+    def __iter__(self) -> Iterator[OwnFlow]:
+        return iter(self.prober.own())
 
 
 def _container(name: str, containers: Sequence[Container]) -> Container:

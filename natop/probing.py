@@ -84,7 +84,7 @@ def aims(wish: ProbeWish, inventory: Inventory | None, addresses: Sequence[str])
 
 def named(target: ProbeTarget, sources: Sequence[Container], containers: Sequence[Container]) -> Aim:
     """A target from the host and, in the same second, from inside these containers: what differs is NAT's doing."""
-    host = ProbeWay(ProbePath.HOST, target.text, target.host, target.port, request=target.request)
+    host = ProbeWay(ProbePath.HOST, target.text, target.host, target.port, request=target.request, subject=target.text)
     inside = (
         replace(host, path=ProbePath.NETNS, container=each.id, container_name=each.name, netns=netns or None)
         for each in sources
@@ -137,8 +137,9 @@ def _published_aims(container: Container, own: dict[int, str]) -> Iterator[Aim]:
         if port.proto != "tcp" or inside is None:
             continue
         called = [(ProbePath.CONTAINER, inside, port.container_port), *_outside(port, version, own)]
+        subject = f"{container.name} {port.host_port}→{port.container_port}{' IPv6' if version == 6 else ''}"
         ways = tuple(
-            ProbeWay(path, _endpoint(host, number), host, number, container.id, container.name)
+            ProbeWay(path, _endpoint(host, number), host, number, container.id, container.name, subject=subject)
             for path, host, number in called
         )
         yield Aim(f"{container.id} {port.host_ip} {port.host_port}", ways)

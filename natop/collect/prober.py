@@ -146,9 +146,11 @@ class Prober:
         """One connect, on its own thread."""
         started = time.time()
         try:
+            address = addresses.of(way)
+            self._postpone(begun)
             result = probe.timed(
                 way,
-                addresses.of(way),
+                address,
                 timeout_s=self._manners.timeout_s,
                 polite=self._manners.polite,
                 home=self._home,
@@ -159,6 +161,11 @@ class Prober:
         except Exception as error:  # the thread's edge: whatever it was, the probe failed and says so
             result = _failed(way, started, clean(f"{type(error).__name__}: {error}"))
         self._end(begun, result)
+
+    def _postpone(self, begun: _Round) -> None:
+        """The time between two rounds counts from the connect itself, however long its thread took to come to it."""
+        with self._changed:
+            begun.due_s = max(begun.due_s, time.monotonic() + self._manners.every_s)
 
     def _end(self, begun: _Round, result: ProbeResult) -> None:
         with self._changed:
@@ -209,4 +216,4 @@ class _Addresses:
 
 
 def _failed(way: ProbeWay, at: float, error: str) -> ProbeResult:
-    return ProbeResult(way.target, way.path, at, way.container, way.container_name, error=error)
+    return ProbeResult(way.target, way.path, at, way.container, way.container_name, way.subject, error=error)

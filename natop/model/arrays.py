@@ -54,7 +54,7 @@ class Addresses:
     def __len__(self) -> int:
         return len(self.lo)
 
-    def take(self, rows: Rows) -> Self:
+    def take(self, rows: Rows | Mask) -> Self:
         return type(self)(self.hi[rows], self.lo[rows])
 
     def value(self, row: int) -> int:

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from natop.model.arrays import U8, U16, U32, U64, Addresses, Rows, freeze
+from natop.model.arrays import U8, U16, U32, U64, Addresses, Mask, Rows, freeze
 from natop.uapi import AF_INET
 
 
@@ -74,7 +74,7 @@ class FlowTable:
     def __len__(self) -> int:
         return len(self.id)
 
-    def take(self, rows: Rows) -> Self:
+    def take(self, rows: Rows | Mask) -> Self:
         """The table of these rows, in their order."""
 
         def part(column: object) -> object:

@@ -65,6 +65,8 @@ class ProbeWay:
     netns: str | None = None
     """The file of the network namespace in which the call starts; None is the one that natop reads."""
     request: str | None = None
+    subject: str = ""
+    """What all ways of a round lead to: a published port as `web 8080→80`, or the target as it was asked for."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -103,6 +105,8 @@ class ProbeResult:
     container: str | None = None
     """The id of the container whose port it called, or from whose namespace it called."""
     container_name: str | None = None
+    subject: str = ""
+    """As that of its `ProbeWay`."""
     connect_ms: float | None = None
     """None where it did not connect."""
     syns_lost: int | None = None

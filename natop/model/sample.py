@@ -142,6 +142,7 @@ class Sample:
     """The NAT rules as the firewall's own tools tell them; None at a tick that did not ask."""
     probes: tuple[ProbeResult, ...] | None = None
     """Those that ended since the sample before; None while nobody has asked for probes."""
-    own: tuple[OwnFlow, ...] | None = None
-    """Connections that natop opened of late, to be left out of every count; None leaves out nothing."""
+    own: Iterable[OwnFlow] | None = None
+    """Connections that natop opened of late, to be left out of every count; None leaves out nothing. Iterated once the
+    dump is through, so that those opened meanwhile are among them."""
     gaps: tuple[Gap, ...] = ()

@@ -181,16 +181,29 @@ def test_a_pool_without_ports_is_felt_inside_and_not_on_the_router(net: Net) -> 
     net.listen(443)
     assert [each.error for each in net.probed(net.pair(443))] == [None, None]
     net.router.flush()
-    inject(
-        net.router,
-        (Entry(src="10.9.0.99", dst=OUTSIDE, sport=port, dport=443, snat=NATTED) for port in range(1024, 65536)),
-    )
+    fill_pool(net.router, NATTED)
     before = oracle.counters(net.router)
     host, inside = net.probed(net.pair(443), timeout_s=3.5)
     assert (host.path, host.error, host.syns_lost) == ("host", None, 0)
     assert (inside.path, inside.error, inside.syns_lost) == ("netns", "timed out", 3)
     after = oracle.counters(net.router)
     assert after["insert_failed"] - before["insert_failed"] == 4, "the first SYN and three more"
+
+
+def test_with_masquerade_the_router_shares_the_pool(net: Net) -> None:
+    """Its own connections hold tuples of the same address, so that a full pool is felt on both sides."""
+    net.listen(443)
+    net.router.nft("flush table ip nat\n" + NAT.replace(f"snat to {NATTED}", "masquerade"))
+    assert [each.error for each in net.probed(net.pair(443))] == [None, None]
+    net.router.flush()
+    fill_pool(net.router, ROUTER)
+    assert [each.error for each in net.probed(net.pair(443), timeout_s=1.5)] == ["timed out", "timed out"]
+
+
+def fill_pool(router: Namespace, address: str) -> None:
+    """Take all the ports that NAT may give under this address towards the world outside."""
+    ports = range(1024, 65536)
+    inject(router, (Entry(src="10.9.0.99", dst=OUTSIDE, sport=port, dport=443, snat=address) for port in ports))
 
 
 def test_a_full_accept_queue_is_no_matter_of_nat(net: Net) -> None:

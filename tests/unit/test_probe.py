@@ -170,8 +170,8 @@ def test_the_first_answer_is_told_from_a_later_one() -> None:
     assert result.connect_ms is not None
     assert result.first_byte_ms is not None
     assert result.later_byte_ms is not None
-    assert result.connect_ms < 250 < result.first_byte_ms
-    assert 45 < result.later_byte_ms < 290
+    assert result.first_byte_ms > 299
+    assert 49 < result.later_byte_ms < result.first_byte_ms
     assert asked[0] == asked[1]
     assert asked[0].split(b"\r\n") == [
         b"GET /a?b=c HTTP/1.1",

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from natop.observe import observe
 from natop.probed import HISTORY
 from natop.probefeed import CannotProbe, ProbeFeed, targets_aims
 from natop.probing import ProbeWish
+from tests.unit import netlink
 from tests.unit.hosts import CONTAINERS, HOST_ADDRESSES, WEB, container, observed, sample
 from tests.unit.plain import flow
 from tests.unit.test_cli import Ended, refused
@@ -34,7 +35,7 @@ from tests.unit.test_cli import Ended, refused
 SCHEMA = json.loads((Path(__file__).parent.parent / "data" / "snapshot.schema.json").read_text())
 AT = 1_795_381_800.0
 FAST = ProbeResult(
-    *("203.0.113.10:8080", "published", AT, WEB.id, "web"),
+    *("203.0.113.10:8080", "published", AT, WEB.id, "web", "web 8080→80"),
     connect_ms=0.21234,
     syns_lost=0,
     rtt_ms=0.2,
@@ -116,6 +117,18 @@ def test_own_flows_are_left_out_as_long_as_the_kernel_keeps_them() -> None:
     assert gone.reading.own == frozenset()
 
 
+def test_what_natop_opens_while_a_dump_is_read_is_left_out_too() -> None:
+    opened: list[OwnFlow] = []
+
+    def dump() -> Iterator[bytes]:
+        opened.append(MINE)
+        yield netlink.dump(FLOWS)
+
+    taken = observed(sample(dump=dump(), containers=CONTAINERS, own=opened))
+    assert taken.reading is not None
+    assert taken.reading.flows.id.tolist() == [2]
+
+
 def test_without_a_dump_the_number_of_own_flows_is_unknown() -> None:
     assert told(observed(sample(containers=CONTAINERS, own=(MINE,))))["conntrack"]["own_flows"] is None
 
@@ -133,6 +146,7 @@ def test_namespaces_that_may_not_be_entered_are_a_gap() -> None:
 def test_probes_in_the_document() -> None:
     found = told(observed(sample(FLOWS, containers=CONTAINERS, probes=(FAST, SLOW, DEAD))))
     assert found["probes"][1] == {
+        "subject": "web 8080→80",
         "target": "203.0.113.10:8080",
         "path": "published",
         "container": "web",
@@ -318,10 +332,15 @@ def natop(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
 Natop = Callable[..., Ended]
 
 
+NAMED = {"path": "host", "container": None, "container_name": None, "subject": "203.0.113.10:8080"}
+QUICK, LATE = replace(FAST, **NAMED), replace(SLOW, **NAMED)  # type: ignore[arg-type]  # the names are the fields' own
+FAILED = replace(QUICK, connect_ms=None, error="refused")
+
+
 class Probed(Played):
     """A prober whose one way works or fails as the test says."""
 
-    results: tuple[ProbeResult, ...] = (FAST, SLOW)
+    results: tuple[ProbeResult, ...] = (QUICK, LATE)
 
     def take(self) -> tuple[ProbeResult, ...]:
         return self.results
@@ -331,7 +350,7 @@ class Probed(Played):
 def probed(played: list[Played], monkeypatch: pytest.MonkeyPatch) -> type[Probed]:
     assert played == []
     monkeypatch.setattr(feed, "Prober", Probed)
-    monkeypatch.setattr(Probed, "results", (FAST, SLOW))
+    monkeypatch.setattr(Probed, "results", (QUICK, LATE))
     return Probed
 
 
@@ -359,7 +378,7 @@ def test_probe_prints_json(natop: Natop, probed: type[Probed]) -> None:
 
 
 def test_a_failed_probe_is_exit_status_1(natop: Natop, probed: type[Probed], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probed, "results", (FAST, DEAD))
+    monkeypatch.setattr(probed, "results", (QUICK, FAILED))
     ended = natop("probe", "203.0.113.10:8080")
     assert (ended.status, ended.err) == (1, "")
     assert "refused ×1" in ended.out

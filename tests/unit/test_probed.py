@@ -152,6 +152,7 @@ def test_own_flows_are_known_by_their_original_tuple_alone() -> None:
     same, nothing = without_own(table, [other])
     assert (same is table, nothing) == (True, frozenset())
     assert not own_rows(table, ())[0].any()
+    assert without_own(table, [OwnFlow("junk", 1, "", 2), mine])[1] == {mine}
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -165,7 +165,7 @@ def test_own_flows_are_told_while_they_are_under_way_and_for_a_while_after(
     with closing(Prober(Manners(EVERY_S))) as some:
         some.aim([aim(1), aim(2)], rounds=1)
         deadline = time.monotonic() + 5
-        while len(some.take()) < 1 and time.monotonic() < deadline:
+        while len(some.own()) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert {each.dst for each in some.own()} == {"192.0.2.2", "192.0.2.3"}
         connects.let_go.set()

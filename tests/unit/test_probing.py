@@ -98,6 +98,7 @@ def test_a_published_port_is_called_in_three_ways_at_once() -> None:
         (ProbePath.PROXY, "127.0.0.1:8080"),
     ]
     assert {(way.container, way.container_name, way.netns) for way in aim.ways} == {(WEB.id, "web", None)}
+    assert {way.subject for way in aim.ways} == {"web 8080→80"}
 
 
 @pytest.mark.parametrize(
