@@ -188,12 +188,13 @@ def _claims(flows: FlowTable, by_rule: Confined | None) -> _Claims:
     port = np.where(given == _ID, flows.reply_sport, flows.reply_dport)
     by_class = np.where(given == _ID, np.uint8(_IDS), _CLASS_OF_PORT[port])
     is_nat = translated(flows)
-    row = np.flatnonzero((given != _UNTOUCHED) & (by_class != _NO_CLASS) & _may_meet(flows, is_nat))
+    near = np.flatnonzero((given != _UNTOUCHED) & _may_meet(flows, is_nat))
+    row = near[by_class[near] != _NO_CLASS]
     rows, spans, nats = [row], [by_class[row].astype(np.uint16)], [is_nat[row]]
     if by_rule:
         nats[0] &= by_rule.of[row] < 0
         for index, (first, last) in enumerate(by_rule.ranges):
-            inside = row[(given[row] == _PORTS) & (port[row] >= first) & (port[row] <= last)]
+            inside = near[(given[near] == _PORTS) & (port[near] >= first) & (port[near] <= last)]
             rows.append(inside)
             spans.append(np.full(len(inside), len(CLASSES) + index, np.uint16))
             nats.append(by_rule.of[inside] == index)

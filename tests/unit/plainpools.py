@@ -70,10 +70,10 @@ def pools(flows: Sequence[Flow], ruled: Callable[[Flow], Span | None]) -> dict[K
     ranges = {span for flow in flows if (span := ruled(flow))}
     for row, flow in enumerate(flows):
         port, by_class = port_of(flow), span_of(flow)
-        if port is None or by_class is None:
+        if port is None:
             continue
         within = [span for span in ranges if flow.proto in PORTED and span[0] <= port[0] <= span[1]]
-        for span in (by_class, *within):
+        for span in (*([by_class] if by_class else []), *within):
             pool = found.setdefault(_key(flow, port[1], span), Pool())
             pool.holders.setdefault(port[0], row)
             pool.is_nat |= bool(flow.status & SRC_NAT) and (ruled(flow) or by_class) == span

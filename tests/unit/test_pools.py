@@ -274,6 +274,11 @@ def test_rules_that_apply(firewall: Firewall) -> None:
     assert spans(pooled(IN_RANGE, firewall=firewall)) == {RANGE: 3}
 
 
+def test_a_port_that_nat_picks_only_by_rule() -> None:
+    firewall = Firewall((rule("172.18.0.0/16", ports=(500, 600)),))
+    assert spans(pooled([out(550), own(599)], firewall=firewall)) == {(500, 600): 2}
+
+
 def test_ids_are_of_no_port_range() -> None:
     ping = Flow(
         orig=Ends("fd00:18::3", "2001:db8::7", 40000, 128 << 8),
