@@ -223,7 +223,7 @@ CONTAINER_COLUMNS = (
     ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),
     ContainerColumn("syn_retrans", "SYN-RT/s", 8, True, _tcp_rate("syn_retrans"), "SYNs sent again, per second", 2),
     ContainerColumn(
-        "connect", "CONNECT", 9, True, lambda row: row.connects, "probes: last/P95 ms; SYNs lost marked (P probes)", 3
+        "connect", "CONNECT", 9, True, lambda row: row.connects, "probes: last/P95 ms; SYNs lost marked (P probes)", 4
     ),
     ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 4),
     ContainerColumn("mode", "NETMODE", 9, False, network_mode, "Docker's network mode", 2),

@@ -7,6 +7,7 @@ should not delay the first picture.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -58,6 +59,8 @@ def arrange_containers(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arrang
     """The containers, or the groups asked for, and the host's row: those that the filter lets through, in order."""
     by = (wish.by if snapshot.reading else None) or Grouping.CONTAINER
     columns = columns_of(by)
+    if snapshot.probes:
+        columns = tuple(replace(each, rank=2) if each.key == "connect" else each for each in columns)
     column, descending = order(columns, wish, DEFAULT_SORT)
     accepted, mistake = _filter(wish)
     rows: Sequence[ContainerRow] = grouped_rows(snapshot, by)

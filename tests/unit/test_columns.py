@@ -103,7 +103,7 @@ def test_a_container_s_row() -> None:
         "project": "shop",
         "published": "8080→80",
         "own_table": None,
-        **dict.fromkeys(OF_TCP),
+        **dict.fromkeys((*OF_TCP, "connect")),
         "state": "running",
         "image": "web:1",
     }

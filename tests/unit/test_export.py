@@ -538,6 +538,7 @@ def test_csv_parses_back() -> None:
         "published": "8080→80",
         "own_table": "",
         "syn_retrans": "0.0",
+        "connect": "",
         "lost_syns": "0.0",
         "listen_overflows": "",
         "retrans_segs": "",
