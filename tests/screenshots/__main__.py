@@ -1,10 +1,13 @@
-"""`python -m tests.screenshots`: the lab with traffic, aged a little, and its pictures taken. Needs root; 5 minutes."""
+"""`python -m tests.screenshots`: the lab with traffic, aged a little, then the demo in trouble. Needs root; 8 minutes."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+from natop.demo.run import run
+
 FOLDER = Path(__file__).parents[2] / "screenshots"
+TAKE = (sys.executable, "-m", "tests.screenshots.take", str(FOLDER))
 WARM_S = 45
 """Traffic before the first picture, so that TIME_WAIT has something to show."""
 
@@ -12,7 +15,10 @@ WARM_S = 45
 def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     lab = [sys.executable, "-m", "tests.lab", "--rate", "60", "--warm", str(WARM_S), "--for", "400"]
-    return subprocess.call([*lab, "--", sys.executable, "-m", "tests.screenshots.take", str(FOLDER)])
+    ended = subprocess.call([*lab, "--", *TAKE, "lab"])
+    for scene in ("race", "exhaustion", "timewait"):
+        ended = ended or run((scene,), program=TAKE, scene=scene)
+    return ended
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m tests.screenshots.take FOLDER`: the live view on the host around this process, as SVG pictures."""
+"""`python -m tests.screenshots.take FOLDER SET`: the live view on the host around this process, as SVG pictures."""
 
 import asyncio
 import sys
@@ -25,7 +25,7 @@ class Picture:
     """The keys that undo that; None is Esc for each, or the first view."""
 
 
-PICTURES = (
+LAB = (
     Picture("containers", (160, 50), ()),
     Picture("containers-80x24", (80, 24), ()),
     Picture("projects-80x24", (80, 24), ("g",), ("g", "g", "g")),
@@ -35,7 +35,21 @@ PICTURES = (
     Picture("container-flows", (120, 36), ("enter",)),
     Picture("flow", (120, 36), ("enter", "enter")),
     Picture("help", (120, 36), ("question_mark",)),
+    Picture("pools", (120, 36), ("3",)),
+    Picture("counters", (120, 36), ("5",)),
+    Picture("trends-80x24", (80, 24), ("7",)),
+    Picture("probes", (120, 36), ("P", "4"), ("1", "P")),
 )
+SETS = {
+    "lab": LAB,
+    "race": (Picture("race", (120, 36), ("6", "enter"), ("escape", "1")),),
+    "exhaustion": (Picture("exhaustion", (120, 36), ("6", "enter"), ("escape", "1")),),
+    "timewait": (Picture("timewait", (120, 36), ("6",)),),
+}
+"""What is taken of the lab, and of each of the demo's hosts in trouble."""
+SETTLE_S = 6.0
+"""After the keys of a picture that shows what comes of them only with time."""
+SLOW_KEYS = frozenset(("P",))
 
 
 def save_nothing(_snapshot: Snapshot, _folder: Path) -> tuple[Path, ...]:
@@ -56,18 +70,18 @@ async def take(folder: Path, pictures: Sequence[Picture]) -> None:
         for picture in pictures:
             for key in picture.keys:
                 await pilot.press(key)
-                await pilot.pause(1.5)
+                await pilot.pause(SETTLE_S if key in SLOW_KEYS else 1.5)
             svg = app.export_screenshot(title="natop")
             (folder / f"{picture.name}.svg").write_text(svg.replace("<svg ", '<svg xml:space="preserve" ', 1))
-            for key in picture.back or ["1" if each == "2" else "escape" for each in picture.keys]:
+            for key in picture.back or ["1" if each.isdigit() else "escape" for each in picture.keys]:
                 await pilot.press(key)
                 await pilot.pause(0.5)
 
 
 async def main() -> None:
-    folder = Path(sys.argv[1])
-    for size in dict.fromkeys(picture.size for picture in PICTURES):
-        await take(folder, [picture for picture in PICTURES if picture.size == size])
+    folder, pictures = Path(sys.argv[1]), SETS[sys.argv[2]]
+    for size in dict.fromkeys(picture.size for picture in pictures):
+        await take(folder, [picture for picture in pictures if picture.size == size])
 
 
 if __name__ == "__main__":

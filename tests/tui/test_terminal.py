@@ -17,7 +17,7 @@ MOUSE_OFF, CURSOR_ON = b"\x1b[?1003l", b"\x1b[?25h"
 
 
 def is_live(screen: Terminal) -> bool:
-    return "conntrack" in screen.lines[1] and "CONTAINER" in screen.text and "(host)" in screen.text
+    return "conntrack" in screen.lines[2] and "CONTAINER" in screen.text and "(host)" in screen.text
 
 
 def is_restored(screen: Terminal) -> bool:
@@ -151,7 +151,7 @@ def test_resizing_is_followed(environment: Environment) -> None:
         screen.until(is_live).resize(120, 40)
         screen.until(lambda shown: "counters" in shown.text and shown.lines[-1].startswith(" ?"))
         screen.resize(40, 10)
-        screen.until(lambda shown: "conntrack" in shown.lines[1] and shown.lines[-1].startswith(" ?"))
+        screen.until(lambda shown: "conntrack" in shown.lines[2] and shown.lines[-1].startswith(" ?"))
         screen.type("q")
         assert screen.wait() == 0
 
