@@ -1,4 +1,4 @@
-"""`python -m tests.screenshots`: the lab with traffic, aged a little, then the demo in trouble. Needs root; 8 minutes."""
+"""`python -m tests.screenshots`: pictures of the lab, aged a little, then of the demo in trouble. Root; 8 minutes."""
 
 import subprocess
 import sys
