@@ -57,7 +57,7 @@ def timed(
     `polite` closes with a FIN, else with RST. `home` is the namespace that natop reads, None being the caller's own.
     `opened` is told of the connection as soon as it has a source port.
     """
-    begun = ProbeResult(way.target, way.path, time.time(), way.container, way.container_name, way.subject)
+    begun = ProbeResult(way.target, way.path, time.time(), way.container, way.container_name, subject=way.subject)
     try:
         made, linear = _socket(address.family, Path(way.netns) if way.netns else home)
     except netns.NoSuchNetns as error:

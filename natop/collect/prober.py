@@ -216,4 +216,4 @@ class _Addresses:
 
 
 def _failed(way: ProbeWay, at: float, error: str) -> ProbeResult:
-    return ProbeResult(way.target, way.path, at, way.container, way.container_name, way.subject, error=error)
+    return ProbeResult(way.target, way.path, at, way.container, way.container_name, error=error, subject=way.subject)

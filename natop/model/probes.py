@@ -105,8 +105,6 @@ class ProbeResult:
     container: str | None = None
     """The id of the container whose port it called, or from whose namespace it called."""
     container_name: str | None = None
-    subject: str = ""
-    """As that of its `ProbeWay`."""
     connect_ms: float | None = None
     """None where it did not connect."""
     syns_lost: int | None = None
@@ -126,6 +124,8 @@ class ProbeResult:
     """tcp_syn_linear_timeouts where the call started, 0 where the kernel (before 6.5) has none; None: not read."""
     own: OwnFlow | None = None
     """The connection; None where none was begun."""
+    subject: str = ""
+    """As that of its `ProbeWay`."""
 
     @property
     def key(self) -> tuple[str, str, str]:

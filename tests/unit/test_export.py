@@ -536,6 +536,7 @@ def test_csv_parses_back() -> None:
         "mode": "shop_default",
         "project": "shop",
         "published": "8080→80",
+        "connect": "",
         "own_table": "",
         "syn_retrans": "0.0",
         "connect": "",

@@ -35,7 +35,8 @@ from tests.unit.test_cli import Ended, refused
 SCHEMA = json.loads((Path(__file__).parent.parent / "data" / "snapshot.schema.json").read_text())
 AT = 1_795_381_800.0
 FAST = ProbeResult(
-    *("203.0.113.10:8080", "published", AT, WEB.id, "web", "web 8080→80"),
+    *("203.0.113.10:8080", "published", AT, WEB.id, "web"),
+    subject="web 8080→80",
     connect_ms=0.21234,
     syns_lost=0,
     rtt_ms=0.2,
