@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from natop.alike import kinds
 from natop.columns import Flows, endpoint
 from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows
 from natop.uapi import IpProto, Ips, TcpState, proto_name
@@ -103,15 +104,9 @@ def _name(flows: Flows, code: int) -> str:
 
 def _grouped(*columns: np.ndarray) -> npt.NDArray[np.intp]:
     """A number for each row, the same for rows equal in all columns."""
-    if len(columns[0]) == 0:
-        return np.zeros(0, np.intp)
-    order = np.lexsort(columns)
-    differs = np.zeros(len(order), np.bool_)
-    for column in columns:
-        ordered = column[order]
-        differs[1:] |= ordered[1:] != ordered[:-1]
-    group = np.empty(len(order), np.intp)
-    group[order] = np.cumsum(differs)
+    found = kinds([column.astype(np.uint64) for column in columns])
+    group = np.empty(len(found.order), np.intp)
+    group[found.order] = np.cumsum(found.begins) - 1
     return group
 
 

@@ -539,7 +539,6 @@ def test_csv_parses_back() -> None:
         "connect": "",
         "own_table": "",
         "syn_retrans": "0.0",
-        "connect": "",
         "lost_syns": "0.0",
         "listen_overflows": "",
         "retrans_segs": "",

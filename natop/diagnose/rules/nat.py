@@ -101,7 +101,7 @@ def nat_port_exhaustion(evidence: Evidence) -> Iterator[Finding]:
             pool is evidence.fullest and pool.use >= POOL_NO_RACE and bool(evidence.losses and evidence.losses.clash)
         )
         if use < POOL_WARN and not losing:
-            return
+            continue
         yield Finding(
             "nat-port-exhaustion",
             Severity.CRITICAL if use >= POOL_CRITICAL else Severity.WARNING,

@@ -1,0 +1,103 @@
+"""What flows tell beside their numbers: piles of flows that are alike."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from natop.columns import Flows
+from natop.facts import LOCAL_PORTS_FLOOR, flow_facts
+from natop.model import Attribution, Closer, FlowFacts, Kind, Pile
+from tests.unit import plain
+from tests.unit.hosts import APP, CONTAINERS, DB, WEB
+from tests.unit.plain import UDP, Flow, flow
+
+SYSCTLS = {"nf_conntrack_tcp_timeout_established": 432_000, "nf_conntrack_tcp_timeout_time_wait": 120}
+INDEX = {each.name: number for number, each in enumerate(CONTAINERS)}
+GONE = -2
+
+
+def facts(*told: tuple[Flow, str | int, Kind]) -> FlowFacts:
+    """Of flows, whose they are (a container, or a code), and their kind."""
+    clients = [INDEX[owner] if isinstance(owner, str) else owner for _, owner, _ in told]
+    kinds = [kind for _, _, kind in told]
+    nobody = np.full(len(told), -1, np.int32)
+    attribution = Attribution(np.array(clients, np.int32), nobody, np.array(kinds, np.uint8), ("gone: old",))
+    return flow_facts(Flows(plain.table([each for each, _, _ in told]), attribution, CONTAINERS), SYSCTLS)
+
+
+def out(port: int, **more: Any) -> Flow:
+    return flow(f"172.18.0.3:{port}", "198.51.100.9:5432", snat=f"203.0.113.10:{port}", id=port, **more)
+
+
+def test_nothing_comes_of_nothing() -> None:
+    assert facts() == FlowFacts(0, (), (), (), (), (), 0, (), ())
+
+
+def test_zombies_are_established_and_idle_for_more_than_a_day() -> None:
+    idle = [(out(1000 + n, timeout_s=300_000), "app", Kind.MASQUERADED) for n in range(3)]
+    busy = (out(2000, timeout_s=431_990), "app", Kind.MASQUERADED)
+    other = (out(2001, timeout_s=100, state=7), "app", Kind.MASQUERADED)
+    found = facts(*idle, busy, other)
+    assert found.zombies == 3
+    assert found.zombies_of == (Pile("app", 3, ("app",), APP.id),)
+
+
+def test_unreplied_syns_by_what_is_called() -> None:
+    silent = [(out(1000 + n, state=1, status=0x8), "app", Kind.MASQUERADED) for n in range(3)]
+    answered = (out(2000, state=1), "app", Kind.MASQUERADED)
+    other = (flow("172.19.0.4:9", "198.51.100.8:80", id=9, state=1, status=0x8), "db", Kind.ROUTED)
+    assert facts(*silent, answered, other).unreplied == (
+        Pile("198.51.100.9:5432/tcp", 3, ("app",), APP.id),
+        Pile("198.51.100.8:80/tcp", 1, ("db",), DB.id),
+    )
+
+
+def test_stale_proxied_hairpin_and_remapped() -> None:
+    one = flow("100.64.0.1:5", "203.0.113.10:514", dnat="172.18.0.77:514", id=1, proto=UDP)
+    found = facts(
+        (one, GONE, Kind.STALE),
+        (flow("172.18.0.2:1", "203.0.113.10:8080", id=2), "web", Kind.PROXIED),
+        (flow("172.17.0.1:2", "172.18.0.2:80", id=3), -1, Kind.PROXIED),
+        (flow("172.18.0.2:3", "203.0.113.10:8080", id=4), "web", Kind.HAIRPIN),
+        (flow("203.0.113.10:4", "198.51.100.7:443", id=5), -1, Kind.REMAPPED),
+    )
+    assert found.stale == (Pile("203.0.113.10:514/udp", 1, ("gone: old",), None),)
+    assert found.proxied == (Pile("203.0.113.10:8080/tcp", 1, ("web",), WEB.id),)
+    assert found.hairpin == (Pile("203.0.113.10:8080/tcp", 1, ("web",), WEB.id),)
+    assert found.remapped == 1
+
+
+def test_udp_from_one_port_of_several_containers() -> None:
+    def asks(source: str, number: int) -> Flow:
+        return flow(source, "198.51.100.53:53", snat=f"203.0.113.10:{number}", id=number, proto=UDP)
+
+    found = facts(
+        (asks("172.18.0.3:5300", 1), "app", Kind.MASQUERADED),
+        (asks("172.18.0.2:5300", 2), "web", Kind.MASQUERADED),
+        (asks("172.19.0.4:5301", 3), "db", Kind.MASQUERADED),
+    )
+    [pile] = found.udp_shared
+    assert (pile.what, pile.count, set(pile.owners)) == ("198.51.100.53:53/udp", 2, {"app", "web"})
+
+
+def test_local_ports_are_those_that_sockets_still_hold() -> None:
+    """TIME_WAIT counts for a minute, and only where the container closed first."""
+    open_ = [(out(1024 + n, timeout_s=432_000), "app", Kind.MASQUERADED) for n in range(LOCAL_PORTS_FLOOR)]
+    ports = iter(range(40_000, 50_000))
+    young = [(out(next(ports), state=7, timeout_s=100), "app", Kind.MASQUERADED) for _ in range(10)]
+    old = [(out(next(ports), state=7, timeout_s=30), "app", Kind.MASQUERADED) for _ in range(20)]
+    [pile] = facts(*open_, *young, *old).local_ports
+    assert pile == Pile("198.51.100.9:5432/tcp", LOCAL_PORTS_FLOOR + 10, ("app",), APP.id)
+    assert facts(*open_[:100]).local_ports == ()
+
+
+def test_local_ports_of_what_the_server_closed_are_free() -> None:
+    told = [out(1024 + n, state=7, timeout_s=119) for n in range(LOCAL_PORTS_FLOOR)]
+    closers = np.array([Closer.SERVER, Closer.CLIENT] * (LOCAL_PORTS_FLOOR // 2), np.uint8)
+    table = replace(plain.table(told), closed_by=closers)
+    app = np.full(len(told), INDEX["app"], np.int32)
+    kinds = np.full(len(told), Kind.MASQUERADED, np.uint8)
+    attribution = Attribution(app, np.full(len(told), -1, np.int32), kinds, ())
+    [pile] = flow_facts(Flows(table, attribution, CONTAINERS), SYSCTLS).local_ports
+    assert pile.count == LOCAL_PORTS_FLOOR // 2
