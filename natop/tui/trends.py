@@ -1,6 +1,6 @@
 """View 7: how numbers of the last minutes went, of the host or of one container.
 
-     1 Containers  2 Flows  7 Trends  this host  last 5 min
+     1 Containers  2 Flows  7 Trends  this host  5 min
      TIME_WAIT 5,320  min 4,100  max 5,320 ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┓
        6,000 ┫                                    ⣀⣀⡠⠤⠤⠒⠊⠉                   ┣
            0 ┫                                                               ┣
@@ -43,6 +43,8 @@ METRICS = ("time_wait", "flows", "new", "insert_failed", "pool_use")
 """Keys of what is plotted at first."""
 TWO_COLUMNS = 76
 """Cells from which on two plots stand side by side."""
+WORDY = 100
+"""Cells from which on the title also tells how much of the range is known."""
 LEAST_HEIGHT = 5
 """Lines that a plot takes at least where there is another below it."""
 THE_HOST = "this host"
@@ -207,11 +209,11 @@ class TrendsScreen(Frame):
 
     def crumbs(self) -> list[Piece]:
         """Whose past, how long, and which of the plots these are."""
-        pieces: list[Piece] = [(f"{self._whose}  ", Tone.TITLE), (f"last {range_text(self.wish.span_s)}  ", Tone.PLAIN)]
+        pieces: list[Piece] = [(f"{self._whose}  ", Tone.TITLE), (f"{range_text(self.wish.span_s)}  ", Tone.PLAIN)]
         snapshot = self.natop.news.snapshot
         moments = snapshot.history.moments if snapshot else ()
         known_s = moments[-1].monotonic_s - moments[0].monotonic_s if moments else 0.0
-        if known_s < self.wish.span_s:
+        if known_s < self.wish.span_s and self.app.size.width >= WORDY:
             pieces.append((f"{span(known_s)} so far  ", Tone.QUIET))
         if self.is_mounted and self.arrangement.number < len(self.wish.metrics):
             first, last = self.arrangement.first + 1, self.arrangement.first + self.arrangement.number

@@ -69,7 +69,7 @@ LAST_5_MIN = range(300 - 151, 300)
 async def test_the_view_shows_the_host_s_last_five_minutes(ten_minutes: list[Snapshot]) -> None:
     async with open_live(ten_minutes[-1:]) as live:
         frame = await press(live, "7")
-        assert live.title.strip().endswith("7 Trends  this host  last 5 min")
+        assert live.title.strip().endswith("7 Trends  this host  5 min")
         waiting, flows, new, failed, pool = texts(live)
         assert waiting == told("TIME_WAIT", waits(LAST_5_MIN))
         assert flows.startswith("flows ")
@@ -97,10 +97,12 @@ async def test_the_range_is_chosen_by_keys(ten_minutes: list[Snapshot]) -> None:
             (["right_square_bracket"], 15, range(300)),
         ):
             frame = await press(live, *keys)
-            assert f"last {minutes} min" in live.title
+            assert f"this host  {minutes} min" in live.title
             assert texts(live)[0] == told("TIME_WAIT", waits(known))
             assert f"-{minutes} min" in "\n".join(frame)
-        assert live.title.strip().endswith("last 15 min  9 min 58 s so far")
+        await live.pilot.resize_terminal(120, 24)
+        await live.still()
+        assert live.title.strip().endswith("this host  15 min  9 min 58 s so far")
 
 
 async def test_another_number_can_be_plotted(ten_minutes: list[Snapshot]) -> None:
@@ -142,7 +144,7 @@ async def test_t_shows_the_trends_of_the_row(ten_minutes: list[Snapshot]) -> Non
         name, key, cursor = live.names[2], live.table.chosen, live.table.cursor
         frame = await press(live, "t")
         number = [each.container.id for each in ten_minutes[-1].containers].index(str(key))
-        assert f"7 Trends  {name}  last 5 min" in live.title
+        assert f"7 Trends  {name}  5 min" in live.title
         assert texts(live)[0] == told("TIME_WAIT", waits(LAST_5_MIN, number + 2))
         assert texts(live)[3].startswith("host insert_failed 0.0/s"), "only the host has it"
         assert "host insert_failed" in "\n".join(frame)
@@ -156,7 +158,7 @@ async def test_the_row_of_the_host_has_the_flows_of_nobody(ten_minutes: list[Sna
         await live.press("end", "t")
         await live.still()
         assert view(live).wish.subject == UNOWNED
-        assert "7 Trends  (host)  last" in live.title
+        assert "7 Trends  (host)  5 min" in live.title
         assert texts(live)[0] == "TIME_WAIT 5  min 5  max 5"
 
 
@@ -175,7 +177,7 @@ async def test_whose_trends_is_chosen_from_a_list(ten_minutes: list[Snapshot]) -
         for text in ("Trends of", "this host", "(host)", "billing-worker-1", "shop-web-1", "example/shop:1.0"):
             assert text in listed
         await press(live, "down", "down", "enter")
-        assert "7 Trends  billing-worker-1  last 5 min" in live.title
+        assert "7 Trends  billing-worker-1  5 min" in live.title
         assert texts(live)[0] == told("TIME_WAIT", waits(LAST_5_MIN, 2))
         await press(live, "t", "up", "up", "enter")
         assert "this host" in live.title
@@ -237,7 +239,6 @@ async def test_one_reading_is_a_dot() -> None:
         assert texts(live)[0] == "TIME_WAIT 3,200  min 3,200  max 3,200"
         assert sum(letter in BRAILLE for line in body(frame)[:5] for letter in line) == 1
         assert "not known for 5 min" in "\n".join(frame), "a rate needs two"
-        assert "0 s so far" in live.title
 
 
 async def test_before_the_first_snapshot_the_view_says_so(ten_minutes: list[Snapshot]) -> None:
@@ -347,7 +348,7 @@ async def test_what_is_shown_is_drawn_once(ten_minutes: list[Snapshot], monkeypa
 async def test_what_was_chosen_stays_for_the_next_screen(ten_minutes: list[Snapshot]) -> None:
     async with open_live(ten_minutes[-1:]) as live:
         await press(live, "7", "right_square_bracket", "greater_than_sign", "1", "t")
-        assert "last 15 min" in live.title
+        assert "  15 min" in live.title
         assert texts(live)[0].startswith("closing ")
 
 
