@@ -38,10 +38,6 @@ from natop.ordering import Value, numbers_by, rows_by
 from natop.uapi import PORTED, IpProto, Ips, proto_name, state_name
 
 
-class Percent(float):
-    """A share in percent."""
-
-
 class Connects(float):
     """How long probes of a container's ports took in ms, 95 % of them at most: all its ways together."""
 
@@ -76,8 +72,8 @@ class ContainerRow:
     """Entries in the conntrack table of the container's own network namespace."""
     summary: ContainerSummary | None = None
     """None for what is no container."""
-    pool_use: Percent | None = None
-    """How full the fullest NAT pool is that it holds ports of."""
+    pool_use: float | None = None
+    """How full the fullest NAT pool is that it holds ports of, in percent."""
     tcp: NetnsTcp | None = None
     connects: Connects | None = None
     """None where nothing of it was probed, or nothing connected."""
@@ -138,10 +134,8 @@ def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
     return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned, tcp=snapshot.tcp, trend=of_host))
 
 
-def _pool_use(pools: NatPools | None, row: int | None) -> Percent | None:
-    if pools is None or row is None:
-        return None
-    return Percent(pools.percent(row))
+def _pool_use(pools: NatPools | None, row: int | None) -> float | None:
+    return None if pools is None or row is None else pools.percent(row)
 
 
 def connects_of(probes: Sequence[ProbeSeries], container: str) -> Connects | None:

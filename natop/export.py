@@ -19,7 +19,6 @@ from natop.columns import (
     ContainerRow,
     FlowColumn,
     Flows,
-    Percent,
     container_rows,
     sorted_flows,
     sorted_rows,
@@ -230,8 +229,6 @@ def cell_text(value: Value) -> str:
     """A value as a cell of text or Markdown, under a title that tells its unit."""
     if isinstance(value, Connects):
         return value.told() + (f" ({value.syns_lost} lost)" if value.syns_lost else "")
-    if isinstance(value, Percent):
-        return f"{value:.1f} %"
     if isinstance(value, float):
         return decimal(value)
     return count(value) if isinstance(value, int) or value is None else str(value)
