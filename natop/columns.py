@@ -401,7 +401,7 @@ def path_text(flows: Flows, row: int) -> str:
     return f"{source} → {target}"
 
 
-def _address_order(addresses: Addresses, ports: npt.NDArray[np.uint16]) -> U64:
+def address_order(addresses: Addresses, ports: npt.NDArray[np.uint16]) -> U64:
     """By address, then port. IPv6 addresses, of whose 128 bits a key holds 48, come near each other at the end."""
     v6 = (addresses.hi != 0) | (addresses.lo >> np.uint64(32) != V4_MAPPED >> 32)
     key = (addresses.lo & np.uint64(0xFFFF_FFFF)) << np.uint64(16) | ports
@@ -462,7 +462,7 @@ FLOW_COLUMNS = (
         22,
         False,
         _client,
-        lambda f: _address_order(f.table.orig_src, f.table.orig_sport),
+        lambda f: address_order(f.table.orig_src, f.table.orig_sport),
         "who called",
         0,
     ),
@@ -472,7 +472,7 @@ FLOW_COLUMNS = (
         22,
         False,
         _called,
-        lambda f: _address_order(f.table.orig_dst, f.table.orig_dport),
+        lambda f: address_order(f.table.orig_dst, f.table.orig_dport),
         "what it called",
         0,
     ),
@@ -482,7 +482,7 @@ FLOW_COLUMNS = (
         22,
         False,
         _answering,
-        lambda f: _address_order(f.table.reply_src, f.table.reply_sport),
+        lambda f: address_order(f.table.reply_src, f.table.reply_sport),
         "who answers, after DNAT",
         2,
     ),

@@ -29,15 +29,17 @@ from natop.model import (
     Snapshot,
     address_value,
 )
-from natop.uapi import PORTED, STATEFUL, Ips, proto_name
+from natop.uapi import PORTED, STATEFUL, IpProto, Ips, proto_name
 
 CONTAINER_FIELDS = ("container", "client", "server", "project", "service", "image", "network")
 _OWN_FIELDS = ("container", "project", "service", "image", "network")
 """Fields that a container in the table must match itself, beside having the flows that are asked for."""
 WORD_FIELDS = ("state", "status", "kind", "proto")
-ADDRESS_FIELDS = ("src", "dst", "nat", "addr")
+ADDRESS_FIELDS = ("src", "dst", "nat", "addr", "rsrc", "rdst")
 PORT_FIELDS = ("sport", "dport", "port")
-NUMBER_FIELDS = (*PORT_FIELDS, "zone", "mark", "timeout", "packets", "bytes")
+REPLY_PORT_FIELDS = ("rsport", "rdport")
+"""The reply tuple's as it is: of ICMP, the id, and type × 256 + code."""
+NUMBER_FIELDS = (*PORT_FIELDS, *REPLY_PORT_FIELDS, "zone", "mark", "timeout", "packets", "bytes")
 OTHERS_FIELDS = (None, "container", "client", "server")
 """Fields that may also name who is no container: a process of the host, a container that is gone."""
 FIELDS = (*CONTAINER_FIELDS, *WORD_FIELDS, *ADDRESS_FIELDS, *NUMBER_FIELDS)
@@ -55,7 +57,7 @@ WORD: /[^\s,!"<>\/-][^\s,"]*/
 %ignore /\s+/
 """
 
-_PATTERNLESS = ("src", "dst", "addr", *NUMBER_FIELDS)
+_PATTERNLESS = ("src", "dst", "addr", "rsrc", "rdst", *NUMBER_FIELDS)
 """Fields whose values are numbers or addresses, never patterns."""
 _OTHER_FIELD = re.compile(r"([A-Za-z_]+):(?!:)")
 _SOME_OCTETS = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}\.|\d{1,3}(\.\d{1,3}){1,2}")
@@ -112,8 +114,10 @@ class Filter:
     def flows(self, snapshot: Snapshot) -> Mask:
         """Which rows of the snapshot's flow table match."""
         flows = Flows.of(snapshot)
-        if flows is None:
-            return np.zeros(0, np.bool_)
+        return np.zeros(0, np.bool_) if flows is None else self.rows(flows)
+
+    def rows(self, flows: Flows) -> Mask:
+        """Which rows of a flow table match."""
         found = np.ones(len(flows.table), np.bool_)
         for term in self.terms:
             found &= _on_flows(term, flows)
@@ -296,7 +300,8 @@ def _value_on_flows(value: Value, field: str | None, flows: Flows) -> Mask:
     if field in ADDRESS_FIELDS:
         return _in_network(value.network, _ADDRESSES[field](table))
     found = _in_range(value.numbers, _NUMBERS[field](table), _LARGEST.get(field, 0xFFFF), len(table))
-    return found & np.isin(table.proto, _PORTED) if field in PORT_FIELDS else found
+    protos = _PROTOCOLS.get(field)
+    return found if protos is None else found & np.isin(table.proto, protos)
 
 
 def _bare(value: Value, flows: Flows) -> Mask:
@@ -382,16 +387,22 @@ def _in_range(bounds: tuple[int, int] | None, columns: Sequence[np.ndarray | Non
 
 _LARGEST = {"mark": UNKNOWN32, "timeout": UNKNOWN32 - 1, "packets": UNKNOWN64 - 1, "bytes": UNKNOWN64 - 1}
 """The largest number that a column can tell; where there are unknown ones, the one above stands for them."""
-_PORTED = np.array(sorted(PORTED), np.uint8)
+_PROTOCOLS = dict.fromkeys(PORT_FIELDS, np.array(sorted(PORTED), np.uint8))
+_PROTOCOLS |= dict.fromkeys(REPLY_PORT_FIELDS, np.array(sorted({*PORTED, IpProto.ICMP, IpProto.ICMPV6}), np.uint8))
+"""Those in which a number is what its field says; the columns of all others hold something else, or 0."""
 _ADDRESSES: Mapping[str, Callable[[FlowTable], Sequence[Addresses]]] = {
     "src": lambda table: [table.orig_src],
     "dst": lambda table: [table.orig_dst, table.reply_src],
     "addr": lambda table: [table.orig_src, table.orig_dst, table.reply_src, table.reply_dst],
+    "rsrc": lambda table: [table.reply_src],
+    "rdst": lambda table: [table.reply_dst],
 }
 _NUMBERS: Mapping[str, Callable[[FlowTable], Sequence[np.ndarray | None]]] = {
     "sport": lambda table: [table.orig_sport],
     "dport": lambda table: [table.orig_dport, table.reply_sport],
     "port": lambda table: [table.orig_sport, table.orig_dport, table.reply_sport, table.reply_dport],
+    "rsport": lambda table: [table.reply_sport],
+    "rdport": lambda table: [table.reply_dport],
     "zone": lambda table: [table.zone],
     "mark": lambda table: [table.mark],
     "timeout": lambda table: [table.timeout_s],

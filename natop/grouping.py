@@ -19,7 +19,7 @@ from natop.columns import (
     container_rows,
     endpoint,
 )
-from natop.filters import Filter
+from natop.filters import Filter, parse
 from natop.local import mixed
 from natop.model import Addresses, Attribution, FlowSummary, Mask, Snapshot, address_value
 from natop.summarise import count_groups
@@ -99,12 +99,18 @@ def grouped_rows(snapshot: Snapshot, by: Grouping) -> tuple[ContainerRow, ...]:
     return tuple(rows) if by is Grouping.DESTINATION else (*rows, container_rows(snapshot)[-1])
 
 
+POOL_SCOPE = "pool"
+"""Before the filter expression of a NAT pool, where that is the key of a scope."""
+
+
 def in_scope(flows: Flows, key: str) -> Mask:
-    """The flows of the row with this key: a container's, the host's, or a group's."""
+    """The flows of what has this key: a container, the host, a group, a NAT pool."""
     attribution = flows.attribution
     if key == HOST_KEY:
         return np.asarray((attribution.client < 0) & (attribution.server < 0))
     kind, _, name = key.partition(":")
+    if kind == POOL_SCOPE:
+        return parse(name).rows(flows)
     if kind in set(Grouping):
         groups = _groups(flows, Grouping(kind))
         index = groups.names.index(name) if name in groups.names else -2

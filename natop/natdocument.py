@@ -1,5 +1,7 @@
 """NAT pools, kept ports and TIME_WAIT as the JSON document has them."""
 
+from math import isnan
+
 from natop.columns import Flows
 from natop.model import NatPools, PortChoice, Snapshot, TimeWait
 from natop.pools import sustainable_per_s
@@ -17,7 +19,8 @@ class PoolObjects:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._pools, self._flows = snapshot.pools, Flows.of(snapshot)
-        self._sustainable = sustainable_per_s(snapshot.pools, snapshot.host.sysctls) if snapshot.pools else ()
+        told = sustainable_per_s(snapshot.pools, snapshot.host.sysctls).tolist() if snapshot.pools else ()
+        self._sustainable = [None if isnan(rate) else rate for rate in told]
 
     def listed(self) -> list[Json] | None:
         """The fullest, first; None where flows were not read."""

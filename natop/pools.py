@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.alike import Kinds, hashed, kinds, order_of
+from natop.columns import endpoint
 from natop.confined import Confined, confined
 from natop.model import (
     NO_STATE,
@@ -20,6 +21,7 @@ from natop.model import (
     U32,
     U64,
     UNKNOWN32,
+    Addresses,
     Attribution,
     Firewall,
     FlowTable,
@@ -31,7 +33,7 @@ from natop.model import (
     kernel_version,
 )
 from natop.portsearch import Taken, chance_of_loss
-from natop.uapi import AF_INET6, IpProto, Ips, TcpState
+from natop.uapi import AF_INET6, IpProto, Ips, TcpState, proto_name
 
 EVICTS_SINCE = (6, 5)
 """Kernels from here on evict a TCP entry in TIME_WAIT or CLOSE whose port a new connection needs."""
@@ -271,17 +273,71 @@ def busiest_pools(pools: NatPools, containers: int) -> list[int | None]:
     return found
 
 
-def sustainable_per_s(pools: NatPools, sysctls: Mapping[str, int | tuple[int, ...]]) -> Sequence[float | None]:
+def sustainable_per_s(pools: NatPools, sysctls: Mapping[str, int | tuple[int, ...]]) -> npt.NDArray[np.float64]:
     """New flows per second that each pool bears for ever, if nothing is evicted: capacity over an entry's last timeout.
 
-    That is nf_conntrack_tcp_timeout_time_wait for TCP, nf_conntrack_udp_timeout for UDP; None for the other protocols.
+    That is nf_conntrack_tcp_timeout_time_wait for TCP, nf_conntrack_udp_timeout for UDP; NaN for the other protocols.
     """
     names = {
         IpProto.TCP: "nf_conntrack_tcp_timeout_time_wait",
         IpProto.UDP: "nf_conntrack_udp_timeout",
     }
-    seconds = {int(proto): sysctls.get(name) for proto, name in names.items()}
-    return [
-        size / lasts if isinstance(lasts := seconds.get(proto), int) and lasts else None
-        for proto, size in zip(pools.proto.tolist(), pools.capacity.tolist(), strict=True)
-    ]
+    lasts = np.full(1 << 8, np.nan)
+    for proto, name in names.items():
+        seconds = sysctls.get(name)
+        if isinstance(seconds, int) and seconds:
+            lasts[proto] = seconds
+    found: npt.NDArray[np.float64] = pools.capacity / lasts[pools.proto]
+    return found
+
+
+# A pool's name, and its flows
+
+
+def pool_name(pools: NatPools, row: int) -> str:
+    """As `203.0.113.10 → 198.51.100.7:443/tcp`."""
+    proto = int(pools.proto[row])
+    remote = endpoint(pools.remote.text(row), int(pools.remote_port[row]), proto)
+    return f"{pools.nat.text(row)} → {remote}/{proto_name(proto)}"
+
+
+def filter_of(pools: NatPools, row: int) -> str:
+    """The filter expression that selects the flows that hold ports of a pool, and no others."""
+    proto = int(pools.proto[row])
+    remote_port, port = ("rdport", "rsport") if _GIVEN[proto] == _ID else ("rsport", "rdport")
+    terms = {
+        "proto": proto_name(proto),
+        "rsrc": pools.remote.text(row),
+        remote_port: int(pools.remote_port[row]),
+        "rdst": pools.nat.text(row),
+        port: f"{int(pools.first_port[row])}-{int(pools.last_port[row])}",
+        "zone": int(pools.zone[row]),
+    }
+    return " ".join(f"{name}:{value}" for name, value in terms.items())
+
+
+def held_by(pools: NatPools, flows: FlowTable, wanted: Mask) -> Mask:
+    """The pools of which one of the wanted flows holds a port."""
+    row = np.flatnonzero(wanted)
+    is_id = _GIVEN[flows.proto[row]] == _ID
+    port = np.where(is_id, flows.reply_sport[row], flows.reply_dport[row])
+    remote_port = np.where(is_id, flows.reply_dport[row], flows.reply_sport[row])
+    of_pools = _ends(pools.proto, pools.zone, pools.remote_port, pools.nat, pools.remote)
+    of_flows = _ends(
+        flows.proto[row], flows.zone[row], remote_port, flows.reply_dst.take(row), flows.reply_src.take(row)
+    )
+    alike = kinds([np.concatenate(both) for both in zip(of_pools, of_flows, strict=True)])
+    kind = np.empty(len(alike.order), np.uint64)
+    kind[alike.order] = np.cumsum(alike.begins)
+    base = kind[: len(pools)] << np.uint64(16)
+    taken = np.sort(kind[len(pools) :] << np.uint64(16) | port)
+    found: Mask = np.searchsorted(taken, base | pools.first_port) < np.searchsorted(
+        taken, base | pools.last_port, "right"
+    )
+    return found
+
+
+def _ends(proto: U8, zone: U16, remote_port: U16, nat: Addresses, remote: Addresses) -> Sequence[U64]:
+    """What the pools between the same ends have in common; they differ in the range."""
+    small = (proto.astype(np.uint64) << np.uint64(16) | zone) << np.uint64(16) | remote_port
+    return small, nat.lo, remote.lo, nat.hi, remote.hi

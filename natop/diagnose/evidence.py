@@ -11,9 +11,9 @@ from natop.model import (
     FlowFacts,
     NatPools,
     Snapshot,
-    address_text,
 )
-from natop.uapi import IpProto, proto_name
+from natop.pools import filter_of, pool_name
+from natop.uapi import IpProto
 from natop.window import Since, since
 
 HOST = "host"
@@ -31,9 +31,10 @@ class Pool:
     """One row of `NatPools`, as text and numbers."""
 
     proto: int
-    nat: str
-    remote: str
-    remote_port: int
+    name: str
+    """As `203.0.113.10 → 198.51.100.7:443/tcp`."""
+    filter: str
+    """The expression for its flows."""
     used: int
     soft: int
     capacity: int
@@ -49,13 +50,6 @@ class Pool:
     def hard_use(self) -> float:
         """Without what a kernel of 6.5 or later may evict."""
         return (self.used - self.soft) / self.capacity
-
-    @property
-    def name(self) -> str:
-        """As `203.0.113.10 → 198.51.100.7:443/tcp`."""
-        port = "" if self.proto in (IpProto.ICMP, IpProto.ICMPV6) else f":{self.remote_port}"
-        remote = f"[{self.remote}]" if ":" in self.remote and port else self.remote
-        return f"{self.nat} → {remote}{port}/{proto_name(self.proto)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +194,8 @@ def _pools(pools: NatPools, name_of: Callable[[int], str]) -> Iterator[Pool]:
         shares = slice(int(pools.start[i]), int(pools.start[i + 1]))
         yield Pool(
             int(pools.proto[i]),
-            address_text(pools.nat.value(i)),
-            address_text(pools.remote.value(i)),
-            int(pools.remote_port[i]),
+            pool_name(pools, i),
+            filter_of(pools, i),
             int(pools.used[i]),
             int(pools.soft[i]),
             int(pools.capacity[i]),

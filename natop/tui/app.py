@@ -35,6 +35,7 @@ from natop.tui.help import HelpScreen
 from natop.tui.keys import bind
 from natop.tui.messages import Feed, FeedEnded, FeedFailed, FeedOpened, SnapshotTaken
 from natop.tui.namespaces import NamespacesScreen
+from natop.tui.pools import PoolsScreen
 from natop.tui.probes import ProbesScreen
 from natop.tui.reading import start_reading
 from natop.tui.themes import DARK, LIGHT, first_theme, tone_variables
@@ -74,6 +75,7 @@ class NatopApp(App[None]):
         bind("question_mark,h,f1", "help", "Help"),
         bind("1", "view('containers')", "Containers"),
         bind("2", "view('flows')", "Flows"),
+        bind("3", "view('pools')", "NAT ports"),
         bind("4", "view('probes')", "Probes"),
         bind("5", "view('counters')", "Counters"),
         bind("6", "view('findings')", "Findings"),
@@ -133,6 +135,7 @@ class NatopApp(App[None]):
         wish = Wish(filter_text, sort=sort)
         self.add_mode("containers", lambda: ContainersScreen(wish))
         self.add_mode("flows", lambda: FlowsScreen(wish))
+        self.add_mode("pools", lambda: PoolsScreen(Wish(filter_text)))
         self.add_mode("probes", lambda: ProbesScreen(Wish()))
         self.add_mode("counters", CountersScreen)
         self.add_mode("findings", FindingsScreen)

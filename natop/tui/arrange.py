@@ -62,7 +62,7 @@ def arrange_containers(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arrang
     if snapshot.probes:
         columns = tuple(replace(each, rank=2) if each.key == "connect" else each for each in columns)
     column, descending = order(columns, wish, DEFAULT_SORT)
-    accepted, mistake = _filter(wish)
+    accepted, mistake = filter_in_force(wish)
     rows: Sequence[ContainerRow] = grouped_rows(snapshot, by)
     of = sum(row.key != HOST_KEY for row in rows)
     if accepted:
@@ -78,14 +78,14 @@ def arrange_containers(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arrang
 def arrange_flows(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
     """The flows in scope that the filter lets through, in order."""
     column, descending = order(FLOW_COLUMNS, wish, "dst")
-    accepted, mistake = _filter(wish)
+    accepted, mistake = filter_in_force(wish)
     flows = Flows.of(snapshot)
     if flows is None:
         return Arranged(None, column.key, descending, mistake=mistake)
     mask = None if wish.scope is None else in_scope(flows, wish.scope)
     of = len(flows.table) if mask is None else int(np.count_nonzero(mask))
     if accepted:
-        passed = accepted.flows(snapshot)
+        passed = accepted.rows(flows)
         mask = passed if mask is None else mask & passed
     rows = np.arange(of) if mask is None else np.flatnonzero(mask)
     rows = sorted_flows(flows, rows, column, descending)
@@ -93,8 +93,8 @@ def arrange_flows(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
     return Arranged(content, column.key, descending, len(rows), of, mistake)
 
 
-def _filter(wish: Wish) -> tuple[filters.Filter | None, Mistake | None]:
-    """The filter in force, and what is wrong with the one asked for."""
+def filter_in_force(wish: Wish) -> tuple[filters.Filter | None, Mistake | None]:
+    """The filter, and what is wrong with the one asked for."""
     mistake = mistake_in(wish.filter_text)
     return _parsed(wish.good_filter if mistake else wish.filter_text), mistake
 

@@ -17,6 +17,17 @@ def gauge(fraction: float | None, width: int, glyphs: Glyphs = UNICODE) -> tuple
     return glyphs.gauge * filled, glyphs.track * (width - filled)
 
 
+def gauge_of_two(part: int, whole: int, most: int, width: int, glyphs: Glyphs = UNICODE) -> tuple[str, str, str]:
+    """A bar for `whole` of `most`, heavy for `part` of it and light for the rest; anything above 0 shows.
+
+    `part` ≤ `whole` ≤ `most`; heavy, light and empty are `width` cells together.
+    """
+    full, empty = gauge(whole / most if most else None, width, glyphs)
+    heavy = len(gauge(part / most, width, glyphs)[0]) if most else 0
+    heavy = min(heavy, len(full) - 1 if whole > part and len(full) > 1 else len(full))
+    return glyphs.gauge * heavy, glyphs.light * (len(full) - heavy), empty
+
+
 def portions(numbers: Sequence[int], width: int) -> tuple[int, ...]:
     """`width` cells shared out in proportion, each number above 0 getting at least one while there are enough.
 

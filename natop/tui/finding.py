@@ -31,6 +31,7 @@ from natop.tui.formats import clock
 from natop.tui.frame import Frame
 from natop.tui.header import News
 from natop.tui.keys import Hint, bind
+from natop.tui.pools import PoolsScreen
 from natop.tui.tones import Piece, Tone
 from natop.tui.wish import Wish
 
@@ -114,7 +115,7 @@ class FindingScreen(Frame):
             self.natop.tell("this finding is about the host as a whole")
         elif lead.scope or lead.filter:
             wish = Wish(lead.filter, lead.filter, scope=lead.scope, named=self.natop.named)
-            await self.app.push_screen(FlowsScreen(wish))
+            await self.app.push_screen(PoolsScreen(wish) if lead.view == PoolsScreen.VIEW else FlowsScreen(wish))
         else:
             await self.natop.action_view(lead.view)
 

@@ -47,8 +47,10 @@ class FlowsScreen(TableView):
         Hint("q", "q", "quit", 1),
     )
 
-    def __init__(self, wish: Wish) -> None:
+    def __init__(self, wish: Wish, pool: str = "") -> None:
         super().__init__(wish)
+        self._pool = pool
+        """Name of the NAT pool whose flows these are."""
         self._scope_name = ""
 
     def lines_of(self, snapshot: Snapshot, wish: Wish) -> Arranged:
@@ -60,10 +62,12 @@ class FlowsScreen(TableView):
         return snapshot.reading or snapshot
 
     def place(self) -> list[Piece]:
-        """Whose flows these are: a container's, the host's, a group's."""
+        """Whose flows these are: a container's, the host's, a group's, a NAT pool's."""
         if self.wish.scope is None:
             return []
         arrow: Piece = (f"{self.glyphs.arrow} ", Tone.QUIET)
+        if self._pool:
+            return [arrow, (f"{self._pool}  ", Tone.TITLE)]
         group, _, name = self.wish.scope.partition(":")
         if name:
             return [arrow, (f"{group} ", Tone.QUIET), (f"{name}  ", Tone.TITLE)]

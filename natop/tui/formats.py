@@ -34,6 +34,14 @@ def share(part: int | None, whole: int | None, glyphs: Glyphs = UNICODE) -> str:
     return formats.share(part, whole, glyphs.unknown)
 
 
+def chance(part: float) -> str:
+    """A probability in percent, without the sign: `0` below one in a million, `<0.1`, `4.2`, `43`."""
+    percent = 100 * part
+    if percent < 1e-4:
+        return "0"
+    return "<0.1" if percent < 0.05 else f"{percent:.1f}" if percent < 9.95 else f"{percent:.0f}"
+
+
 def span(seconds: float | None, glyphs: Glyphs = UNICODE) -> str:
     """A length of time in its largest units: `0.5 s`, `12 s`, `3 min 05 s`, `2 h 04 min`, `5 d 03 h`."""
     if seconds is None:

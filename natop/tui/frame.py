@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 VIEWS = (
     ("1", "containers", "Containers"),
     ("2", "flows", "Flows"),
+    ("3", "pools", "NAT ports"),
     ("4", "probes", "Probes"),
     ("5", "counters", "Counters"),
     ("6", "findings", "Findings"),

@@ -20,6 +20,8 @@ class Glyphs:
     alarm: str
     """Beside a number that is bad news, so that its colour is not alone in saying so."""
     gauge: str
+    light: str
+    """The part of a gauge that weighs less: NAT ports that a new flow may take."""
     track: str
     """The empty part of a gauge."""
     sparks: str
@@ -41,6 +43,7 @@ UNICODE = Glyphs(
     descending="▼",
     alarm="!",
     gauge="━",
+    light="╍",
     track="─",
     sparks="▁▂▃▄▅▆▇",
     fills=("█", "█", "█", "█"),
@@ -61,6 +64,7 @@ ASCII = Glyphs(
     descending="v",
     alarm="!",
     gauge="=",
+    light="-",
     track=".",
     sparks="_.:-=+*#",
     fills=("#", "+", "=", "-"),
@@ -69,6 +73,9 @@ ASCII = Glyphs(
 )
 
 
+_STAND_INS = str.maketrans({"→": "->", "⇒": "=>", "…": "~", "·": "-", "≥": ">="})
+
+
 def plain(text: str) -> str:
     """The text in ASCII alone; what has no place there becomes a question mark."""
-    return text.encode("ascii", "replace").decode("ascii")
+    return text.translate(_STAND_INS).encode("ascii", "replace").decode("ascii")

@@ -46,7 +46,7 @@ TABLE = (
     ("y", "copy the row; in a flow's details the flow or, where it is stale, the command that deletes it"),
 )
 EVERYWHERE = (
-    ("1 2 4 … 7  Tab", "containers, flows, probes, counters, findings, trends; the next view"),
+    ("1 … 7  Tab", "containers, flows, NAT ports, probes, counters, findings, trends; the next view"),
     ("Esc  Backspace", "back; Esc takes a filter away first"),
     ("P", "probe: timed connects to published ports, closed by RST; off unless you press it"),
     ("O", "count natop's own connections among the flows, or leave them out"),
@@ -78,6 +78,7 @@ OF_VIEW = {
         ("Enter", "everything about the flow under the cursor"),
         ("d", "containers' names instead of their addresses"),
     ),
+    "pools": (("Enter", "the flows that hold ports of the pool under the cursor"),),
     "trends": (
         ("t", "whose: the host's, a container's, those of what belongs to no container"),
         ("[ ]", "the last minute, 5, 15 minutes"),
@@ -95,6 +96,8 @@ FILTERS = (
     "A bare word matches any name or address.",
     "In a grouping, bare words are looked for in the names of its rows. As soon as a term has a field, the rows with "
     "such flows are shown.",
+    "In NAT ports, a filter keeps the pools of which one of the flows that it selects holds a port; the numbers are "
+    "the whole pool's. The reply tuple's own ends, by which NAT tells flows apart, are rsrc rdst rsport rdport.",
 )
 NOTES = (
     "TIME_WAIT is conntrack's (120 s by default), not the socket's (60 s): until it ends, the flow holds its "
@@ -105,6 +108,7 @@ NOTES = (
     "it is not of) has dashes for numbers.",
     "A container on a user-defined network tracks a second time, in a table of its own namespace (OWN): there are its "
     "lookups of names, by Docker's DNS on 127.0.0.11.",
+    "A NAT pool is the ports that one address may use towards one remote address and port; pools do not compete.",
     "A trend shows TIME_WAIT over the last readings, each row between its own lowest and highest.",
 )
 

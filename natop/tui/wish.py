@@ -26,7 +26,7 @@ class Wish:
     descending: bool | None = None
     """None is the column's own way: numbers from the largest, text from A."""
     scope: str | None = None
-    """Only flows of this row of the table of containers, by its key: a container's id, the host's, a group's."""
+    """Only flows of what has this key (see `natop.grouping.in_scope`): a container, the host, a group, a NAT pool."""
     by: Grouping | None = None
     """What a row of the table of containers stands for; None is a container."""
     named: bool = False

@@ -4,7 +4,7 @@ import pytest
 from rich.cells import cell_len
 
 from natop.tui import formats
-from natop.tui.bars import gauge, portions, sparkline
+from natop.tui.bars import gauge, gauge_of_two, portions, sparkline
 from natop.tui.glyphs import ASCII, UNICODE, plain
 
 
@@ -125,3 +125,35 @@ def test_plain_has_ascii_only() -> None:
 def test_the_plain_glyphs_are_ascii() -> None:
     for name in ASCII.__slots__:
         assert "".join(getattr(ASCII, name)).isascii()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "bar"),
+    [
+        ((0, 0, 100), ("", "", "..........")),
+        ((50, 80, 100), ("=====", "---", "..")),
+        ((1, 1, 1000), ("=", "", ".........")),
+        ((0, 1, 1000), ("", "-", ".........")),
+        ((999, 1000, 1000), ("=========", "-", "")),
+        ((1, 1000, 1000), ("=", "---------", "")),
+    ],
+)
+def test_a_gauge_of_two_shows_both(numbers: tuple[int, int, int], bar: tuple[str, str, str]) -> None:
+    assert gauge_of_two(*numbers, 10, ASCII) == bar
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (0.0, "0"),
+        (1e-9, "0"),
+        (1e-5, "<0.1"),
+        (0.0006, "0.1"),
+        (0.0413, "4.1"),
+        (0.0996, "10"),
+        (0.43, "43"),
+        (1, "100"),
+    ],
+)
+def test_a_chance_in_percent(part: float, text: str) -> None:
+    assert formats.chance(part) == text

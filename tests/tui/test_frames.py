@@ -11,6 +11,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from natop.model import Snapshot
 from tests.tui.live import open_live
 from tests.tui.pasts import past
+from tests.tui.poolhosts import busy_pools
 from tests.tui.worlds import NO_DOCKER, NO_RIGHT, world
 
 SMALL, LARGE = (80, 24), (160, 50)
@@ -85,6 +86,22 @@ NARROW = {
 async def test_frame_of_a_narrow_terminal(busy: list[Snapshot], frame: SnapshotAssertion, name: str) -> None:
     size, keys = NARROW[name]
     async with open_live(busy[-1:], size) as live:
+        await live.press(*keys)
+        assert "\n".join(live.frame) == frame
+
+
+POOLS = {
+    "pools-80x24": (SMALL, False, ["3"]),
+    "pools-80x24-ascii": (SMALL, True, ["3", "j"]),
+    "pools-160x50": (LARGE, False, ["3", "j"]),
+    "pools-40x10": ((40, 10), False, ["3"]),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+async def test_frame_of_pools(frame: SnapshotAssertion, name: str) -> None:
+    size, ascii, keys = POOLS[name]
+    async with open_live([busy_pools()], size, ascii=ascii) as live:
         await live.press(*keys)
         assert "\n".join(live.frame) == frame
 

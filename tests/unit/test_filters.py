@@ -91,6 +91,12 @@ EVERYTHING = set(range(len(FLOWS)))
         ("dport:8080", {0, 1, 6}),
         ("port:50000", {2}),
         ("port:443", {2, 3, 7}),
+        ("rsrc:172.18.0.2", {0, 1, 6}),
+        ("rdst:203.0.113.0/24", {2, 3, 4, 9}),
+        ("rsport:443", {2, 3, 7, 11}),
+        ("rdport:50000", {2}),
+        ("rdport:0", {11}),
+        ("proto:tcp rsrc:198.51.100.7 rsport:443 rdst:203.0.113.10 rdport:1024-65535 zone:0", {2, 3}),
         ("port:0", {10}),
         ("dport:2048", set()),
         ("dport:20-60", {4, 9}),
@@ -185,8 +191,8 @@ def test_without_an_engine_flows_match_by_address() -> None:
 def test_every_field_of_the_interface_is_there() -> None:
     assert sorted(FIELDS) == [
         *("addr", "bytes", "client", "container", "dport", "dst", "image", "kind", "mark", "nat", "network"),
-        *("packets", "port", "project", "proto", "server", "service", "sport", "src", "state", "status", "timeout"),
-        "zone",
+        *("packets", "port", "project", "proto", "rdport", "rdst", "rsport", "rsrc", "server", "service", "sport"),
+        *("src", "state", "status", "timeout", "zone"),
     ]
 
 
@@ -337,7 +343,7 @@ def word_terms(draw: st.DrawFn) -> tuple[str, str, Judge]:
 
 @st.composite
 def address_terms(draw: st.DrawFn) -> tuple[str, str, Judge]:
-    field = draw(st.sampled_from(("src", "dst", "addr")))
+    field = draw(st.sampled_from(("src", "dst", "addr", "rsrc", "rdst")))
     network = draw(
         st.sampled_from(
             ("172.18.0.0/16", "172.18.0.3", "203.0.113.10/32", "192.0.2.5/31", "fd00:18::/64", "2001:db8::7", "::/0")
@@ -352,6 +358,8 @@ def address_terms(draw: st.DrawFn) -> tuple[str, str, Judge]:
             "src": [one.orig.src],
             "dst": [one.orig.dst, one.reply.src],
             "addr": [one.orig.src, one.orig.dst, one.reply.src, one.reply.dst],
+            "rsrc": [one.reply.src],
+            "rdst": [one.reply.dst],
         }[field]
         return any(ipaddress.ip_address(end) in parsed for end in ends)
 
@@ -360,7 +368,11 @@ def address_terms(draw: st.DrawFn) -> tuple[str, str, Judge]:
 
 @st.composite
 def number_terms(draw: st.DrawFn) -> tuple[str, str, Judge]:
-    field = draw(st.sampled_from(("sport", "dport", "port", "zone", "mark", "timeout", "packets", "bytes")))
+    field = draw(
+        st.sampled_from(
+            ("sport", "dport", "port", "rsport", "rdport", "zone", "mark", "timeout", "packets", "bytes"),
+        )
+    )
     number = draw(st.sampled_from((0, 1, 5, 7, 9, 16, 80, 119, 443, 500, 40000, 65535, 65536, 2**32 - 1, 2**40, 2**64)))
     largest = {"mark": 2**32 - 1, "timeout": 2**32 - 2, "packets": 2**64 - 2, "bytes": 2**64 - 2}.get(field, 65535)
     operator = draw(st.sampled_from(("", "<", "<=", ">", ">=") if number <= largest else ("<", "<=", ">", ">=")))
@@ -371,6 +383,8 @@ def number_terms(draw: st.DrawFn) -> tuple[str, str, Judge]:
             "sport": [one.orig.sport] if ports else [],
             "dport": [one.orig.dport, one.reply.sport] if ports else [],
             "port": [one.orig.sport, one.orig.dport, one.reply.sport, one.reply.dport] if ports else [],
+            "rsport": [one.reply.sport] if ports or one.proto == ICMP else [],
+            "rdport": [one.reply.dport] if ports or one.proto == ICMP else [],
             "zone": [one.zone],
             "mark": [one.mark],
             "timeout": [one.timeout_s],

@@ -109,12 +109,8 @@ def nat_port_exhaustion(evidence: Evidence) -> Iterator[Finding]:
             f"{100 * pool.use:.0f} % of {pool.capacity:,} NAT ports of {pool.name} are taken",
             tuple(_exhausted(evidence, pool, losing)),
             tuple(_more_ports(evidence, pool)),
-            Lead("flows", filter=f"dst:{pool.remote} proto:{_proto(pool)}"),
+            Lead("pools", filter=pool.filter),
         )
-
-
-def _proto(pool: Pool) -> str:
-    return pool.name.rpartition("/")[2]
 
 
 def _exhausted(evidence: Evidence, pool: Pool, losing: bool) -> Iterator[str]:

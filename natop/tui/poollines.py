@@ -1,0 +1,186 @@
+"""NAT pools as the lines of a table: filtered, sorted, ready to draw. Pure.
+
+Tens of thousands of pools are possible, so cells are made only for the lines in sight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from natop.model import Rows, Snapshot
+from natop.ordering import numbers_by
+from natop.pools import filter_of, held_by
+from natop.tui.arrange import filter_in_force
+from natop.tui.formats import chance, count, rate, share
+from natop.tui.glyphs import Glyphs
+from natop.tui.layout import Column
+from natop.tui.poolcolumns import COLUMNS, UNKNOWN, PoolColumn, Pools, bar_of, loss_tone, marked, name_of, use_tone
+from natop.tui.tones import Line, Piece, Tone
+from natop.tui.wish import Arranged, Wish, order
+
+_LABEL = 11
+_BAR = 30
+"""Cells of the gauge under the table."""
+
+
+class PoolId(NamedTuple):
+    """What tells a pool from the others, from one dump to the next."""
+
+    proto: int
+    zone: int
+    nat: int
+    remote: int
+    remote_port: int
+    first_port: int
+    last_port: int
+
+
+def arrange_pools(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
+    """The pools, or those of which a flow that the filter selects holds a port, in order."""
+    column, descending = order(COLUMNS, wish, "use")
+    accepted, mistake = filter_in_force(wish)
+    pools = Pools.of(snapshot)
+    if pools is None:
+        return Arranged(None, column.key, descending, mistake=mistake)
+    mask = held_by(pools.table, pools.flows.table, accepted.rows(pools.flows)) if accepted else None
+    every = np.arange(len(pools.table))
+    rows = numbers_by(column.order(pools), every if mask is None else every[mask], descending, UNKNOWN)
+    return Arranged(PoolLines(pools, rows, glyphs), column.key, descending, len(rows), len(pools.table), mistake)
+
+
+class PoolLines:
+    """Pools as the content of a table: `rows` of them, in their order. A line is known by its PoolId."""
+
+    def __init__(self, pools: Pools, rows: Rows, glyphs: Glyphs) -> None:
+        self.columns: Sequence[PoolColumn] = COLUMNS
+        self.pools, self.rows = pools, rows
+        self._glyphs = glyphs
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def identity(self, line: int) -> Hashable:
+        return pool_id(self.pools, int(self.rows[line]))
+
+    def line_of(self, identity: Hashable) -> int | None:
+        row = find_pool(self.pools, identity)
+        lines = np.flatnonzero(self.rows == row).tolist() if row is not None else []
+        return lines[0] if lines else None
+
+    def filter_at(self, line: int) -> str:
+        """The filter expression for the pool's flows."""
+        return filter_of(self.pools.table, int(self.rows[line]))
+
+    def name_at(self, line: int) -> str:
+        return name_of(self.pools, int(self.rows[line]), self._glyphs)
+
+    def text(self, line: int) -> str:
+        """The line for the clipboard: every column but the drawn one, and the expression for its flows."""
+        told = [column for column in self.columns if column.key != "gauge"]
+        cells = [f"{column.title} {self.cell(line, column, 60)[0]}" for column in told]
+        return "\t".join([*cells, f"FLOWS {self.filter_at(line)}"])
+
+    def facts(self, line: int) -> Sequence[Line]:
+        return pool_lines(self.pools, int(self.rows[line]), self._glyphs)
+
+    def cell(self, line: int, column: Column, width: int) -> Piece:
+        assert isinstance(column, PoolColumn)
+        return column.cell(self.pools, int(self.rows[line]), width, self._glyphs)
+
+
+def pool_id(pools: Pools, row: int) -> PoolId:
+    table = pools.table
+    return PoolId(
+        int(table.proto[row]),
+        int(table.zone[row]),
+        table.nat.value(row),
+        table.remote.value(row),
+        int(table.remote_port[row]),
+        int(table.first_port[row]),
+        int(table.last_port[row]),
+    )
+
+
+def find_pool(pools: Pools, identity: Hashable) -> int | None:
+    """The row of that pool in another snapshot, or None where it has gone."""
+    if not isinstance(identity, PoolId):
+        return None
+    table = pools.table
+    alike = (table.remote.lo == np.uint64(identity.remote & 0xFFFF_FFFF_FFFF_FFFF)) & (
+        table.remote_port == identity.remote_port
+    )
+    return next((int(row) for row in np.flatnonzero(alike) if pool_id(pools, int(row)) == identity), None)
+
+
+# More about one pool
+
+
+def pool_lines(pools: Pools, row: int, glyphs: Glyphs) -> list[Line]:
+    """Six lines about one pool, to stand under the table."""
+    table = pools.table
+    first, last, zone = (int(column[row]) for column in (table.first_port, table.last_port, table.zone))
+    whole = f"   ports {first}-{last}" + (f", zone {zone}" if zone else "")
+    return [
+        [(f" {name_of(pools, row, glyphs)}", Tone.NAME), (whole, Tone.QUIET)],
+        _line("in use", _in_use(pools, row, glyphs)),
+        _line("of these", _parts(pools, row, glyphs)),
+        _line("new", _speed(pools, row, glyphs)),
+        _line("lost", _lost(pools, row, glyphs)),
+        _line("held by", _holders(pools, row, glyphs)),
+    ]
+
+
+def _line(label: str, pieces: Sequence[Piece]) -> Line:
+    return [(f" {label}".ljust(_LABEL), Tone.QUIET), *pieces]
+
+
+def _in_use(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
+    used, capacity, tone = int(pools.table.used[row]), pools.capacity(row), use_tone(pools, row)
+    heavy, light, empty = bar_of(pools, row, _BAR, glyphs)
+    numbers = f"  {count(used)} of {count(capacity)}  "
+    percent = marked(share(used, capacity, glyphs), tone, glyphs)
+    return [(heavy, tone), (light, Tone.TIME_WAIT), (empty, Tone.QUIET), (numbers, Tone.TITLE), percent]
+
+
+def _parts(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
+    table = pools.table
+    used, soft, waiting, moved, by_nat = (
+        int(column[row]) for column in (table.used, table.soft, table.time_wait, table.rewritten, table.masqueraded)
+    )
+    numbers = {"hard": used - soft, "soft": soft, "TIME_WAIT": waiting, "rewritten": moved, "host's own": used - by_nat}
+    pieces: list[Piece] = []
+    for name, number in numbers.items():
+        pieces += [(f"{name} ", Tone.QUIET), (f"{count(number, glyphs)}  ", Tone.PLAIN if number else Tone.QUIET)]
+    return [*pieces, ("" if pools.evicting else "this kernel evicts none", Tone.QUIET)]
+
+
+def _speed(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
+    """New flows beside what the pool bears, and when what is closing will have gone."""
+    new, limit, seconds = pools.new(row), pools.limit(row), int(pools.table.drain_s[row])
+    tone = Tone.NOTICE if new and limit and new > limit else Tone.PLAIN
+    drains = f"   drains in {seconds} s" if seconds else "   nothing is closing"
+    return [
+        marked(rate(new, glyphs), tone, glyphs),
+        (" of ", Tone.QUIET),
+        (rate(limit, glyphs), Tone.PLAIN),
+        (" that it bears for ever", Tone.QUIET),
+        (drains, Tone.QUIET),
+    ]
+
+
+def _lost(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
+    loss = float(pools.table.loss[row])
+    number, tone = marked(f"{chance(loss)} %", loss_tone(loss), glyphs)
+    return [(number, tone), (" of the new flows whose own port is taken", Tone.QUIET)]
+
+
+def _holders(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
+    used = int(pools.table.used[row])
+    pieces: list[Piece] = []
+    for name, ports in pools.holders(row):
+        part = f" {count(ports)} ({share(ports, used, glyphs)})   "
+        pieces += [(name or "nobody known", Tone.NAME if name else Tone.QUIET), (part, Tone.PLAIN)]
+    return pieces or [(glyphs.unknown, Tone.QUIET)]
