@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from natop.collect import context
+from natop.collect.pulse import Pulse
 from natop.model import EngineReading, Gap
 from natop.text import clean
 
@@ -101,13 +102,19 @@ class EngineWatcher:
         self._latest: tuple[EngineReading | None, Gap | None] = (None, None)
         self._answered = threading.Event()
         self._closed = threading.Event()
+        self._woken = threading.Event()
         self._stream: CancellableStream[dict[str, object]] | None = None
+        self._pulse = Pulse(target.connect, self._read_anew) if follow else None
         self._thread = threading.Thread(target=self._run, name="natop-engine", daemon=True)
         self._thread.start()
 
     def latest(self) -> tuple[EngineReading | None, Gap | None]:
         """The inventory, and what is wrong with it; (None, None) while the engine has not answered yet."""
-        return self._latest
+        reading, gap = self._latest
+        silent_s = self._pulse.silent_s if self._pulse else None
+        if reading and gap is None and silent_s is not None:
+            return reading, _silence(silent_s)
+        return reading, gap
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the first answer, be it an inventory or an error."""
@@ -115,6 +122,16 @@ class EngineWatcher:
 
     def close(self) -> None:
         self._closed.set()
+        if self._pulse:
+            self._pulse.close()
+        self._hang_up()
+
+    def _read_anew(self) -> None:
+        """Leave this connection for another: nobody knows what became of the events while the engine was silent."""
+        self._woken.set()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         if self._stream is not None:
             with suppress(Exception):  # the stream may be ending by itself
                 self._stream.close()
@@ -127,10 +144,12 @@ class EngineWatcher:
                 self._publish(self._latest[0], _gap(error, self._latest[0]))
             if not self._follow_events:
                 return
-            self._closed.wait(RETRY_S)
+            if not self._woken.is_set():
+                self._closed.wait(RETRY_S)
 
     def _read(self) -> None:
         """One connection: the inventory and, where asked for, every change to it until the engine hangs up."""
+        self._woken.clear()
         client = self._target.connect()
         try:
             version, info = client.version(), client.info()
@@ -145,13 +164,15 @@ class EngineWatcher:
                     return
                 state.apply(event)
                 self._publish(state.reading(), None)
-            if self._follow_events and not self._closed.is_set():
+            if self._follow_events and not self._closed.is_set() and not self._woken.is_set():
                 raise ConnectionError("the engine closed the connection")
         finally:
             client.close()
 
     def _publish(self, reading: EngineReading | None, gap: Gap | None) -> None:
         self._latest = (reading, gap)
+        if self._pulse and gap is None:
+            self._pulse.heard()
         self._answered.set()
 
 
@@ -197,11 +218,13 @@ def _mapping(value: object) -> Fields:
     return value if isinstance(value, Mapping) else {}
 
 
+_LOOK = "look at it: systemctl status docker"
+_AS_SEEN = "its containers are shown as last seen"
 _REASONS = (
     ("Permission denied", "no permission to use the Docker socket", "run: sudo natop, or join the group docker"),
     ("No such file", "no Docker Engine is listening there", "name one by --docker-host URL, or --no-docker"),
     ("Connection refused", "no Docker Engine is listening there", "name one by --docker-host URL, or --no-docker"),
-    ("timed out", f"the Docker Engine gave no answer in {TIMEOUT_S} s", "look at it: systemctl status docker"),
+    ("timed out", f"the Docker Engine gave no answer in {TIMEOUT_S} s", _LOOK),
     ("paramiko", "ssh:// needs the SDK's ssh extra", "install it: pip install 'docker[ssh]'"),
 )
 
@@ -213,4 +236,8 @@ def _gap(error: Exception, reading: EngineReading | None) -> Gap:
         ((reason, remedy) for mark, reason, remedy in _REASONS if mark.lower() in text.lower()),
         (clean(text) or type(error).__name__, None),
     )
-    return Gap("docker", f"{reason}; its containers are shown as last seen" if reading else reason, remedy)
+    return Gap("docker", f"{reason}; {_AS_SEEN}" if reading else reason, remedy)
+
+
+def _silence(seconds: float) -> Gap:
+    return Gap("docker", f"the Docker Engine has not answered for {seconds:.0f} s; {_AS_SEEN}", _LOOK)

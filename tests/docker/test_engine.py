@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -13,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from natop.collect import engine
+from natop.collect import engine, pulse
 from natop.feed import LiveFeed, Source, readings
-from tests.docker.inventory import UNCLOSED
+from tests.docker.inventory import UNCLOSED, guest
+from tests.docker.line import Line
 from tests.kernel import product
 from tests.lab.dockerhost import DockerHost
 from tests.lab.inject import Entry, inject
@@ -186,3 +189,42 @@ def test_a_silent_engine_delays_nothing(namespace: Namespace, tmp_path: Path, mo
         assert snapshot.whole is not None
         assert snapshot.whole.counts.total == 1
         assert [(gap.source, reason in gap.reason) for gap in snapshot.gaps] == [("docker", True)]
+
+
+@contextlib.contextmanager
+def frozen(host: DockerHost) -> Iterator[None]:
+    """The engine's process stopped in the middle of whatever it does."""
+    pid = int((host.engine.folder / "docker.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.filterwarnings(UNCLOSED)
+def test_an_engine_that_freezes_is_a_gap_until_it_wakes(
+    docker_host: DockerHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flows and the inventory as last seen stay on the screen; then the engine is followed as before."""
+    monkeypatch.setattr(pulse, "PULSE_S", 0.5)
+    monkeypatch.setattr(engine, "TIMEOUT_S", 1)
+    with Line(docker_host) as line:
+
+        def silence() -> list[str]:
+            return [gap.reason for gap in line.tick().gaps if gap.source == "docker"]
+
+        assert silence() == []
+        with frozen(docker_host):
+            wait_until(silence, what="the gap")
+            (reason,) = silence()
+            assert reason.startswith("the Docker Engine has not answered for ")
+            taken = line.read()
+            assert taken.whole is not None
+            assert {each.container.name for each in taken.containers} == set(docker_host.names)
+        wait_until(lambda: not silence(), what="the engine's answer")
+        with guest(docker_host, name="late"):
+            line.until(present=["late"])
+        line.until(absent=["late"])
+        assert silence() == []
+    gc.collect()

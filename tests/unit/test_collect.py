@@ -215,7 +215,7 @@ class Engine(EngineWatcher):
     """An engine that has said this much."""
 
     def __init__(self, reading: EngineReading | None, gap: Gap | None) -> None:
-        self._latest = (reading, gap)
+        self._latest, self._pulse = (reading, gap), None
         self.closed = False
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ import gc
 import hashlib
 import json
 import os
+import re
 import socketserver
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from natop.collect import engine as product
+from natop.collect import pulse
 from natop.collect.engine import EngineWatcher, Target, pick
 from natop.decode.inventory import decode_inventory
 from natop.demo import engine as demo
@@ -23,7 +25,7 @@ from natop.demo import shapes
 from natop.demo.engine import EngineServer
 from natop.demo.inventory import DEFAULT_NETWORKS, Inventory
 from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoNetwork, DemoPort
-from natop.model import Container
+from natop.model import Container, EngineReading
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 """The SDK forgets to close the socket that it could not connect."""
@@ -265,6 +267,94 @@ def test_a_connection_that_drops_is_made_again(server: EngineServer, watcher: En
     server.drop_connections()
     server.inventory.rename("asleep", "awake")
     eventually(lambda: watcher.latest()[1] is None and sorted(containers(watcher)) == ["awake", "web"])
+
+
+@pytest.fixture
+def quick_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine is asked for a sign of life several times a second, and has as long to answer."""
+    for module, name in ((pulse, "PULSE_S"), (pulse, "AGAIN_S"), (product, "TIMEOUT_S")):
+        monkeypatch.setattr(module, name, 0.2)
+
+
+@contextmanager
+def frozen(server: EngineServer) -> Iterator[None]:
+    """The engine keeps its connections and says nothing, as one that was sent SIGSTOP."""
+    server.delay_s = 30
+    try:
+        yield
+    finally:
+        server.delay_s = 0
+
+
+def gap_text(watcher: EngineWatcher) -> str:
+    gap = watcher.latest()[1]
+    return gap.reason if gap else ""
+
+
+SILENCE = re.compile(r"the Docker Engine has not answered for (\d+) s; its containers are shown as last seen")
+
+
+@pytest.mark.usefixtures("quick_pulse")
+def test_an_engine_that_freezes_while_it_is_followed_is_a_gap_that_grows(server: EngineServer) -> None:
+    with watching(Target(server.url)) as following:
+        assert following.wait(10)
+        with frozen(server):
+            eventually(lambda: SILENCE.fullmatch(gap_text(following)))
+            reading, gap = following.latest()
+            assert reading is not None
+            assert [each.name for each in decode_inventory(reading).containers] == ["asleep", "web"]
+            assert gap is not None
+            assert (gap.source, gap.remedy) == ("docker", "look at it: systemctl status docker")
+            first = int(SILENCE.fullmatch(gap.reason)[1])  # type: ignore[index]  # it just matched
+            eventually(lambda: int(SILENCE.fullmatch(gap_text(following))[1]) > first)  # type: ignore[index]
+        eventually(lambda: not gap_text(following))
+        assert sorted(containers(following)) == ["asleep", "web"]
+
+
+@pytest.mark.usefixtures("quick_pulse")
+def test_an_engine_that_wakes_is_read_anew_and_followed(server: EngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happened meanwhile is seen though no event told it; no other gap shows on the way."""
+    gaps: set[str] = set()
+
+    def names() -> list[str]:
+        gaps.add(SILENCE.sub("silence", gap_text(following)))
+        return [each.name for each in decode_inventory(following.latest()[0] or NOTHING).containers]
+
+    with watching(Target(server.url)) as following:
+        assert following.wait(10)
+        with frozen(server):
+            eventually(lambda: gap_text(following))
+            with monkeypatch.context() as patch:
+                patch.setattr(server.inventory, "emit", lambda *_: None)
+                server.inventory.rename("asleep", "awake")
+        eventually(lambda: names() == ["awake", "web"] and not gap_text(following))
+        server.inventory.rename("awake", "again")
+        eventually(lambda: names() == ["again", "web"])
+        assert gaps == {"silence", ""}
+
+
+NOTHING = EngineReading({}, {}, (), ())
+
+
+@pytest.mark.usefixtures("quick_pulse")
+@pytest.mark.parametrize("status", [200, 403])
+def test_an_engine_that_answers_is_read_once(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Also one that refuses the question, as a proxy before it may."""
+    asked: list[str] = []
+    send = demo._Handler._send
+
+    def sent(handler: Any, usual: int, body: bytes, kind: str) -> None:
+        asked.append(handler.path.rpartition("/")[2])
+        send(handler, status if asked[-1] == "_ping" else usual, body, kind)
+
+    monkeypatch.setattr(demo._Handler, "_send", sent)
+    with watching(Target(server.url)) as following:
+        assert following.wait(10)
+        eventually(lambda: asked.count("_ping") >= 3)
+        assert following.latest()[1] is None
+    assert asked.count("info") == 1
 
 
 def test_closing_ends_the_thread_whatever_it_waits_for(server: EngineServer, tmp_path: Path) -> None:
