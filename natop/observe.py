@@ -1,6 +1,7 @@
 """The line: one sample in, one snapshot out. Read this first.
 
-`observe` is pure but for one thing: a sample's dump may be a stream from the kernel, decoded while it arrives.
+`observe` is pure but for one thing: a sample's dump may be a stream from the kernel, decoded while it arrives, and
+its sockets may be read from there when the dump has flows of theirs.
 A live view is a fold of `observe` over samples; so is a replay.
 """
 

@@ -11,6 +11,11 @@ from natop.model import HOST_SOCKETS, EngineReading, Gap, Sockets
 CGROUPS_KEPT_S = 10.0
 """Walking all cgroups costs 45 ms a thousand of them; a new container makes for a new walk in any case."""
 REMEDY = "load the kernel's modules: sudo modprobe -a tcp_diag udp_diag"
+NO_RIGHT = Gap(
+    "sockets",
+    "no right to enter the network namespaces that containers share, so their flows are not told apart",
+    "run: sudo natop",
+)
 
 
 class SocketReader:
@@ -28,8 +33,8 @@ class SocketReader:
     def read(self, key: str, inventory: EngineReading | None) -> Sockets | Gap | None:
         """Those of the namespace read (HOST_SOCKETS), or of the one that a container with that id shares with others.
 
-        None where that container has no namespace here. Call it on the thread that takes samples: it enters the
-        namespace for the time of the reading.
+        None where that container has no namespace here, or no longer. Call it on the thread that takes samples: it
+        enters the namespace for the time of the reading.
         """
         path = self._namespace if key == HOST_SOCKETS else sandboxes.path_of(key, inventory)
         if path is None and key != HOST_SOCKETS:
@@ -38,7 +43,9 @@ class SocketReader:
             with netns.entered(path):
                 answers = sockets.dump()
         except netns.NoSuchNetns as error:
-            return None if key != HOST_SOCKETS else Gap("sockets", str(error))
+            if key == HOST_SOCKETS:
+                return Gap("sockets", str(error))
+            return NO_RIGHT if isinstance(error.__cause__, PermissionError) else None
         except OSError as error:
             return Gap("sockets", f"the kernel refuses to tell the sockets: {error.strerror or error}", REMEDY)
         held = self._processes.read(self._process_budget_s) if key == HOST_SOCKETS else {}

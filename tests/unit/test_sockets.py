@@ -263,3 +263,13 @@ def test_protocols_that_the_kernel_does_not_tell() -> None:
 
 def test_every_protocol_of_this_kernel_is_told() -> None:
     assert refused(sockets.dump()) == []
+
+
+def test_how_this_kernel_refuses_a_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has no part in sock_diag (253, for experiments), between two that have."""
+    wanted = [(socket.AF_INET, proto) for proto in (TCP, 253, UDP)]
+    monkeypatch.setattr(sockets, "_WANTED", wanted)
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port, answers = server.getsockname()[1], sockets.dump()
+    assert refused(answers) == [253]
+    assert port in decode_sockets(answers).local_port
