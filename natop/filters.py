@@ -201,7 +201,7 @@ def _check_numbers(field: str, value: Value, expression: str, column: int) -> No
     if value.text[0] in "<>":
         return
     largest = _LARGEST.get(field, 0xFFFF)
-    if first > largest:
+    if max(first, last) > largest:
         raise FilterError(f"{field} is at most {largest:,}", expression, column)
     if first > last:
         raise FilterError(f"{field} has no number from {first} to {last}", expression, column)

@@ -216,6 +216,7 @@ def test_every_field_of_the_interface_is_there() -> None:
         ("timeout:>" + "9" * 5000, 8, "timeout takes a number, >N or <N"),
         ("web dport:80,443-80", 13, "dport has no number from 443 to 80"),
         ("port:99999", 5, "port is at most 65,535"),
+        ("dport:80 !sport:1024-65536", 16, "sport is at most 65,535"),
         ("mark:0x100000000", 5, "mark is at most 4,294,967,295"),
         ("dport:٣", 6, "dport takes a number, >N or <N"),
         ("src:web", 4, "src takes an address or a CIDR"),
