@@ -53,7 +53,7 @@ def container_lines(row: ContainerRow, around: Around, glyphs: Glyphs) -> list[L
 def network_text(row: ContainerRow, around: Around) -> str | None:
     """Docker's network mode, the container that it joins by its name; or why none of its flows are in this table."""
     host = around.by_id.get(row.container.joined or "") if row.container else None
-    return f"container:{host.name}" if host else network_mode(row)
+    return f"container:{host.name}" if host and not row.untracked else network_mode(row)
 
 
 def _of_container(row: ContainerRow, container: Container, around: Around, glyphs: Glyphs) -> list[Line]:

@@ -26,22 +26,26 @@ def test_a_container_without_network_has_no_numbers(docker_host: DockerHost, lin
         found = line.containers()
     assert [found["nonet"][name] for name in NUMBERS] == [None] * 4
     assert [found["joiner"][name] for name in NUMBERS] == [None] * 4, "it shares what has no network"
+    assert found["joiner"]["untracked"] == found["nonet"]["untracked"] == "no network"
     assert found["app1"]["flows"] == {"total": 0, "inbound": 0, "outbound": 0}
 
 
 def test_macvlan_is_not_in_this_table(docker_host: DockerHost, line: Line) -> None:
     lan = ("--driver", "macvlan", "--subnet", "198.18.0.0/24", "--opt", "parent=pub0")
-    with network(docker_host, "lan", *lan), running(docker_host, "wired", "lan", "--ip", ON_THE_WIRE):
-        line.until(present=["wired"])
+    on_lan = running(docker_host, "wired", "lan", "--ip", ON_THE_WIRE)
+    with network(docker_host, "lan", *lan), on_lan as wired, running(docker_host, "tap", f"container:{wired}"):
+        line.until(present=["wired", "tap"])
         with traffic.Responder(docker_host.inside("wired"), [ON_THE_WIRE], [80]):
             assert traffic.get(docker_host.outside, ON_THE_WIRE, 80, 2) == 2
             assert traffic.get(docker_host.inside("wired"), OUTSIDE, 443, 2) == 2
             table = docker_host.quiet()
         assert to(table, dst=ON_THE_WIRE) == to(table, src=ON_THE_WIRE) == [], "it bypasses the host's netfilter"
         taken = line.read()
-    wired = containers(taken)["wired"]
-    assert [place["driver"] for place in wired["networks"]] == ["macvlan"]
-    assert [wired[name] for name in NUMBERS] == [None] * 4
+    told = containers(taken)
+    assert [place["driver"] for place in told["wired"]["networks"]] == ["macvlan"]
+    for name in ("wired", "tap"):
+        assert [told[name][number] for number in NUMBERS] == [None] * 4
+        assert told[name]["untracked"] == "macvlan"
     assert [row for row in rows(taken).values() if "wired" in (row["client"], row["server"])] == []
 
 

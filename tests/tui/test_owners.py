@@ -57,8 +57,10 @@ async def test_one_that_joined_an_untracked_one_says_so() -> None:
         replace(each, network_mode=f"container:{lan.id}") if each.name == "side" else each for each in host.containers
     ]
     async with open_live(replace(host, containers=tuple(joined)).history(200, 1), ROOMY) as live:
-        assert live.cell(live.names.index("side"), "flows") == UNICODE.unknown
+        line = live.names.index("side")
+        assert (live.cell(line, "flows"), live.cell(line, "mode")) == (UNICODE.unknown, "not tracked: macvlan")
         shown = await point_at(live, "side")
+        assert "joined lan" in shown
         assert "it shares lan's network: macvlan traffic bypasses" in shown
 
 

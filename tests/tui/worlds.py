@@ -69,9 +69,9 @@ def inventory(containers: Sequence[Container]) -> Inventory:
 
 
 def flow_table(rows: int, containers: Sequence[Container], seed: int = 1, accounting: bool = True) -> FlowTable:
-    """Flows to and from the containers and a few of the host's own, mostly TCP in TIME_WAIT."""
+    """Flows of the containers that can have some here, and a few of the host's own, mostly TCP in TIME_WAIT."""
     random = np.random.default_rng(seed)
-    places = [place for each in containers for place in each.networks[:1]]
+    places = [place for each in containers if not each.untracked for place in each.networks[:1]]
     inside = np.array([address_value(place.ipv4) for place in places if place.ipv4] or [1], np.uint64)
     weights = 1 / np.arange(1, len(inside) + 1) ** 1.2
     mine = random.choice(inside, rows, p=weights / weights.sum())
