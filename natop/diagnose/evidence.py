@@ -1,6 +1,6 @@
 """What the rules judge by: one snapshot, what happened in the last minute, and what became of the lost SYNs."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -221,9 +221,20 @@ def named(counts: Iterable[tuple[str, int]], most: int = 3) -> str:
     shown, rest = parts[:most], len(parts) - most
     if rest > 0:
         return ", ".join(shown) + f" and {rest} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+    return listed(shown)
+
+
+def listed(words: Sequence[str]) -> str:
+    """As `web, app and php`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def many(number: int, thing: str) -> str:
     """As `1 new connection`, `2 new connections`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def percent_of(part: int, whole: int) -> str:
+    """As `97`; 100 only where it is all: `99.9` where little is left."""
+    rounded = f"{100 * part / whole:.0f}"
+    return "99.9" if rounded == "100" and part < whole else rounded
