@@ -33,10 +33,8 @@ from natop.model import (
     kernel_version,
 )
 from natop.portsearch import Taken, chance_of_loss
+from natop.sysctls import EVICTING
 from natop.uapi import AF_INET6, IpProto, Ips, TcpState, proto_name
-
-EVICTS_SINCE = (6, 5)
-"""Kernels from here on evict a TCP entry in TIME_WAIT or CLOSE whose port a new connection needs."""
 
 CLASSES = ((1, 511), (600, 1023), (1024, 65535), (0, 65535))
 """The ports that NAT picks from where no rule says otherwise, by the original port: below 512, below 1024, all others;
@@ -58,7 +56,7 @@ _GIVEN[[IpProto.ICMP, IpProto.ICMPV6]] = _ID
 def evicts(kernel: str | None) -> bool:
     """Whether a kernel of this release evicts; of an unknown one nothing is promised."""
     version = kernel_version(kernel)
-    return version is not None and version >= EVICTS_SINCE
+    return version is not None and version >= EVICTING
 
 
 @dataclass(frozen=True, slots=True)

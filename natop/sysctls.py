@@ -337,7 +337,6 @@ CATALOGUE = (
         Area.TABLE,
         _switch("invalid packets are not logged", "invalid packets of this protocol (255: of all) are logged"),
         ((_ALWAYS, 0),),
-        "protocol",
     ),
     Sysctl("net/ipv4/ip_local_port_range", Area.SOCKETS, _port_range, ((_ALWAYS, (32_768, 60_999)),), "ports"),
     Sysctl(

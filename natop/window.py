@@ -1,7 +1,7 @@
 """How far counters have come since an earlier instant: a minute ago for the verdict, a marker for before and after."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from natop.decode.counters import MODULUS
 from natop.model import HOST_MARK, Mark, NetnsTcp, Snapshot
@@ -78,6 +78,19 @@ def _tcp(before: NetnsTcp | None, after: NetnsTcp) -> dict[str, int]:
     }
 
 
+def over(marks: Sequence[Mark]) -> Since | None:
+    """From the first mark to the last; a namespace that the first did not know, from the first mark that did."""
+    if len(marks) < 2:
+        return None
+    first, last = marks[0], marks[-1]
+    known: dict[str, NetnsTcp] = {}
+    for mark in marks:
+        for key, tcp in mark.tcp.items():
+            if key in last.tcp and tcp.netns == last.tcp[key].netns:
+                known.setdefault(key, tcp)
+    return since(replace(first, tcp=known), last)
+
+
 @dataclass(frozen=True, slots=True)
 class Marker:
     """An instant that a person marked, and what the minute before it was like."""
@@ -94,4 +107,4 @@ class Marker:
 def marker_at(snapshot: Snapshot) -> Marker | None:
     """A marker at this snapshot."""
     marks = snapshot.marks
-    return Marker(marks[-1], since(marks[0], marks[-1])) if marks else None
+    return Marker(marks[-1], over(marks)) if marks else None

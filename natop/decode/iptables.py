@@ -113,7 +113,7 @@ def _decision(conditions: tuple[Condition, ...], target: str, nat: NatRule | Non
 
 def _nat(rule: NatRule, target: str, conditions: list[Condition], options: Mapping[str, Arguments]) -> NatRule:
     """`rule` with what the target's options say."""
-    address, ports = _destination(" ".join(options.get("--to-source", options.get("--to", []))))
+    address, ports = destination(" ".join(options.get("--to-source", options.get("--to", []))))
     return replace(
         rule,
         action=_NAT[target],
@@ -137,8 +137,8 @@ def protocols(conditions: Collection[Condition]) -> tuple[str, ...]:
     return tuple(str(each) for c in conditions if c.field is Field.PROTO and not c.negated for each in c.values)
 
 
-def _destination(text: str) -> tuple[str | None, tuple[int, int] | None]:
-    """`1.2.3.4`, `1.2.3.4-1.2.3.9:1024-2047`, `[fd00::1]:1024` as addresses and ports."""
+def destination(text: str) -> tuple[str | None, tuple[int, int] | None]:
+    """`1.2.3.4`, `1.2.3.4-1.2.3.9:1024-2047`, `[fd00::1]:1024`, `:1024-2047` as addresses and ports."""
     if text.startswith("["):
         address, _, ports = text[1:].partition("]")
     elif text.count(":") == 1:

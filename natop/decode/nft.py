@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from natop.decode.chains import OUTPUT, POSTROUTING, UNKNOWN, Chain, Condition, Field, Rule, Verdict, span
-from natop.decode.iptables import protocols, sources
+from natop.decode.iptables import destination, protocols, sources
 from natop.model import NatRule
 from natop.text import clean
 from natop.uapi import proto_name
@@ -175,12 +175,12 @@ def _xt(options: Json, reading: _Reading) -> Iterator[Rule]:
     """A match or target of iptables; its options are in the text alone, where nft can spell it."""
     name, text = _text(options, "name"), reading.place.text
     if options.get("type") == "target" and name in ("MASQUERADE", "SNAT"):
-        ports = re.search(r"masquerade to :([0-9]{1,5})(?:-([0-9]{1,5}))?", text)
-        address = re.search(r"snat to ([0-9a-f.:]+)", text)
+        to = re.search(r"\b(?:masquerade|snat) to (\S+)", text)
+        address, ports = destination(to[1] if to else "")
         yield reading.nat(
             name,
-            to_address=address[1] if address else None,
-            ports=(int(ports[1]), int(ports[2] or ports[1])) if ports else None,
+            to_address=address,
+            ports=ports,
             random=bool(re.search(r"(?<!fully-)\brandom\b", text)),
             fully_random="fully-random" in text,
         )

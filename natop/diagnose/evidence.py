@@ -1,6 +1,6 @@
 """What the rules judge by: one snapshot, what happened in the last minute, and what became of the lost SYNs."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +14,7 @@ from natop.model import (
 )
 from natop.pools import filter_of, pool_name
 from natop.uapi import IpProto
-from natop.window import Since, since
+from natop.window import Since, over
 
 HOST = "host"
 """The subject of what is not one container's."""
@@ -69,7 +69,7 @@ class Evidence:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         marks = snapshot.marks
-        gone_by = since(marks[0], marks[-1]) if len(marks) > 1 else None
+        gone_by = over(marks)
         self.since: Since | None = gone_by if gone_by and gone_by.seconds >= LEAST_WATCH_S else None
         """What happened in the last minute; None while natop has not watched long enough."""
 
@@ -214,9 +214,20 @@ def named(counts: Iterable[tuple[str, int]], most: int = 3) -> str:
     shown, rest = parts[:most], len(parts) - most
     if rest > 0:
         return ", ".join(shown) + f" and {rest} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+    return listed(shown)
+
+
+def listed(words: Sequence[str]) -> str:
+    """As `web, app and php`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def many(number: int, thing: str) -> str:
     """As `1 new connection`, `2 new connections`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def percent_of(part: int, whole: int) -> str:
+    """As `97`; 100 only where it is all: `99.9` where little is left."""
+    rounded = f"{100 * part / whole:.0f}"
+    return "99.9" if rounded == "100" and part < whole else rounded

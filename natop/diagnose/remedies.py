@@ -4,7 +4,7 @@ import ipaddress
 import shlex
 from collections.abc import Iterator, Sequence
 
-from natop.diagnose.evidence import Evidence
+from natop.diagnose.evidence import Evidence, listed
 from natop.model import Network, NetworkNat, Remedy
 
 TABLE = "natop_random"
@@ -101,7 +101,7 @@ def sysctl(text: str, evidence: Evidence, values: Sequence[tuple[str, int]], **m
 
 def keep_alive(names: Sequence[str]) -> Remedy:
     """Connections used again instead of opened anew."""
-    who = " and ".join(names[:3]) or "the containers that call it"
+    who = listed(names[:3]) or "the containers that call it"
     return Remedy(
         f"Keep connections open and use them again in {who}: a pool in the application, or for NGINX as a proxy "
         '`keepalive 32;` in the upstream block with `proxy_http_version 1.1;` and `proxy_set_header Connection "";`.',

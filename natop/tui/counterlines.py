@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 
 from natop import sysctls
@@ -26,6 +26,10 @@ _TCP = (
     ("active_opens", "OUT/s"),
     ("passive_opens", "IN/s"),
 )
+_TCP_WIDTH = 96
+"""Cells that TCP's lines take with all columns."""
+_TCP_SPARED = frozenset(("retrans_segs", "attempt_fails"))
+"""Columns left out where there is less room, so that those of sockets are seen."""
 
 
 def counter_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> list[Line]:
@@ -33,7 +37,8 @@ def counter_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> list[Line]:
     sections = (
         ("conntrack's counters", _counters(snapshot, width, glyphs)),
         ("what follows from them", _derived(snapshot, width, glyphs)),
-        ("TCP by network namespace: connections, SYNs sent again, sockets in TIME_WAIT", _tcp(snapshot, glyphs)),
+        ("flows in TIME_WAIT (conntrack's, 120 s)", _time_wait(snapshot, width, glyphs)),
+        ("TCP by network namespace: connections, SYNs sent again, sockets in TIME_WAIT", _tcp(snapshot, width, glyphs)),
         ("what becomes of source addresses", _nat(snapshot, glyphs)),
         ("kernel parameters", _sysctls(snapshot, width)),
     )
@@ -80,29 +85,55 @@ def _derived(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
         (
             "found per new",
             glyphs.unknown if found is None else f"{found:,.1f}",
-            "NAT ports tried in vain for each new flow: about 1 when half full, 9 at 90 %, 21 at 95 %, 129 when full",
+            "NAT ports tried in vain for each new flow: about 1 when half full, 9 at 90 %, 21 at 95 %, "
+            "129 and more when full",
         ),
     ):
         yield [(f" {name:<{_NAME}}", Tone.NAME), (f"{text:>{_NUMBER}}", Tone.PLAIN)]
         yield from _explained(words, width)
 
 
-def _tcp(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Line]:
-    heads = "".join(title.rjust(10) for _, title in _TCP) + "SOCKETS".rjust(9) + "TIME_WAIT".rjust(10)
+def _time_wait(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """Of the whole table, then of each container that has some."""
+    owners = [("this host", snapshot.time_wait)]
+    owners += [(each.container.name, each.time_wait) for each in snapshot.containers]
+    for name, waiting in owners:
+        if waiting is None or (waiting.count == 0 and name != "this host"):
+            continue
+        part = glyphs.unknown if waiting.share is None else f"{100 * waiting.share:.1f} %"
+        growth = glyphs.unknown if waiting.growth_per_min is None else f"{waiting.growth_per_min:+,.0f}/min"
+        yield [
+            (f" {fit(name, _NAME, glyphs)}", Tone.NAME),
+            (f"{count(waiting.count, glyphs):>9}", Tone.TIME_WAIT),
+            (f"  {part} of TCP  {growth}  ", Tone.PLAIN),
+            (f"closed first by client {waiting.closed_by_client:,}, server {waiting.closed_by_server:,}", Tone.QUIET),
+        ]
+        settles = "" if waiting.steady_state is None else f"settles at about {waiting.steady_state:,.0f}; "
+        services = ", ".join(f"{what} {number:,}" for what, number in waiting.services)
+        remotes = ", ".join(f"{what} {number:,}" for what, number in waiting.remotes)
+        yield from _explained(f"{settles}services {services or 'none'}; remote ends {remotes or 'none'}", width)
+        yield from _explained(waiting.concern or "harmless", width)
+    if snapshot.time_wait is None:
+        yield [(f" {glyphs.unknown} the flows were not read", Tone.QUIET)]
+
+
+def _tcp(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    columns = {key: title for key, title in _TCP if width >= _TCP_WIDTH or key not in _TCP_SPARED}
+    heads = "".join(title.rjust(10) for title in columns.values()) + "SOCKETS".rjust(9) + "TIME_WAIT".rjust(10)
     yield [(" " + "NAMESPACE OF".ljust(_NAME) + heads, Tone.QUIET)]
-    yield _tcp_line("this host", snapshot.tcp, glyphs)
+    yield _tcp_line("this host", snapshot.tcp, columns, glyphs)
     for each in snapshot.containers:
         if each.tcp_of:
             shared: list[Piece] = [(f" {fit(each.container.name, _NAME, glyphs)}", Tone.NAME)]
             yield [*shared, (f"  counted with {each.tcp_of}, whose namespace it shares", Tone.QUIET)]
         elif each.container.state == "running":
-            yield _tcp_line(each.container.name, each.tcp, glyphs)
+            yield _tcp_line(each.container.name, each.tcp, columns, glyphs)
 
 
-def _tcp_line(name: str, tcp: NetnsTcp | None, glyphs: Glyphs) -> Line:
+def _tcp_line(name: str, tcp: NetnsTcp | None, columns: Iterable[str], glyphs: Glyphs) -> Line:
     rates: Mapping[str, float] = (tcp.rates if tcp else None) or {}
     line: list[Piece] = [(f" {fit(name, _NAME, glyphs)}", Tone.NAME)]
-    for key, _ in _TCP:
+    for key in columns:
         value = rates.get(key)
         bad = bool(value) and key in ("syn_retrans", "listen_overflows")
         text = rate(value, glyphs).removesuffix("/s") + (glyphs.alarm if bad else "")
@@ -136,7 +167,8 @@ def _sysctls(snapshot: Snapshot, width: int) -> Iterator[Line]:
     for name, value, judgement in sorted(found, key=lambda each: order.index(each[2].verdict) if each[2] else 9):
         known = sysctls.BY_NAME.get(name)
         default = known.default(host.version) if known else None
-        text = f" {name} = {_value(value)}" + ("" if default in (None, value) else f"  (default {_value(default)})")
+        text = f" {name} = {_value(value)} {known.unit if known else ''}".rstrip()
+        text += "" if default in (None, value) else f"  (default {_value(default)})"
         verdict = judgement.verdict if judgement else Verdict.FINE
         tone = _VERDICT_TONES.get(verdict, Tone.QUIET)
         yield [(text, Tone.NAME), (f"  {verdict.upper() if verdict is not Verdict.FINE else verdict}", tone)]

@@ -89,7 +89,7 @@ _LABEL = 10
 
 
 def finding_lines(finding: Finding, width: int, glyphs: Glyphs) -> list[Line]:
-    """All of one finding; commands stand unbroken, whatever their length."""
+    """All of one finding; what is left of a long command stands below it, further in."""
     mark, tone = severity_mark(finding.severity, glyphs)
     lines: list[Line] = [[], [(f" {mark}  ", tone), (finding.subject, Tone.NAME), (f"  {finding.rule}", Tone.QUIET)]]
     lines += _told("", finding.summary, width, Tone.TITLE)
@@ -106,12 +106,18 @@ def _remedy(number: int, remedy: Remedy, width: int) -> Iterator[Line]:
     yield from _told(f"remedy {number}", remedy.text, width)
     for command in remedy.commands:
         for part in command.splitlines():
-            yield [(" " * (_LABEL + 1), Tone.PLAIN), (part, Tone.ESTABLISHED)]
+            for piece in _pieces(part, width, indent="    "):
+                yield [(" " * (_LABEL + 1), Tone.PLAIN), (piece, Tone.ESTABLISHED)]
     for label, text in (("undo", "; ".join(remedy.undo)), ("costs", remedy.cost), ("check", remedy.check)):
         if text:
             yield from _told(label, text, width)
 
 
 def _told(label: str, text: str, width: int, tone: Tone = Tone.PLAIN) -> Iterator[Line]:
-    for number, part in enumerate(wrap(text, max(20, width - _LABEL - 1)) or [""]):
+    for number, part in enumerate(_pieces(text, width)):
         yield [(f" {label if number == 0 else ''}".ljust(_LABEL + 1), Tone.QUIET), (part, tone)]
+
+
+def _pieces(text: str, width: int, indent: str = "") -> list[str]:
+    """A text as lines beside the labels; an option such as `--random-fully` stays in one piece."""
+    return wrap(text, max(20, width - _LABEL - 1), subsequent_indent=indent, break_on_hyphens=False) or [""]

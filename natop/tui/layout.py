@@ -14,6 +14,7 @@ COMFORT = {"name": 20, "trend": 10, "project": 10, "client": 16, "server": 16, "
 """Cells that make a column pleasant to read, by key; a column of rank 3 or more must leave room for them."""
 USE = {"name": 40, "trend": 40, "project": 18, "mode": 24, "published": 40, "image": 40}
 USE |= {"src": 40, "dst": 40, "answers": 40, "client": 26, "server": 26, "ends": 60, "gauge": 20, "holder": 40}
+USE |= {"subject": 40, "finding": 120}
 """Cells beyond which a column has no use for more, by key."""
 _COMFORTABLE_RANK = 3
 

@@ -183,7 +183,8 @@ class TableView(Frame):
         if self.arranged and self.arranged.content is not None:
             found, of = self.arranged.found, self.arranged.of
             text = count(of, self.glyphs) if of in (None, found) else f"{count(found)} of {count(of)}"
-            pieces.append((f"{text} {self.things}  ", Tone.QUIET))
+            things = self.things.removesuffix("s") if text == "1" else self.things
+            pieces.append((f"{text} {things}  ", Tone.QUIET))
         if self.wish.good_filter and not self.filter_line.is_open:
             pieces += [("filter ", Tone.QUIET), (f"{self.wish.good_filter}  ", Tone.TIME_WAIT)]
         if not self.table.follow:

@@ -58,12 +58,29 @@ def test_what_is_unknown_is_no_zero() -> None:
 def test_tcp_is_told_once_for_a_namespace_and_rules_by_network() -> None:
     lines = told(busy(), 140)
     names = [each.container.name for each in busy().containers]
-    first = next(line for line in lines if line.startswith(f" {names[0][:14]}"))
+    tcp = lines[next(number for number, line in enumerate(lines) if "NAMESPACE OF" in line) :]
+    first = next(line for line in tcp if line.startswith(f" {names[0][:14]}"))
     assert "1.5!" in first
     assert "1,234" in first
     assert any(f"counted with {names[0]}" in line for line in lines)
     assert any(line.split() == ["shop", "MASQUERADE", "fully-random"] for line in lines)
     assert any(line.split()[:3] == ["in", "no", "NAT"] for line in lines)
+
+
+def test_sockets_are_seen_on_a_screen_of_80() -> None:
+    lines = told(busy(), 78)
+    start = next(number for number, line in enumerate(lines) if line.startswith(" NAMESPACE OF"))
+    assert lines[start].split()[-2:] == ["SOCKETS", "TIME_WAIT"]
+    assert all(len(line) <= 78 for line in lines[start : start + 3])
+    assert any(line.startswith(f" {busy().containers[0].container.name[:14]}") and "1,234" in line for line in lines)
+
+
+def test_a_parameter_has_its_unit() -> None:
+    taken = busy()
+    host = replace(taken.host, sysctls={"nf_conntrack_udp_timeout": 20, "tcp_tw_reuse": 2})
+    lines = told(replace(taken, host=host))
+    assert any(line.startswith(" nf_conntrack_udp_timeout = 20 s  (default 30)") for line in lines)
+    assert any(line.startswith(" tcp_tw_reuse = 2  ") for line in lines)
 
 
 def test_parameters_that_are_not_as_they_should_be_come_first() -> None:

@@ -38,6 +38,28 @@ async def test_findings_with_their_evidence() -> None:
         assert "closed first by their servers: 5,000" in text(live.frame)
 
 
+async def test_a_wide_screen_has_room_for_the_whole_sentence() -> None:
+    shown = judged("nat-port-exhaustion/fires-old-kernel")
+    async with open_live([shown], (160, 50)) as live:
+        await live.press("6")
+        assert live.cells(0)[2] == (shown.findings or ())[0].summary
+
+
+async def test_one_finding_is_no_findings() -> None:
+    shown = judged("snat-race/fires")
+    one = replace(shown, findings=(shown.findings or ())[:1])
+    async with open_live([one], SMALL) as live:
+        await live.press("6")
+        assert "  1 finding\n" in text(live.frame)
+
+
+async def test_a_long_command_is_seen_to_its_end() -> None:
+    async with open_live([judged("nat-port-exhaustion/fires-old-kernel")], (80, 60)) as live:
+        await live.press("6", "enter")
+        shown = " ".join(text(live.frame).split())
+        assert "docker network create -o com.docker.network.host_ipv4=ADDRESS egress2" in shown
+
+
 async def test_filter_and_sort_mean_nothing_there() -> None:
     async with open_live([judged("snat-race/fires")], SMALL) as live:
         await live.press("6", "slash", "f6", "I")

@@ -254,6 +254,27 @@ def spelled(line: str) -> dict[str, str]:
     return {f"{LISTED}ip nat": json.dumps({"nftables": answers}), f"{SPELLED}ip nat": text}
 
 
+@pytest.mark.parametrize(
+    ("words", "address", "ports"),
+    [
+        ("1.2.3.4:1000-2000 fully-random", "1.2.3.4", (1000, 2000)),
+        ("1.2.3.4-1.2.3.9", "1.2.3.4-1.2.3.9", None),
+        ("[fd00::1]:1000-2000", "fd00::1", (1000, 2000)),
+        ("fd00::2", "fd00::2", None),
+    ],
+)
+def test_without_iptables_save_an_address_is_told_from_its_ports(
+    words: str, address: str, ports: tuple[int, int] | None
+) -> None:
+    answers = spelled(f"meta l4proto tcp counter snat to {words}")
+    told = answers[f"{LISTED}ip nat"].replace("MASQUERADE", "SNAT")
+    rule = next(
+        rule for rule in firewall(MINE | answers | {f"{LISTED}ip nat": told}).rules if "POSTROUTING" in rule.chain
+    )
+    assert (rule.to_address, rule.ports) == (address, ports)
+    assert rule.fully_random == ("fully-random" in words)
+
+
 def test_they_are_counted_once_from_iptables_save() -> None:
     found = firewall(MINE | saved(save("POSTROUTING -j MASQUERADE --random-fully")))
     assert [(rule.backend, rule.chain) for rule in found.rules] == [

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from natop.diagnose import RULES, diagnose
+from natop.diagnose.evidence import listed, percent_of
 from natop.model import Finding
 from tests.unit.scenarios import FOLDER, read, snapshot
 
@@ -48,3 +49,18 @@ def _check(finding: Finding, expected: Mapping[str, Any]) -> None:
     undo = [command for remedy in finding.remedies for command in remedy.undo]
     for text in expected.get("undo", ()):
         assert any(text in each for each in undo), (text, undo)
+
+
+def test_a_pool_with_ports_left_is_not_full() -> None:
+    assert [percent_of(part, 64_512) for part in (0, 62_577, 64_475, 64_511, 64_512)] == [
+        "0",
+        "97",
+        "99.9",
+        "99.9",
+        "100",
+    ]
+
+
+def test_names_are_listed_as_people_do() -> None:
+    names = ["web", "app", "php"]
+    assert [listed(names[:number]) for number in range(4)] == ["", "web", "web and app", "web, app and php"]

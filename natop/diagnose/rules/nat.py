@@ -2,7 +2,17 @@
 
 from collections.abc import Iterator
 
-from natop.diagnose.evidence import HOST, POOL_CRITICAL, POOL_NO_RACE, POOL_WARN, Evidence, Pool, many, named
+from natop.diagnose.evidence import (
+    HOST,
+    POOL_CRITICAL,
+    POOL_NO_RACE,
+    POOL_WARN,
+    Evidence,
+    Pool,
+    many,
+    named,
+    percent_of,
+)
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import fully_random, host_network, keep_alive, more_addresses, sysctl
 from natop.model import Finding, Lead, Remedy, Severity
@@ -106,7 +116,7 @@ def nat_port_exhaustion(evidence: Evidence) -> Iterator[Finding]:
             "nat-port-exhaustion",
             Severity.CRITICAL if use >= POOL_CRITICAL else Severity.WARNING,
             pool.name,
-            f"{100 * pool.use:.0f} % of {pool.capacity:,} NAT ports of {pool.name} are taken",
+            f"{percent_of(pool.used, pool.capacity)} % of {pool.capacity:,} NAT ports of {pool.name} are taken",
             tuple(_exhausted(evidence, pool, losing)),
             tuple(_more_ports(evidence, pool)),
             Lead("pools", filter=pool.filter),
