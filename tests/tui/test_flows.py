@@ -107,7 +107,7 @@ async def test_a_flow_that_goes_stays_with_its_last_numbers(small: list[Snapshot
 
 
 async def test_an_ipv6_flow_fits() -> None:
-    async with open_live([world(6).snapshot(v6_flow())]) as live:
+    async with open_live([world(6).snapshot(v6_flow())], (80, 26)) as live:
         await live.press("2")
         assert "[fd00:19::2]:40000" in "\n".join(live.frame)
         await live.press("enter")

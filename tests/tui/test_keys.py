@@ -126,7 +126,7 @@ async def test_in_tmux_the_row_goes_to_its_buffer_too(
 
 @pytest.mark.parametrize("key", ["question_mark", "h", "f1"])
 async def test_help_is_for_this_view(small: list[Snapshot], key: str) -> None:
-    async with open_live(small, (100, 70)) as live:
+    async with open_live(small, (100, 110)) as live:
         await live.press(key)
         assert isinstance(live.app.screen, HelpScreen)
         shown = "\n".join(live.frame)
@@ -142,17 +142,17 @@ async def test_help_is_for_this_view(small: list[Snapshot], key: str) -> None:
 
 
 async def test_help_names_no_key_that_does_nothing(small: list[Snapshot]) -> None:
-    async with open_live(small, (100, 80)) as live:
+    async with open_live(small, (100, 110)) as live:
         await live.press("question_mark")
         shown = [line.split("│")[1].split("  ")[1] for line in live.frame if line.count("│") == 2 and "  " in line]
-        assert not {"x", "E", "3", "4", "5"} & {word.strip() for word in shown}
+        assert not {"x", "E", "8", "9"} & {word.strip() for word in shown}
 
 
-async def test_keys_of_later_views_do_nothing(small: list[Snapshot]) -> None:
+async def test_keys_that_mean_nothing_do_nothing(small: list[Snapshot]) -> None:
     async with open_live(small) as live:
-        before = live.frame
-        await live.press("x", "E", "3", "4", "5")
-        assert live.frame == before
+        before = live.frame[1:]
+        await live.press("x", "E", "8", "9")
+        assert live.frame[1:] == before
 
 
 async def test_help_lists_all_that_is_missing() -> None:
