@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from natop.collect import conntrack, netns
+from natop.collect.proc import PROC
 from natop.model import EngineReading
 
 T = TypeVar("T")
@@ -31,7 +32,8 @@ def own_tables(reading: EngineReading) -> dict[str, bytes]:
 
 def namespaces(reading: EngineReading) -> tuple[str, ...]:
     """The paths of the namespaces that can be read here: the containers', those beside them (swarm's), named ones."""
-    return netns.listed({path.parent for path in map(_sandbox, reading.containers) if path})
+    paths = [path for path in map(_sandbox, reading.containers) if path and not path.is_relative_to(PROC)]
+    return netns.listed({path.parent for path in paths})
 
 
 def _inside(
