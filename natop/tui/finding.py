@@ -3,7 +3,7 @@
      6 Findings   → snat-race
 
      ! CRITICAL  host  snat-race
-               41 new connections lost their SYN in 60 s: two raced for one NAT source port
+               race for a NAT source port: 41 new connections lost a SYN in 60 s
 
      evidence  insert_failed +41 and drop with it in 60 s on 2 of 2 CPUs
                …

@@ -2,7 +2,7 @@
 
      6 Findings   2 findings
      SEVERITY   ABOUT            FINDING
-     ! CRITICAL host             41 new connections lost their SYN in 60 s: two raced for one NAT source port
+     ! CRITICAL host             race for a NAT source port: 41 new connections lost a SYN in 60 s
      · INFO     shop-web-1       5,320 flows in TIME_WAIT, 80 % of TCP: harmless
      ────────────────────────────────────────────────────────────────────────────
       · insert_failed +41 and drop with it in 60 s on 2 of 2 CPUs

@@ -20,7 +20,7 @@ def text(frame: list[str]) -> str:
 
 async def test_the_verdict_is_on_top_and_not_by_colour_alone() -> None:
     async with open_live([judged("snat-race/fires")], SMALL) as live:
-        assert live.frame[1].startswith(" verdict   ! CRITICAL 41 new connections lost a SYN in 60 s: two raced")
+        assert live.frame[1].startswith(" verdict   ! CRITICAL race for a NAT source port: 41 new connections")
 
 
 async def test_nothing_wrong_is_said() -> None:

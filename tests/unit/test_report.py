@@ -25,7 +25,7 @@ def test_the_verdict_is_the_gravest_finding() -> None:
     taken = judged(RACE)
     said = verdict(taken.findings, taken)
     assert said.severity is Severity.CRITICAL
-    assert said.text == "41 new connections lost a SYN in 60 s: two raced for one NAT source port"
+    assert said.text == "race for a NAT source port: 41 new connections lost a SYN in 60 s"
 
 
 def test_the_verdict_says_what_it_did_not_see() -> None:
@@ -44,7 +44,7 @@ def test_without_a_second_reading_there_is_no_verdict() -> None:
 
 def test_text_keeps_commands_whole() -> None:
     text = "".join(report.as_text(judged(RACE), 60.0))
-    assert text.splitlines()[1].startswith("CRITICAL: 41 new connections")
+    assert text.splitlines()[1].startswith("CRITICAL: race for a NAT source port: 41 new connections")
     start = text.index("nft -f - <<'END'\n")
     command = text[start : text.index("\nEND\n", start) + 4]
     assert "masquerade fully-random" in command

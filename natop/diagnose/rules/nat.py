@@ -43,7 +43,7 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
         "snat-race",
         Severity.WARNING if losses.clash < MANY_LOST else Severity.CRITICAL,
         HOST,
-        f"{many(losses.clash, 'new connection')} lost a SYN {evidence.span}: two raced for one NAT source port",
+        f"race for a NAT source port: {many(losses.clash, 'new connection')} lost a SYN {evidence.span}",
         (
             f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
             _retransmits(evidence, named_containers),
@@ -202,7 +202,7 @@ def unexplained_loss(evidence: Evidence) -> Iterator[Finding]:
         "unexplained-loss",
         Severity.WARNING,
         HOST,
-        f"{many(losses.clash, 'new connection')} lost a first packet {evidence.span}; what natop sees does not say why",
+        f"cause unclear: {many(losses.clash, 'new connection')} lost a first packet {evidence.span}",
         (
             f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
             _retransmits(evidence, named((each.container.name, count) for each, count in evidence.retransmitting)),
