@@ -92,6 +92,31 @@ def over(marks: Sequence[Mark]) -> Since | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Watched:
+    """How far conntrack's counters came since natop began to watch.
+
+    A sum over all snapshots: over days a counter of 32 bits may wrap many times.
+    """
+
+    since: float
+    """Wall clock, of the first snapshot."""
+    counters: Mapping[str, int]
+    """By COUNTER_NAMES, summed over CPUs; those that were there in all snapshots."""
+    last: Mapping[str, int]
+    """The counters of the last snapshot."""
+
+
+def watched(before: Watched | None, snapshot: Snapshot) -> Watched:
+    """With one more snapshot; the first of all begins it."""
+    now = snapshot.conntrack.counters
+    if before is None:
+        return Watched(snapshot.taken_at, dict.fromkeys(now, 0), now)
+    risen = _risen(before.last, now)
+    come = {name: number + risen[name] for name, number in before.counters.items() if name in risen}
+    return Watched(before.since, come, now)
+
+
+@dataclass(frozen=True, slots=True)
 class Marker:
     """An instant that a person marked, and what the minute before it was like."""
 

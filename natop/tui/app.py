@@ -44,6 +44,7 @@ from natop.tui.wish import Wish
 
 if TYPE_CHECKING:
     from natop.model import Namespace, Snapshot
+    from natop.window import Watched
 
 OpenFeed = Callable[[str | None], Feed]
 """Opens the feed of the network namespace with that path; None is the one that natop was started for."""
@@ -123,6 +124,8 @@ class NatopApp(App[None]):
         """The view from which the namespace was entered."""
         self._save, self._save_dir = save, save_dir
         self._newest: SnapshotTaken | None = None
+        self._watched: Watched | None = None
+        """Up to the newest snapshot, shown or not."""
         self._news = News(interval_s=interval_s)
         self._taken_s = monotonic()
         """When the snapshot shown came, on this process's clock."""
@@ -207,7 +210,9 @@ class NatopApp(App[None]):
     def on_snapshot_taken(self, message: SnapshotTaken) -> None:
         if message.number != self.reading_number:
             return
-        self._newest = message
+        from natop.window import watched
+
+        self._newest, self._watched = message, watched(self._watched, message.snapshot)
         if not self._news.paused or self._one_more or self._news.snapshot is None:
             self._show_newest()
 
@@ -218,7 +223,7 @@ class NatopApp(App[None]):
         self._one_more = False
         if self._newest:
             self._taken_s = self._newest.taken_s
-            self._news = replace(self._news, snapshot=self._newest.snapshot)
+            self._news = replace(self._news, snapshot=self._newest.snapshot, watched=self._watched)
         self._deliver()
 
     def on_feed_failed(self, message: FeedFailed) -> None:
@@ -361,7 +366,7 @@ class NatopApp(App[None]):
 
     async def _read(self, namespace: Namespace | None, view: str) -> None:
         self._namespace = namespace
-        self._newest = None
+        self._newest = self._watched = None
         name = clean(namespace.name) if namespace else None
         self._news = replace(self._news, snapshot=None, marker=None, namespace=name, failure=None, ended=False)
         self._start_reading()

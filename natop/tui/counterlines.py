@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from textwrap import wrap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
-from natop import sysctls
-from natop.firewall import described
-from natop.meanings import meaning
+from natop.meanings import TCP_MEANINGS, meaning
 from natop.model import COUNTER_NAMES, NetnsTcp, Snapshot
-from natop.sysctls import About, Verdict
-from natop.tui.formats import count, fit, rate
+from natop.tui.formats import clock, count, fit, rate
 from natop.tui.glyphs import Glyphs
+from natop.tui.hostlines import NAME as _NAME
+from natop.tui.hostlines import explained, nat_lines, sysctl_lines, unknown
 from natop.tui.tones import Line, Piece, Tone
+from natop.window import Marker, Watched
 
-_NAME, _NUMBER = 15, 12
+_NUMBER, _SINCE = 12, 16
+_TCP_NAME = 19
+MANY_CPUS = 4
+"""More of them are not told one by one."""
 BAD = frozenset(("insert_failed", "drop", "early_drop", "chaintoolong"))
 """Counters whose rise is bad news."""
-_VERDICT_TONES = {Verdict.CRITICAL: Tone.ALARM, Verdict.WARNING: Tone.NOTICE, Verdict.NOTE: Tone.TITLE}
+LOST = "lost_syns"
+"""Stands for `NetnsTcp.lost_syns_per_s`, an estimate, among TCP's counters."""
 _TCP = (
     ("syn_retrans", "SYN-RT/s"),
+    (LOST, "LOST~/s"),
     ("retrans_segs", "RETRANS/s"),
     ("attempt_fails", "FAILS/s"),
     ("listen_overflows", "OVERFL/s"),
     ("active_opens", "OUT/s"),
     ("passive_opens", "IN/s"),
 )
-_TCP_WIDTH = 96
+_TCP_WIDTH = 106
 """Cells that TCP's lines take with all columns."""
-_TCP_SPARED = frozenset(("retrans_segs", "attempt_fails"))
+_TCP_SPARED = frozenset(("retrans_segs", "attempt_fails", "passive_opens"))
 """Columns left out where there is less room, so that those of sockets are seen."""
 
 
-def counter_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> list[Line]:
+class Come(NamedTuple):
+    """How far counters came since an instant."""
+
+    at: float
+    counters: Mapping[str, int]
+
+
+def counter_lines(snapshot: Snapshot, width: int, glyphs: Glyphs, come: Come | None = None) -> list[Line]:
     """All sections, for a screen of that width."""
     sections = (
-        ("conntrack's counters", _counters(snapshot, width, glyphs)),
+        ("conntrack's counters", _counters(snapshot, width, glyphs, come)),
         ("what follows from them", _derived(snapshot, width, glyphs)),
         ("flows in TIME_WAIT (conntrack's, 120 s)", _time_wait(snapshot, width, glyphs)),
         ("TCP by network namespace: connections, SYNs sent again, sockets in TIME_WAIT", _tcp(snapshot, width, glyphs)),
-        ("what becomes of source addresses", _nat(snapshot, glyphs)),
-        ("kernel parameters", _sysctls(snapshot, width)),
+        ("TCP's counters of this host", _host_tcp(snapshot, width, glyphs)),
+        ("what becomes of source addresses", nat_lines(snapshot, width, glyphs)),
+        ("kernel parameters", sysctl_lines(snapshot, width, glyphs)),
     )
     lines: list[Line] = []
     for title, section in sections:
@@ -48,28 +61,47 @@ def counter_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> list[Line]:
     return lines
 
 
-def _counters(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
+def come_since(snapshot: Snapshot, watched: Watched | None, marker: Marker | None) -> Come | None:
+    """How far the counters came since the marker, or else since natop began to watch."""
+    after = marker.after(snapshot) if marker else None
+    if marker and after:
+        return Come(marker.mark.taken_at, after.counters)
+    return Come(watched.since, watched.counters) if watched else None
+
+
+def _counters(snapshot: Snapshot, width: int, glyphs: Glyphs, come: Come | None) -> Iterator[Line]:
     conntrack, version = snapshot.conntrack, snapshot.host.version
+    if not conntrack.counters:
+        yield from unknown(snapshot, "conntrack's counters were not told", "counters", width, glyphs)
+        return
     numbers = len(conntrack.cpus)
-    heads = ["TOTAL", "PER SECOND", *([f"{numbers} CPUs" if numbers > 1 else "1 CPU"] if numbers else [])]
-    yield [(" " + "COUNTER".ljust(_NAME) + "".join(head.rjust(_NUMBER) for head in heads), Tone.QUIET)]
+    since = f"SINCE {clock(come.at)}" if come else "SINCE"
+    cpus = f"  {numbers} CPUs" if numbers > 1 else "  1 CPU" if numbers else ""
+    heads = f"{'TOTAL':>{_NUMBER}}{'PER SECOND':>{_NUMBER}}{since:>{_SINCE}}{cpus}"
+    yield [(f" {'COUNTER':<{_NAME}}{heads}", Tone.QUIET)]
     for name in COUNTER_NAMES:
         value = (snapshot.counter_rates or {}).get(name)
         bad = bool(value) and name in BAD
         text = rate(value, glyphs) + (f" {glyphs.alarm}" if bad else "")
-        cpus = " + ".join(f"{each.get(name, 0.0):,.1f}" for each in snapshot.cpu_rates) if value else ""
+        risen = come.counters.get(name) if come else None
+        more = f"+{risen:,}" if risen else count(risen, glyphs)
         yield [
             (f" {name:<{_NAME}}", Tone.NAME),
             (f"{count(conntrack.counters.get(name), glyphs):>{_NUMBER}}", Tone.PLAIN),
             (f"{text:>{_NUMBER}}", Tone.ALARM if bad else Tone.PLAIN if value else Tone.QUIET),
-            (f"  {cpus}" if cpus else "", Tone.QUIET),
+            (f"{more:>{_SINCE}}", Tone.PLAIN if risen else Tone.QUIET),
+            (f"  {_by_cpu(snapshot, name)}" if value else "", Tone.QUIET),
         ]
-        yield from _explained(meaning(name, version, conntrack.counters), width)
+        yield from explained(meaning(name, version, conntrack.counters), width)
 
 
-def _explained(text: str, width: int) -> Iterator[Line]:
-    for part in wrap(text, max(20, width - 4)):
-        yield [(f"   {part}", Tone.QUIET)]
+def _by_cpu(snapshot: Snapshot, name: str) -> str:
+    """The rate on each CPU; of many, on how many it rises and where most."""
+    rates = [each.get(name, 0.0) for each in snapshot.cpu_rates]
+    if len(rates) <= MANY_CPUS:
+        return " + ".join(f"{each:,.1f}" for each in rates)
+    most = max(range(len(rates)), key=rates.__getitem__)
+    return f"on {sum(each > 0 for each in rates)}; {rates[most]:,.1f} on CPU {most}"
 
 
 def _derived(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
@@ -90,7 +122,7 @@ def _derived(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
         ),
     ):
         yield [(f" {name:<{_NAME}}", Tone.NAME), (f"{text:>{_NUMBER}}", Tone.PLAIN)]
-        yield from _explained(words, width)
+        yield from explained(words, width)
 
 
 def _time_wait(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
@@ -111,8 +143,8 @@ def _time_wait(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]
         settles = "" if waiting.steady_state is None else f"settles at about {waiting.steady_state:,.0f}; "
         services = ", ".join(f"{what} {number:,}" for what, number in waiting.services)
         remotes = ", ".join(f"{what} {number:,}" for what, number in waiting.remotes)
-        yield from _explained(f"{settles}services {services or 'none'}; remote ends {remotes or 'none'}", width)
-        yield from _explained(waiting.concern or "harmless", width)
+        yield from explained(f"{settles}services {services or 'none'}; remote ends {remotes or 'none'}", width)
+        yield from explained(waiting.concern or "harmless", width)
     if snapshot.time_wait is None:
         yield [(f" {glyphs.unknown} the flows were not read", Tone.QUIET)]
 
@@ -128,53 +160,35 @@ def _tcp(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
             yield [*shared, (f"  counted with {each.tcp_of}, whose namespace it shares", Tone.QUIET)]
         elif each.container.state == "running":
             yield _tcp_line(each.container.name, each.tcp, columns, glyphs)
+    yield from explained("LOST~ is an estimate: what conntrack refused, shared out by the SYNs sent again", width)
+    for gap in snapshot.gaps:
+        if gap.source == "tcp":
+            yield from explained(gap.told(), width)
 
 
 def _tcp_line(name: str, tcp: NetnsTcp | None, columns: Iterable[str], glyphs: Glyphs) -> Line:
-    rates: Mapping[str, float] = (tcp.rates if tcp else None) or {}
+    rates: Mapping[str, float | None] = {**(tcp.rates or {}), LOST: tcp.lost_syns_per_s} if tcp else {}
     line: list[Piece] = [(f" {fit(name, _NAME, glyphs)}", Tone.NAME)]
     for key in columns:
         value = rates.get(key)
-        bad = bool(value) and key in ("syn_retrans", "listen_overflows")
+        bad = bool(value) and key in ("syn_retrans", LOST, "listen_overflows")
         text = rate(value, glyphs).removesuffix("/s") + (glyphs.alarm if bad else "")
         line.append((f"{text:>10}", Tone.ALARM if bad else Tone.PLAIN if value else Tone.QUIET))
     sockets = (tcp.sockets_in_use, tcp.time_wait_sockets) if tcp else (None, None)
     return [*line, (f"{count(sockets[0], glyphs):>9}{count(sockets[1], glyphs):>10}", Tone.PLAIN)]
 
 
-def _nat(snapshot: Snapshot, glyphs: Glyphs) -> Iterator[Line]:
-    firewall = snapshot.firewall
-    if firewall is None:
-        yield [(f" {glyphs.unknown} the NAT rules could not be read, or Docker was not asked", Tone.QUIET)]
+def _host_tcp(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """All of them, in plain words; the words hold for the containers' too."""
+    tcp = snapshot.tcp
+    if tcp is None:
+        yield from unknown(snapshot, "TCP's counters were not told", "tcp", width, glyphs)
         return
-    for name in dict.fromkeys(each.network for each in firewall.networks):
-        words = described(firewall, name) or glyphs.unknown
-        yield [(f" {fit(name, _NAME, glyphs)}", Tone.NAME), (f" {words}", Tone.PLAIN)]
-    if not firewall.networks:
-        yield [(" no bridge network of Docker's", Tone.QUIET)]
-    choice = snapshot.port_choice
-    if choice and choice.kept_share is not None:
-        words = f"{100 * choice.kept_share:.0f} % of {choice.kept + choice.rewritten:,} flows kept their source port"
-        yield [(f" {'kept ports':<{_NAME}}", Tone.NAME), (f" {words}", Tone.PLAIN)]
-
-
-def _sysctls(snapshot: Snapshot, width: int) -> Iterator[Line]:
-    """Those that are not as they should be first, then those worth a note; what is fine in one line each."""
-    host = snapshot.host
-    about = About(host.version, host.sysctls, snapshot.conntrack.count)
-    found = [(name, value, sysctls.judge(name, value, about)) for name, value in host.sysctls.items()]
-    order = list(reversed(Verdict))
-    for name, value, judgement in sorted(found, key=lambda each: order.index(each[2].verdict) if each[2] else 9):
-        known = sysctls.BY_NAME.get(name)
-        default = known.default(host.version) if known else None
-        text = f" {name} = {_value(value)} {known.unit if known else ''}".rstrip()
-        text += "" if default in (None, value) else f"  (default {_value(default)})"
-        verdict = judgement.verdict if judgement else Verdict.FINE
-        tone = _VERDICT_TONES.get(verdict, Tone.QUIET)
-        yield [(text, Tone.NAME), (f"  {verdict.upper() if verdict is not Verdict.FINE else verdict}", tone)]
-        if judgement and verdict is not Verdict.FINE:
-            yield from _explained(judgement.sentence, width)
-
-
-def _value(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    for name, words in TCP_MEANINGS.items():
+        value = (tcp.rates or {}).get(name)
+        yield [
+            (f" {name:<{_TCP_NAME}}", Tone.NAME),
+            (f"{count(tcp.counters.get(name), glyphs):>{_NUMBER}}", Tone.PLAIN),
+            (f"{rate(value, glyphs):>{_NUMBER}}", Tone.PLAIN if value else Tone.QUIET),
+        ]
+        yield from explained(words, width)

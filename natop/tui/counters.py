@@ -1,10 +1,10 @@
 """View 5: what the kernel counts, in plain words: conntrack, TCP by namespace, NAT rules, kernel parameters.
 
 conntrack's counters
-COUNTER                TOTAL  PER SECOND      2 CPUs
-found                  1,204       0.0/s
+COUNTER                TOTAL  PER SECOND  SINCE 19:02:11  2 CPUs
+found                  1,204       0.0/s               0
   a NAT port was already taken …
-insert_failed             41     0.7/s !  0.4 + 0.3
+insert_failed             41     0.7/s !             +12  0.4 + 0.3
   …
 
 TCP by network namespace …
@@ -25,7 +25,7 @@ from natop.tui.clipboard import copy
 from natop.tui.frame import Frame
 from natop.tui.header import News
 from natop.tui.keys import Hint, bind
-from natop.tui.tones import Line, text_of
+from natop.tui.tones import Line, Tone, text_of
 
 
 class CountersScreen(Frame):
@@ -36,10 +36,13 @@ class CountersScreen(Frame):
         bind("y", "copy", "Copy"),
         bind("j", "scroll(1)", "Down"),
         bind("k", "scroll(-1)", "Up"),
+        bind("left_square_bracket", "section(-1)", "Section before"),
+        bind("right_square_bracket", "section(1)", "Next section"),
     ]
     HINTS: ClassVar[tuple[Hint, ...]] = (
         Hint("question_mark", "?", "help", 1),
         Hint("j", "j k", "scroll"),
+        Hint("right_square_bracket", "[ ]", "sections"),
         Hint("m", "m", "marker"),
         Hint("y", "y", "copy", 3),
         Hint("p", "p", "pause"),
@@ -64,9 +67,10 @@ class CountersScreen(Frame):
         if news.snapshot is None:
             self._lines = []
         else:
-            from natop.tui.counterlines import counter_lines
+            from natop.tui.counterlines import come_since, counter_lines
 
-            self._lines = counter_lines(news.snapshot, self.app.size.width - 2, self.glyphs)
+            come = come_since(news.snapshot, news.watched, news.marker)
+            self._lines = counter_lines(news.snapshot, self.app.size.width - 2, self.glyphs, come)
         self.part("facts").show(self._lines)
 
     async def action_copy(self) -> None:
@@ -75,3 +79,11 @@ class CountersScreen(Frame):
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_section(self, step: int) -> None:
+        """To the title of the next section, or of the one before."""
+        scroll = self.query_one(VerticalScroll)
+        now = scroll.scroll_offset.y
+        titles = [y for y, line in enumerate(self._lines) if line and line[0][1] is Tone.TITLE]
+        found = [y for y in titles if y > now][:1] if step > 0 else [y for y in titles if y < now][-1:]
+        scroll.scroll_to(y=found[0] if found else now if step > 0 else 0, animate=False)

@@ -28,7 +28,7 @@ from natop.tui.tones import Line, Piece, Tone, length_of, text_of, tone_of_state
 
 if TYPE_CHECKING:
     from natop.model import FlowSummary, Snapshot
-    from natop.window import Marker
+    from natop.window import Marker, Watched
 
 ROOMY_WIDTH, ROOMY_HEIGHT = 120, 34
 """From this size on, the header takes more lines."""
@@ -57,6 +57,8 @@ class News:
     ended: bool = False
     namespace: str | None = None
     """Name of the network namespace that is read instead of this host's."""
+    watched: Watched | None = None
+    """How far the counters came since what is read now is watched."""
     marker: Marker | None = None
     """What rates are compared with."""
 

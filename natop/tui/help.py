@@ -78,6 +78,12 @@ OF_VIEW = {
         ("Enter", "everything about the flow under the cursor"),
         ("d", "containers' names instead of their addresses"),
     ),
+    "counters": (
+        ("j k, arrows", "scroll; PgUp PgDn by a page"),
+        ("[ ]", "the section before, the next one"),
+        ("m", "a marker: then SINCE counts from there, else from the first reading"),
+        ("y", "copy all of it"),
+    ),
     "pools": (("Enter", "the flows that hold ports of the pool under the cursor"),),
     "trends": (
         ("t", "whose: the host's, a container's, those of what belongs to no container"),
@@ -88,7 +94,7 @@ OF_VIEW = {
         ("y", "copy the numbers of the plots"),
     ),
 }
-WITHOUT_TABLE = frozenset(("trends",))
+WITHOUT_TABLE = frozenset(("counters", "trends"))
 """Views that have no table, whose keys would do nothing."""
 FILTERS = (
     "container:web* state:time_wait,close dport:443 src:10.0.0.0/8 !proto:udp timeout:<30",

@@ -1,11 +1,17 @@
 """The view of counters: each with its words, what could not be read as a dash, bad news marked."""
 
 from dataclasses import replace
+from itertools import accumulate
 
-from natop.model import COUNTER_NAMES, Firewall, NatRule, NetnsTcp, NetworkNat, Snapshot
+from hypothesis import given
+from hypothesis import strategies as st
+
+from natop.model import COUNTER_NAMES, Conntrack, Firewall, Gap, NatRule, NetnsTcp, NetworkNat, Snapshot
 from natop.tui.counterlines import counter_lines
+from natop.tui.formats import clock
 from natop.tui.glyphs import UNICODE
 from natop.tui.tones import Tone, text_of
+from natop.window import watched
 from tests.tui.live import open_live
 from tests.tui.worlds import world
 
@@ -16,11 +22,22 @@ def told(snapshot: Snapshot, width: int = 100) -> list[str]:
 
 def busy() -> Snapshot:
     taken = world(3).history(200, 2)[-1]
-    tcp = NetnsTcp("net:[1]", {}, {"syn_retrans": 1.5, "active_opens": 20.0}, sockets_in_use=7, time_wait_sockets=1234)
+    tcp = NetnsTcp(
+        "net:[1]",
+        {},
+        {"syn_retrans": 1.5, "active_opens": 20.0},
+        sockets_in_use=7,
+        time_wait_sockets=1234,
+        sysctls={"ip_local_port_range": (1024, 2047), "somaxconn": 4096},
+        lost_syns_per_s=0.7,
+    )
+    host = replace(tcp, counters={"syn_retrans": 812, "out_segs": 99_000}, lost_syns_per_s=None)
     first, second, third = taken.containers
     rule = NatRule("nft", "ip x", 100, "MASQUERADE", fully_random=True)
     return replace(
         taken,
+        tcp=host,
+        host=replace(taken.host, sysctls={**taken.host.sysctls, "somaxconn": 4096}),
         cpu_rates=({"insert_failed": 0.2}, {"insert_failed": 0.3}),
         conntrack=replace(taken.conntrack, cpus=({}, {})),
         containers=(replace(first, tcp=tcp), replace(second, tcp_of=first.container.name), third),
@@ -49,7 +66,7 @@ def test_a_rising_failure_is_marked_and_split_by_cpu() -> None:
 def test_what_is_unknown_is_no_zero() -> None:
     taken = replace(world(2).snapshot(None), counter_rates=None)
     line = next(line for line in told(taken) if line.startswith(" found "))
-    assert line.split()[1:] == ["–", "–"]  # noqa: RUF001  # an en dash is what is meant
+    assert line.split()[1:] == ["–", "–", "–"]  # noqa: RUF001  # an en dash is what is meant
     host = next(line for line in told(taken) if line.startswith(" this host"))
     assert "0" not in host
     assert any("NAT rules could not be read" in line for line in told(taken))
@@ -98,3 +115,119 @@ async def test_the_view_scrolls_and_copies() -> None:
         await live.press(*["j"] * 5)
         assert not any("conntrack's counters" in line for line in live.frame)
         await live.press("y")
+
+
+def line_of(lines: list[str], start: str) -> str:
+    return next(line for line in lines if line.startswith(start))
+
+
+async def test_counters_tell_how_far_they_came_since_the_first_reading_and_since_a_marker() -> None:
+    """insert_failed stands at 40, 41, 42; the snapshots are two seconds apart, the first at 18:45:00."""
+    taken = world(3).history(200, 3)
+    async with open_live(taken, (80, 24)) as live:
+        await live.press("5")
+        assert line_of(live.frame, " insert_failed").split()[1:] == ["40", "–", "0"]  # noqa: RUF001
+        await live.step()
+        assert line_of(live.frame, " insert_failed").split()[1:3] == ["41", "0.5/s"]
+        assert line_of(live.frame, " insert_failed").split()[4:5] == ["+1"]
+        first = clock(taken[0].taken_at)
+        assert f"SINCE {first}" in line_of(live.frame, " COUNTER")
+        await live.press("m")
+        await live.step()
+        assert f"SINCE {clock(taken[1].taken_at)}" in line_of(live.frame, " COUNTER")
+        assert "+1" in line_of(live.frame, " insert_failed")
+        await live.press("M")
+        assert f"SINCE {first}" in line_of(live.frame, " COUNTER")
+        assert "+2" in line_of(live.frame, " insert_failed")
+
+
+@given(st.lists(st.integers(0, 2**31), min_size=1, max_size=8), st.integers(0, 2**32 - 1))
+def test_what_was_watched_is_the_sum_however_often_a_counter_wraps(rises: list[int], start: int) -> None:
+    snapshot = world(1).snapshot(None)
+    found = None
+    for total in accumulate(rises, initial=start):
+        counters = replace(snapshot.conntrack, counters={"found": total % 2**32})
+        found = watched(found, replace(snapshot, conntrack=counters))
+    assert found is not None
+    assert found.counters == {"found": sum(rises)}
+
+
+def test_a_counter_that_was_away_is_not_told_since() -> None:
+    snapshot = world(1).snapshot(None)
+    away = replace(snapshot, conntrack=replace(snapshot.conntrack, counters={}))
+    assert watched(watched(watched(None, snapshot), away), snapshot).counters == {}
+
+
+def test_of_many_cpus_the_busiest_is_named() -> None:
+    taken = busy()
+    rates = tuple({"insert_failed": 0.5 if cpu == 7 else 0.0} for cpu in range(64))
+    lines = told(replace(taken, cpu_rates=rates, conntrack=replace(taken.conntrack, cpus=({},) * 64)))
+    assert line_of(lines, " insert_failed").endswith("on 1; 0.5 on CPU 7")
+
+
+def test_lost_syns_are_an_estimate_beside_those_sent_again() -> None:
+    for width in (78, 140):
+        lines = told(busy(), width)
+        head = line_of(lines, " NAMESPACE OF")
+        first = line_of(lines[lines.index(head) :], f" {busy().containers[0].container.name[:14]}")
+        assert head.split()[2:4] == ["SYN-RT/s", "LOST~/s"]
+        assert len(head) <= width
+        assert "0.7!" in first
+        assert any("LOST~ is an estimate" in line for line in lines)
+
+
+def test_tcp_s_own_counters_have_their_words() -> None:
+    lines = told(busy())
+    at = lines.index(line_of(lines, " syn_retrans "))
+    assert lines[at].split()[1:] == ["812", "1.5/s"]
+    assert "each is a lost one" in lines[at + 1]
+    assert line_of(lines, " timeouts ").split()[1:] == ["–", "–"]  # noqa: RUF001
+
+
+def test_a_container_s_parameters_that_differ_stand_beside_the_host_s() -> None:
+    lines = told(busy())
+    name = busy().containers[0].container.name
+    at = lines.index(line_of(lines, f" {name}: ip_local_port_range"))
+    assert "= 1024 2047 ports" in lines[at]
+    assert lines[at].endswith("WARNING")
+    assert not any(f"{name}: somaxconn" in line for line in lines), "as the host's"
+    assert any("not told by this kernel" in line for line in lines)
+
+
+def test_each_network_s_rule_where_it_stands_and_what_comes_before_it() -> None:
+    masquerade = NatRule("iptables-nft", "nat POSTROUTING", 100, "MASQUERADE", text="-A POSTROUTING -s 172.18.0.0/16")
+    other = replace(masquerade, text="-A POSTROUTING -d 10.0.0.0/8 -j ACCEPT")
+    place = NetworkNat("shop", "172.18.0.0/16", masquerade, {"udp": None}, (other,), hairpin=other)
+    lines = told(replace(busy(), firewall=Firewall((masquerade,), (place,), "iptables-nft", False)))
+    assert "   172.18.0.0/16: iptables-nft, nat POSTROUTING: -A POSTROUTING -s 172.18.0.0/16" in lines
+    assert "   udp: no NAT" in lines
+    assert any(line.startswith("   before it, for some packets: -A POSTROUTING -d 10.0.0.0/8") for line in lines)
+    assert any(line.startswith("   to a port that it publishes itself:") for line in lines)
+    assert line_of(lines, " backend").split()[1] == "iptables-nft"
+    assert "hairpin NAT" in line_of(lines, " userland-proxy")
+
+
+def test_what_could_not_be_read_says_why() -> None:
+    gaps = (Gap("rules", "nft is not installed", "apt install nftables"), Gap("tcp", "no right to look"))
+    unread = replace(world(1, gaps=gaps).snapshot(None), conntrack=Conntrack())
+    lines = told(unread)
+    assert "   nft is not installed; apt install nftables" in lines
+    assert "   no right to look" in lines
+    assert any("conntrack's counters were not told" in line for line in lines)
+
+
+async def test_from_section_to_section() -> None:
+    async with open_live([busy()], (80, 24)) as live:
+        await live.press("5", "right_square_bracket", "right_square_bracket")
+        body = live.frame[live.frame.index(next(line for line in live.frame if "5 Counters" in line)) + 1 :]
+        assert body[0].strip() == "what follows from them"
+        await live.press("left_square_bracket")
+        assert any("conntrack's counters" in line for line in live.frame)
+
+
+async def test_help_is_for_this_view() -> None:
+    async with open_live([busy()], (100, 60)) as live:
+        await live.press("5", "question_mark")
+        text = "\n".join(live.frame)
+        assert "the section before, the next one" in text
+        assert "Filters" not in text

@@ -12,6 +12,7 @@ from natop.model import Snapshot
 from tests.tui.live import open_live
 from tests.tui.pasts import past
 from tests.tui.poolhosts import busy_pools
+from tests.tui.test_counters import busy as counted
 from tests.tui.worlds import NO_DOCKER, NO_RIGHT, world
 
 SMALL, LARGE = (80, 24), (160, 50)
@@ -102,6 +103,21 @@ POOLS = {
 async def test_frame_of_pools(frame: SnapshotAssertion, name: str) -> None:
     size, ascii, keys = POOLS[name]
     async with open_live([busy_pools()], size, ascii=ascii) as live:
+        await live.press(*keys)
+        assert "\n".join(live.frame) == frame
+
+
+COUNTERS = {
+    "counters-80x24": (SMALL, False, ["5"]),
+    "counters-80x24-ascii": (SMALL, True, ["5", *["right_square_bracket"] * 4]),
+    "counters-160x50": (LARGE, False, ["5", *["right_square_bracket"] * 5]),
+}
+
+
+@pytest.mark.parametrize("name", COUNTERS)
+async def test_frame_of_counters(frame: SnapshotAssertion, name: str) -> None:
+    size, ascii, keys = COUNTERS[name]
+    async with open_live([counted()], size, ascii=ascii) as live:
         await live.press(*keys)
         assert "\n".join(live.frame) == frame
 
