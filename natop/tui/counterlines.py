@@ -137,13 +137,13 @@ def _time_wait(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]
         yield [
             (f" {fit(name, _NAME, glyphs)}", Tone.NAME),
             (f"{count(waiting.count, glyphs):>9}", Tone.TIME_WAIT),
-            (f"  {part} of TCP  {growth}  ", Tone.PLAIN),
-            (f"closed first by client {waiting.closed_by_client:,}, server {waiting.closed_by_server:,}", Tone.QUIET),
+            (f"  {part} of TCP  {growth}", Tone.PLAIN),
         ]
+        sides = f"closed first by client {waiting.closed_by_client:,}, server {waiting.closed_by_server:,}; "
         settles = "" if waiting.steady_state is None else f"settles at about {waiting.steady_state:,.0f}; "
         services = ", ".join(f"{what} {number:,}" for what, number in waiting.services)
         remotes = ", ".join(f"{what} {number:,}" for what, number in waiting.remotes)
-        yield from explained(f"{settles}services {services or 'none'}; remote ends {remotes or 'none'}", width)
+        yield from explained(f"{sides}{settles}services {services or 'none'}; remote ends {remotes or 'none'}", width)
         yield from explained(waiting.concern or "harmless", width)
     if snapshot.time_wait is None:
         yield [(f" {glyphs.unknown} the flows were not read", Tone.QUIET)]

@@ -81,9 +81,9 @@ class CountersScreen(Frame):
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
 
     def action_section(self, step: int) -> None:
-        """To the title of the next section, or of the one before."""
+        """To the title of the next section, or of the one before; the first is above, as long as nothing has moved."""
         scroll = self.query_one(VerticalScroll)
-        now = scroll.scroll_offset.y
+        now = max(scroll.scroll_offset.y, 1)
         titles = [y for y, line in enumerate(self._lines) if line and line[0][1] is Tone.TITLE]
         found = [y for y in titles if y > now][:1] if step > 0 else [y for y in titles if y < now][-1:]
-        scroll.scroll_to(y=found[0] if found else now if step > 0 else 0, animate=False)
+        scroll.scroll_to(y=found[0] if found else now if step > 0 else 0, animate=False, immediate=True)

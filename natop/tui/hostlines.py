@@ -115,7 +115,8 @@ def _default(name: str, about: About) -> str:
 def _sysctl(name: str, value: Value, about: About, beside: str, width: int, whose: str = "") -> Iterator[Line]:
     known, judgement = sysctls.BY_NAME.get(name), sysctls.judge(name, value, about)
     verdict = judgement.verdict if judgement else Verdict.FINE
-    text = f"{name} = {_text(value)} {known.unit if known else ''}".rstrip() + (f"  ({beside})" if beside else "")
+    unit = f" {known.unit}" if known and known.unit and value != () else ""
+    text = f"{name} = {_text(value)}{unit}" + (f"  ({beside})" if beside else "")
     word = verdict.upper() if verdict is not Verdict.FINE else verdict
     yield [(f" {whose}", Tone.NAME), (text, Tone.NAME), (f"  {word}", _TONES.get(verdict, Tone.QUIET))]
     if judgement and verdict is not Verdict.FINE:

@@ -218,11 +218,14 @@ def test_what_could_not_be_read_says_why() -> None:
 
 async def test_from_section_to_section() -> None:
     async with open_live([busy()], (80, 24)) as live:
-        await live.press("5", "right_square_bracket", "right_square_bracket")
+        await live.press("5", "right_square_bracket")
         body = live.frame[live.frame.index(next(line for line in live.frame if "5 Counters" in line)) + 1 :]
         assert body[0].strip() == "what follows from them"
         await live.press("left_square_bracket")
         assert any("conntrack's counters" in line for line in live.frame)
+        await live.pilot.press(*["right_square_bracket"] * 3)  # faster than they are drawn
+        await live.settle()
+        assert any(line.startswith(" TCP by network namespace") for line in live.frame)
 
 
 async def test_help_is_for_this_view() -> None:

@@ -109,8 +109,8 @@ async def test_frame_of_pools(frame: SnapshotAssertion, name: str) -> None:
 
 COUNTERS = {
     "counters-80x24": (SMALL, False, ["5"]),
-    "counters-80x24-ascii": (SMALL, True, ["5", *["right_square_bracket"] * 4]),
-    "counters-160x50": (LARGE, False, ["5", *["right_square_bracket"] * 5]),
+    "counters-80x24-ascii": (SMALL, True, ["5", *["right_square_bracket"] * 3]),
+    "counters-160x50": (LARGE, False, ["5", *["right_square_bracket"] * 4]),
 }
 
 
