@@ -10,8 +10,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Most of tests/tui waits for screens and terminals, more than a minute in all; `make test` runs it.
-FAST := tests/unit $(addprefix tests/tui/test_,formats.py frames.py header.py layout.py ordering.py)
+# What draws whole screens, or waits for processes, sockets and the clock, takes minutes in all; `make test` runs it.
+FAST := -m "not slow" --hypothesis-profile=quick tests/unit $(addprefix tests/tui/test_,formats.py header.py layout.py ordering.py)
+# Without its cache every test process would compile all that it loads.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check bench screenshots format clean
 

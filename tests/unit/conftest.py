@@ -10,4 +10,6 @@ settings.register_profile(
     max_examples=50,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+settings.register_profile("quick", settings.get_profile("unit"), max_examples=20)
+"""For `make check`; `make test` searches on."""
 settings.load_profile("unit")

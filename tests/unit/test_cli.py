@@ -382,6 +382,7 @@ def engine(tmp_path: Path) -> Iterator[EngineServer]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_real_snapshot_of_this_host(engine: EngineServer) -> None:
     ended = ran("snapshot", "--docker-host", engine.url)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -391,6 +392,7 @@ def test_a_real_snapshot_of_this_host(engine: EngineServer) -> None:
     assert [each["name"] for each in found["containers"]] == ["web"]
 
 
+@pytest.mark.slow
 def test_a_real_unknown_namespace() -> None:
     ended = ran("snapshot", "--no-docker", "--netns", "no-such-namespace")
     assert refused(Ended(ended.returncode, ended.stdout, ended.stderr), 3) == [
@@ -399,11 +401,13 @@ def test_a_real_unknown_namespace() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_without_a_terminal_the_process_refuses_the_live_view() -> None:
     ended = ran(stdin=subprocess.DEVNULL)
     refused(Ended(ended.returncode, ended.stdout, ended.stderr), 2)
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_process() -> None:
     process = subprocess.Popen(
         [*PROGRAM, "-b", "-d", "0.5", "--no-docker"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
@@ -417,6 +421,7 @@ def test_a_reader_that_goes_away_ends_the_process() -> None:
     process.stderr.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_process_without_a_trace(number: signal.Signals, status: int, tmp_path: Path) -> None:
     target = tmp_path / "natop.json"
@@ -440,6 +445,7 @@ def test_a_signal_ends_the_process_without_a_trace(number: signal.Signals, statu
     assert json.loads(target.read_text())["schema"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_an_encoding_that_lacks_letters_is_no_failure(engine: EngineServer, form: str) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
@@ -454,6 +460,7 @@ def test_an_encoding_that_lacks_letters_is_no_failure(engine: EngineServer, form
     assert "café" in run.stdout.decode()
 
 
+@pytest.mark.slow
 def test_a_closed_stdout_is_no_failure() -> None:
     run = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, "snapshot", "--no-docker"],
@@ -475,6 +482,7 @@ def shown(*arguments: str, **environment: str) -> str:
         os.close(slave)
 
 
+@pytest.mark.slow
 def test_on_a_terminal_a_snapshot_is_text_that_fits() -> None:
     lines = shown("snapshot", "--no-docker", COLUMNS="60").splitlines()
     assert lines[0].startswith("host        ")
@@ -482,6 +490,7 @@ def test_on_a_terminal_a_snapshot_is_text_that_fits() -> None:
     assert len(table) <= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "expected"), [("C", "caf?"), ("C.UTF-8", "café")])
 def test_a_terminal_is_written_to_in_the_user_s_locale(engine: EngineServer, name: str, expected: str) -> None:
     text = shown("snapshot", "--docker-host", engine.url, "--format", "text", LC_ALL=name, COLUMNS="200")

@@ -19,6 +19,8 @@ from natop.demo.engine import EngineServer
 from natop.demo.inventory import DEFAULT_NETWORKS, Inventory
 from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoNetwork, DemoPort, inspect_body
 
+pytestmark = pytest.mark.slow
+
 SHOP = DemoNetwork("shop", "172.18.0.0/16", "172.18.0.1", subnet6="fd00:18::/64", gateway6="fd00:18::1")
 WEB = DemoContainer(
     "web",

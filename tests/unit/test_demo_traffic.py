@@ -7,6 +7,8 @@ import pytest
 
 from natop.demo.traffic import Habit, Role, call_once, perform, query_once
 
+pytestmark = pytest.mark.slow
+
 HERE = "127.0.0.1"
 
 

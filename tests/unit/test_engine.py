@@ -27,7 +27,7 @@ from natop.demo.inventory import DEFAULT_NETWORKS, Inventory
 from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoNetwork, DemoPort
 from natop.model import Container, EngineReading
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 """The SDK forgets to close the socket that it could not connect."""
 
 SHOP = DemoNetwork("shop", "172.18.0.0/16", "172.18.0.1", subnet6="fd00:18::/64", gateway6="fd00:18::1")

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEAVY = ("docker", "lark", "msgspec", "numpy", "psutil", "pyroute2", "requests", "rich", "textual", "textual_plot")
 
 

@@ -13,6 +13,8 @@ from natop import __version__
 from natop.collect import names, netns, probe, request
 from natop.model import OwnFlow, ProbeError, ProbePath, ProbeResult, ProbeWay
 
+pytestmark = pytest.mark.slow
+
 Serve = Callable[[socket.socket], None]
 
 

@@ -32,6 +32,8 @@ from tests.unit.hosts import CONTAINERS, HOST_ADDRESSES, WEB, container, observe
 from tests.unit.plain import flow
 from tests.unit.test_cli import Ended, refused
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = json.loads((Path(__file__).parent.parent / "data" / "snapshot.schema.json").read_text())
 AT = 1_795_381_800.0
 FAST = ProbeResult(

@@ -14,6 +14,8 @@ from natop.collect import names, probe, prober
 from natop.collect.prober import Manners, Prober
 from natop.model import Aim, OwnFlow, ProbeError, ProbePath, ProbeResult, ProbeWay
 
+pytestmark = pytest.mark.slow
+
 EVERY_S = 0.2
 
 
