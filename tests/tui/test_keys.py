@@ -21,7 +21,12 @@ def toasts(live: Live) -> list[str]:
     return [notification.message for notification in live.app._notifications]
 
 
-async def test_pause_keeps_the_screen_and_says_how_old_it_is(small: list[Snapshot]) -> None:
+async def test_pause_keeps_the_screen_and_says_how_old_it_is(
+    small: list[Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, read_s = 100.0, iter([100.0, 100.1])
+    monkeypatch.setattr("natop.tui.app.monotonic", lambda: now_s)
+    monkeypatch.setattr("natop.tui.messages.monotonic", lambda: next(read_s))
     async with open_live(small) as live:
         await live.press("p")
         before = live.frame[1:]
@@ -29,7 +34,8 @@ async def test_pause_keeps_the_screen_and_says_how_old_it_is(small: list[Snapsho
         assert live.app.newest_at is not None
         assert live.frame[1:] == before
         assert "PAUSED, 0 s old" in live.frame[0]
-        await live.until(lambda: "PAUSED, 1 s old" in live.frame[0])
+        now_s += 14
+        await live.until(lambda: "PAUSED, 14 s old" in live.frame[0])
         await live.press("p")
         assert "PAUSED" not in live.frame[0]
         assert live.app.news.snapshot is small[1]
