@@ -147,6 +147,7 @@ def _host(sample: Sample) -> HostFacts:
         kernel=clean(sample.proc.get("sys/kernel/osrelease", "").strip()) or None,
         netns=clean(sample.netns),
         sysctls=counters.sysctls(sample.proc),
+        boot_id=clean(sample.proc.get(counters.BOOT_FILE, "").strip()) or None,
     )
 
 
