@@ -11,8 +11,9 @@ from natop.model import (
     FlowFacts,
     NatPools,
     Snapshot,
+    Version,
 )
-from natop.pools import filter_of, pool_name
+from natop.pools import evicts, filter_of, pool_name
 from natop.uapi import IpProto
 from natop.window import Since, over
 
@@ -89,10 +90,10 @@ class Evidence:
         """As `in 60 s`."""
         return f"in {self.since.seconds:.0f} s" if self.since else "so far"
 
-    def kernel_is(self, major: int, minor: int) -> bool | None:
+    def kernel_is(self, since: Version) -> bool | None:
         """Whether the kernel is of that version or later; None where it does not tell."""
         version = self.snapshot.host.version
-        return version >= (major, minor) if version else None
+        return version >= since if version else None
 
     def sysctl(self, name: str) -> int | None:
         value = self.snapshot.host.sysctls.get(name)
@@ -121,8 +122,8 @@ class Evidence:
         return others[-2 - code] if code < -1 else "unknown"
 
     def evicts(self, proto: int) -> bool:
-        """Whether the kernel gives ports in TIME_WAIT to new connections: since 6.5, for TCP (nf_nat_core.c)."""
-        return proto == IpProto.TCP and self.kernel_is(6, 5) is True
+        """Whether the kernel gives ports in TIME_WAIT to new connections of that protocol: to TCP's alone."""
+        return proto == IpProto.TCP and evicts(self.snapshot.host.kernel)
 
     @cached_property
     def new_flows(self) -> float | None:
@@ -220,6 +221,14 @@ def named(counts: Iterable[tuple[str, int]], most: int = 3) -> str:
 def listed(words: Sequence[str]) -> str:
     """As `web, app and php`."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def address_of(end: str) -> str:
+    """The address in `198.51.100.7:443/tcp`, `[2001:db8::7]:443/tcp` or, without ports, `198.51.100.7/icmp`."""
+    address, _, _ = end.rpartition("/")
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 def many(number: int, thing: str) -> str:

@@ -15,6 +15,7 @@ from natop.diagnose.evidence import (
 )
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import fully_random, host_network, keep_alive, more_addresses, sysctl
+from natop.meanings import CLASHES_APART
 from natop.model import Finding, Lead, Remedy, Severity
 
 FULL_PROBES = 20
@@ -84,7 +85,7 @@ def _pool_text(evidence: Evidence) -> str:
     if pool is None:
         return "no NAT pool holds a port → not exhaustion"
     verdict = "not exhaustion" if pool.use < POOL_WARN else "nearly full"
-    return f"busiest pool {100 * pool.use:.0f} % of {pool.capacity:,} ({pool.name}) → {verdict}"
+    return f"busiest pool {percent_of(pool.used, pool.capacity)} % of {pool.capacity:,} ({pool.name}) → {verdict}"
 
 
 def _choice_text(evidence: Evidence) -> Iterator[str]:
@@ -156,7 +157,7 @@ def udp_port_clash(evidence: Evidence) -> Iterator[Finding]:
     something else: kernels since 5.x resolve that clash without loss and count it in clash_resolve.
 
     Decided by: insert_failed and drop rise, SYN retransmits explain less than half of it, and masqueraded UDP flows of
-    several containers have source port and remote end in common, or most masqueraded flows are UDP.
+    several containers have source port and remote end in common.
 
     To fix: choose source ports at random; a DNS cache in each container or on the host; newer kernels for one socket.
     """
@@ -245,7 +246,7 @@ def insert_failed_harmless(evidence: Evidence) -> Iterator[Finding]:
     To fix: nothing; a newer kernel counts them apart, as clash_resolve.
     """
     failed, dropped = evidence.risen("insert_failed"), evidence.risen("drop")
-    if failed and dropped == 0 and evidence.kernel_is(5, 10) is False:
+    if failed and dropped == 0 and evidence.kernel_is(CLASHES_APART) is False:
         yield Finding(
             "insert-failed-harmless",
             Severity.INFO,
