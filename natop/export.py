@@ -13,18 +13,17 @@ import numpy as np
 from natop.columns import (
     CONTAINER_COLUMNS,
     DEFAULT_SORT,
-    FLOW_COLUMNS,
     Connects,
     ContainerColumn,
     ContainerRow,
-    FlowColumn,
-    Flows,
     container_rows,
-    sorted_flows,
     sorted_rows,
 )
-from natop.document import FLOWS_AT_ONCE, encode, encode_probes, flow_objects, timestamp
-from natop.formats import cells_of, count, decimal, padded, rate, share
+from natop.document import FLOWS_AT_ONCE, encode, encode_probes
+from natop.flowcolumns import FLOW_COLUMNS, FlowColumn, sorted_flows
+from natop.flowdocument import flow_objects
+from natop.flowtext import Flows
+from natop.formats import cells_of, count, decimal, padded, rate, share, timestamp
 from natop.markdown import escaped
 from natop.model import ProbeSeries, Rows, Snapshot
 from natop.ordering import Value, sort_column, sort_column_or

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from natop import document, export
-from natop.columns import CONTAINER_COLUMNS, FLOW_COLUMNS
+from natop.columns import CONTAINER_COLUMNS
 from natop.export import View
 from natop.filters import parse
+from natop.flowcolumns import FLOW_COLUMNS
+from natop.formats import timestamp
 from natop.model import COUNTER_NAMES, TCP_NAMES, Attachment, Gap, Kind, NetnsText, PublishedPort, Snapshot
 from natop.natdocument import MOST_POOLS
 from tests.unit import netlink
@@ -762,4 +764,4 @@ def test_a_file_s_name_tells_host_and_time() -> None:
     ],
 )
 def test_timestamps_are_utc_to_the_millisecond(seconds: float, expected: str) -> None:
-    assert document.timestamp(seconds) == expected
+    assert timestamp(seconds) == expected

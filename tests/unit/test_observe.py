@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop import observe as observe_module
-from natop.columns import Flows
 from natop.decode import counters
 from natop.firewall import described
+from natop.flowtext import Flows
 from natop.model import (
     HOST_SOCKETS,
     Attachment,

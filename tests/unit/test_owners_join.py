@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.columns import Flows
+from natop.flowtext import Flows
 from natop.join import Memory, Place, attribute
 from natop.model import HOST_SOCKETS, Attribution, Container, Descriptor, FlowTable, Kind, Process, Sockets
 from tests.unit import diag, plain
