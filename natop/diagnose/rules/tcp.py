@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from natop.diagnose.evidence import HOST, Evidence, many, named
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import keep_alive, own_sysctl, sysctl
+from natop.diagnose.rules.table import FILL_CRITICAL, unanswered
 from natop.model import ContainerSummary, Finding, Lead, Remedy, Severity
 
 DEFAULT_PORTS = (32_768, 60_999)
@@ -109,18 +110,20 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
     answers, are lost on the way or at the other end. Not NAT.
 
     Decided by: at least 5 SYN retransmits in containers while insert_failed and drop stand still and no container's
-    ListenOverflows rose.
+    ListenOverflows rose. Containers whose own table is full, or who call an end that never answers, are left out: other
+    rules tell of them.
 
     To fix: probe the same target from the host; a cloud's own limit on connections (`ethtool -S`,
     conntrack_allowance_exceeded) shows the same picture.
     """
     losses = evidence.losses
-    total = sum(count for _, count in evidence.retransmitting)
+    again = [(each, count) for each, count in evidence.retransmitting if not _is_explained(evidence, each)]
+    total = sum(count for _, count in again)
     if not losses or losses.clash or losses.table_full or losses.chain or total < SYN_LOSS_LEAST:
         return
     if any(evidence.tcp(each, "listen_overflows") for each in evidence.snapshot.containers):
         return
-    worst = evidence.retransmitting[0][0].container
+    worst = again[0][0].container
     targets = evidence.facts.unreplied if evidence.facts else ()
     yield Finding(
         "syn-loss-elsewhere",
@@ -128,7 +131,7 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
         worst.name,
         f"{total:,} SYNs sent again {evidence.span} that this host did not drop: the loss is outside; not NAT",
         (
-            f"SYN retransmits in {named((each.container.name, count) for each, count in evidence.retransmitting)}",
+            f"SYN retransmits in {named((each.container.name, count) for each, count in again)}",
             f"insert_failed +0, drop +0 {evidence.span}: conntrack lost nothing",
             *([f"unanswered: {named((pile.what, pile.count) for pile in targets)}"] if targets else []),
         ),
@@ -141,6 +144,13 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
         ),
         Lead("containers", worst.id),
     )
+
+
+def _is_explained(evidence: Evidence, container: ContainerSummary) -> bool:
+    """Whether another rule says why this container sends SYNs again."""
+    most = evidence.snapshot.conntrack.max
+    full = bool(most and container.own_table and container.own_table >= FILL_CRITICAL * most)
+    return full or any(container.container.name in pile.owners for pile in unanswered(evidence))
 
 
 @rule("The limit of TIME_WAIT sockets is reached")
