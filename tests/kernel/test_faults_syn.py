@@ -17,7 +17,7 @@ from tests.kernel.faulthost import (
     FaultHost,
     Watch,
     connected,
-    drops,
+    counted,
     grave,
     knocking,
     listener,
@@ -104,7 +104,7 @@ def test_syns_lost_outside_this_host(made: FaultHost) -> None:
             told = watch.verdict()
         assert grave(told) == [("syn-loss-elsewhere", "app")]
         finding = the(told, "syn-loss-elsewhere")
-        lost = drops(made.outside, "outage")
+        lost = counted(made.outside, "outage")
         assert lost == sent_again(made) == 12
         assert finding["summary"].startswith(f"{lost} SYNs sent again")
         assert f"SYN retransmits in app ({lost})" in finding["evidence"]
@@ -121,7 +121,7 @@ def test_a_few_syns_lost_outside_are_weather(made: FaultHost) -> None:
     with listener(made.outside, (FAR, 81)), Watch(made) as watch:
         with knocking(made.inside["app"], (FAR, 81), 3) as callers:
             wait_until(lambda: connected(callers) == 3, what="the second SYNs to be answered")
-        assert drops(made.outside, "outage") == 3
+        assert counted(made.outside, "outage") == 3
         quiet(watch.verdict())
 
 
@@ -134,7 +134,7 @@ def test_an_end_that_never_answers(made: FaultHost) -> None:
             told = watch.verdict()
             piled = oracle.state_counts(made.host)["SYN_SENT"]
         assert piled == 60
-        assert drops(made.outside, "outage") >= 120
+        assert counted(made.outside, "outage") >= 120
         assert grave(told) == [("unreplied-syns", "app")]
         finding = the(told, "unreplied-syns")
         assert finding["summary"].startswith(f"{piled} connections to {FAR_TOO}:443/tcp are not answered")
