@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from natop.alike import kinds
 from natop.columns import Flows, endpoint
-from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows
+from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows, address_value
 from natop.uapi import IpProto, Ips, TcpState, proto_name
 
 TOP = 5
@@ -32,6 +32,7 @@ Called = tuple[Addresses, npt.NDArray[np.uint16]]
 def flow_facts(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> FlowFacts:
     """The facts of a dump; `sysctls` are those of the namespace read, by last name component."""
     table, kind = flows.table, flows.attribution.kind
+    from_container = flows.attribution.client >= 0
     tcp = table.proto == IpProto.TCP
     zombies = _rows(tcp & (table.state == TcpState.ESTABLISHED) & _idle(flows, sysctls))
     silent = tcp & (table.state == TcpState.SYN_SENT) & ((table.status & Ips.SEEN_REPLY) == 0)
@@ -40,8 +41,8 @@ def flow_facts(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Fl
         zombies_of=_by_client(flows, zombies),
         unreplied=_piles(flows, _rows(silent), _answering(flows)),
         stale=_piles(flows, _rows(kind == Kind.STALE), _called(flows)),
-        proxied=_piles(flows, _rows((kind == Kind.PROXIED) & (flows.attribution.client >= 0)), _called(flows)),
-        hairpin=_piles(flows, _rows(kind == Kind.HAIRPIN), _called(flows)),
+        proxied=_piles(flows, _to_proxies(flows, _rows((kind == Kind.PROXIED) & from_container)), _called(flows)),
+        hairpin=_piles(flows, _rows((kind == Kind.HAIRPIN) & from_container), _called(flows)),
         remapped=int(np.count_nonzero(kind == Kind.REMAPPED)),
         local_ports=_local_ports(flows, sysctls),
         udp_shared=_udp_shared(flows),
@@ -70,6 +71,22 @@ def _idle(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Mask:
     return idle
 
 
+def _to_proxies(flows: Flows, rows: Rows) -> Rows:
+    """Those of these flows that call a docker-proxy; those by which it calls the other container are the same again."""
+    addresses = flows.table.orig_dst.take(rows)
+    own = {
+        address_value(text)
+        for each in flows.containers
+        for place in each.networks
+        for text in (place.ipv4, place.ipv6)
+        if text
+    }
+    group = _grouped(addresses.hi, addresses.lo)
+    _, first = np.unique(group, return_index=True)
+    calls_proxy: Mask = np.array([addresses.value(row) not in own for row in first.tolist()], np.bool_)
+    return rows[calls_proxy[group]]
+
+
 def _by_client(flows: Flows, rows: Rows) -> tuple[Pile, ...]:
     codes, counts = np.unique(flows.attribution.client[rows], return_counts=True)
     largest = np.argsort(-counts, kind="stable")[:TOP]
@@ -87,15 +104,17 @@ def _piles(flows: Flows, rows: Rows, end: Called) -> tuple[Pile, ...]:
         first = int(members[0])
         proto = int(flows.table.proto[first])
         what = f"{endpoint(addresses.text(first), int(ports[first]), proto)}/{proto_name(proto)}"
-        piles.append(_pile(flows, what, len(members), flows.attribution.client[members].tolist()))
+        clients, servers = (codes[members].tolist() for codes in (flows.attribution.client, flows.attribution.server))
+        piles.append(_pile(flows, what, len(members), clients, servers))
     return tuple(piles)
 
 
-def _pile(flows: Flows, what: str, count: int, clients: Sequence[int]) -> Pile:
+def _pile(flows: Flows, what: str, count: int, clients: Sequence[int], servers: Sequence[int] = ()) -> Pile:
     common = [code for code, _ in Counter(clients).most_common()]
     names = tuple(_name(flows, code) for code in common[:MOST_OWNERS])
     key = next((flows.containers[code].id for code in common if code >= 0), None)
-    return Pile(what, count, names, key)
+    serving = [flows.containers[code].name for code, _ in Counter(servers).most_common() if code >= 0]
+    return Pile(what, count, names, key, tuple(serving[:MOST_OWNERS]))
 
 
 def _name(flows: Flows, code: int) -> str:

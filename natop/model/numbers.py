@@ -212,6 +212,8 @@ class Pile:
     """Whose they are, most flows first; at most MOST_OWNERS names."""
     key: str | None = None
     """The id of the container that most of them are of."""
+    servers: tuple[str, ...] = ()
+    """The containers that serve them, most flows first; at most MOST_OWNERS names."""
 
 
 @dataclass(frozen=True, slots=True)

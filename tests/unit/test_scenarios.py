@@ -43,7 +43,10 @@ def _check(finding: Finding, expected: Mapping[str, Any]) -> None:
     assert finding.summary == expected["summary"]
     for text in expected.get("evidence", ()):
         assert any(text in each for each in finding.evidence), (text, finding.evidence)
+    for text in expected.get("remedies", ()):
+        assert any(text in remedy.text for remedy in finding.remedies), (text, finding.remedies)
     commands = [command for remedy in finding.remedies for command in remedy.commands]
+    assert expected.get("commands") != [] or not commands
     for text in expected.get("commands", ()):
         assert any(text in each for each in commands), (text, commands)
     undo = [command for remedy in finding.remedies for command in remedy.undo]

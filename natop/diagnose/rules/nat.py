@@ -138,7 +138,7 @@ def _exhausted(evidence: Evidence, pool: Pool, losing: bool) -> Iterator[str]:
 
 def _more_ports(evidence: Evidence, pool: Pool) -> Iterator[Remedy]:
     yield keep_alive([name for name, _ in pool.holders])
-    yield more_addresses()
+    yield more_addresses(evidence)
     if not evidence.evicts(pool.proto) and pool.time_wait:
         yield sysctl(
             "Free ports sooner; a kernel of 6.5 or later evicts them by itself.",
