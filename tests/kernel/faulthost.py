@@ -99,11 +99,15 @@ class FaultHost:
 
     def plug(self, place: Namespace, address: str) -> None:
         """Join a namespace to the bridge."""
-        end = f"v{address.rpartition('.')[2]}"
+        end = _plug(address)
         place.link("eth0", self.host, end)
         self.host.run("ip", "link", "set", end, "master", BRIDGE, "up")
         place.address("eth0", f"{address}/24")
         place.run("ip", "route", "add", "default", "via", GATEWAY)
+
+    def unplug(self, address: str) -> None:
+        """Take the namespace with that address off the bridge; sockets in it may outlive that."""
+        self.host.run("ip", "link", "delete", _plug(address))
 
     def run(self, name: str, place: Namespace, address: str, **fields: Any) -> DemoContainer:
         """Start a container: a process in a namespace, and the engine's word of it."""
@@ -125,6 +129,11 @@ class FaultHost:
         assert (done.returncode, done.stderr) == (0, "")
         told: Told = json.loads(done.stdout)
         return told
+
+
+def _plug(address: str) -> str:
+    """The host's end of the link to that address."""
+    return f"v{address.rpartition('.')[2]}"
 
 
 def is_inside(pid: int, place: Namespace) -> bool:
