@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from natop import __version__
+from natop.cli.comparing import STDIN, side_from, view_of_diff
 from natop.cli.live import run_live_view
-from natop.cli.options import EVERY, INTERVAL, Common, Exit, Refused, Seconds, common_options
+from natop.cli.options import EVERY, FILTER, INTERVAL, SORT, Common, Exit, Refused, Seconds, common_options
 from natop.cli.output import opened, say, standard_output, write_snapshots
 from natop.cli.reading import source_of
 from natop.cli.settings import manners, settled
@@ -142,6 +143,39 @@ def explain(rule: str | None) -> None:
     if text is None:
         raise click.UsageError(f"no rule {rule!r}; `natop explain` lists them")
     standard_output().write(text)
+
+
+@program.command()
+@click.argument("before")
+@click.argument("after")
+@click.option("--format", "form", type=click.Choice(("text", "json", "md")), default="text", help="text.")
+@click.option("--all", "everything", is_flag=True, help="With what has not changed.")
+@FILTER
+@SORT
+@click.pass_context
+def diff(context: click.Context, /, before: str, after: str, form: str, everything: bool, **common: Any) -> None:
+    """What differs between two snapshots in JSON: before and after a remedy, two hosts, two days.
+
+    BEFORE and AFTER are files of `natop snapshot --format json`; one of them may be `-` for stdin. Of a file with
+    several readings, the last is the state, and the rates are those of the whole file. --filter names containers;
+    --sort goes by how much a number of theirs changed.
+    """
+    from natop import diffdocument, diffreport
+    from natop.compare import compared
+
+    view = view_of_diff(Common(**common).over(context.obj), everything)
+    if before == after == STDIN:
+        raise click.UsageError("only one of BEFORE and AFTER may be stdin")
+    comparison = compared(side_from(before), side_from(after))
+    with opened(None) as out:
+        if form == "json":
+            out.writelines(diffdocument.as_json(comparison, view))
+        elif form == "md":
+            out.writelines(diffreport.as_markdown(comparison, view))
+        else:
+            width = shutil.get_terminal_size().columns if out.isatty() else None
+            out.writelines(diffreport.as_text(comparison, view, width))
+        out.flush()
 
 
 @program.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -68,10 +68,12 @@ class Seconds(click.FloatRange):
 
 INTERVAL = Seconds(0.5, 60)
 EVERY = Seconds(0.5, 86_400)
+FILTER = click.option("--filter", metavar="EXPR", help="Only what matches, as 'state:time_wait dport:443'.")
+SORT = click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN the other way round.")
 _COMMON_OPTIONS = (
     click.option("--interval", type=INTERVAL, metavar="S", help="Seconds between readings, 0.5 to 60 (2)."),
-    click.option("--filter", metavar="EXPR", help="Only what matches, as 'state:time_wait dport:443'."),
-    click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN the other way round."),
+    FILTER,
+    SORT,
     click.option("--context", "docker_context", metavar="NAME", help="Docker context to ask."),
     click.option("--docker-host", metavar="URL", help="Docker Engine to ask, as unix:///run/docker.sock."),
     click.option("--no-docker", is_flag=True, default=None, help="Leave Docker out; flows by address."),

@@ -9,6 +9,7 @@ from natop.cli.options import Common, Exit, Refused
 if TYPE_CHECKING:
     from natop.export import View
     from natop.feed import Source
+    from natop.filters import Filter
 
 
 def source_of(common: Common) -> "Source":
@@ -28,11 +29,14 @@ def view_of(common: Common, flows: bool) -> "View":
     keys = export.sort_keys(flows)
     if common.sort and common.sort.removeprefix("-") not in keys:
         raise click.UsageError(f"no column {common.sort!r}; there are {' '.join(dict.fromkeys(keys))}")
-    if not common.filter:
-        return export.View(None, common.sort, flows)
+    return export.View(parsed_filter(common.filter) if common.filter else None, common.sort, flows)
+
+
+def parsed_filter(text: str) -> "Filter":
+    """Raises Refused, with a pointer at the mistake."""
     from natop.filters import FilterError, parse
 
     try:
-        return export.View(parse(common.filter), common.sort, flows)
+        return parse(text)
     except FilterError as error:
         raise Refused(Exit.USAGE, f"--filter cannot be read\n{error.pointer()}") from error

@@ -32,11 +32,11 @@ from natop.text import clean
 from natop.tui.formats import fit
 from natop.tui.glyphs import ASCII, Glyphs, plain
 from natop.tui.lines import Lines
+from natop.tui.shell import Shell
 from natop.tui.tones import Line, Tone
 
 if TYPE_CHECKING:
     from natop.model import Inventory, ProbeTarget
-    from natop.tui.app import NatopApp
 
 PROMPT = "> "
 Key = Callable[[str], bool]
@@ -76,7 +76,7 @@ class TargetScreen(ModalScreen["ProbeTarget | None"]):
 
     @property
     def _glyphs(self) -> Glyphs:
-        return cast("NatopApp", self.app).glyphs
+        return cast(Shell, self.app).glyphs
 
     def compose(self) -> ComposeResult:
         head = Label("HOST:PORT or http://HOST/PATH", markup=False)
