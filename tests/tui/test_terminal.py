@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -94,9 +95,9 @@ def test_a_screen_that_fails_ends_it_with_the_reason(broken: str, keys: str) -> 
     with terminal((sys.executable, "-c", BROKEN, broken, "--no-docker")) as screen:
         if keys:
             screen.until(is_live).type(keys)
+        screen.until(lambda shown: "ZeroDivisionError: a broken screen" in shown.text, 60)
         assert screen.wait() == 1
         assert is_restored(screen)
-        assert "ZeroDivisionError: a broken screen" in screen.text
 
 
 @pytest.mark.parametrize(
@@ -207,3 +208,13 @@ def test_the_environment_is_set_right() -> None:
         before = settled.copy()
         guards.prepare(settled)
         assert settled == before
+
+
+def test_a_target_is_typed_in_one_go_and_one_of_the_configuration_is_there_from_the_start(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[probe]\ntargets = ["127.0.0.1:1"]\n')
+    with terminal((*LIVE, "--interval", "0.5", "--config", f"{tmp_path}/config.toml"), 160, 50) as screen:
+        screen.until(lambda shown: "(host)" in shown.text, 60).type("4a127.0.0.1:2\r")
+        screen.until(lambda shown: "probing" in shown.lines[0] and "refused" in shown.text, 60)
+        screen.until(lambda shown: all(f" 127.0.0.1:{port} " in shown.text for port in (1, 2)), 60)
+        screen.type("q")
+        assert screen.wait() == 0
