@@ -5,8 +5,8 @@
     │ > 203.0.113.7                                    │
     │   ^ '203.0.113.7' has no port: give HOST:PORT    │
     │ from the host and, in the same second, from      │
-    │ [x] shop-app-1                                   │
-    │ [ ] shop-web-1                                   │
+    │   [x] shop-app-1                                 │
+    │ > [ ] shop-web-1                                 │
     │ arrows choose, Space marks, Enter probes         │
     ╰──────────────────────────────────────────────────╯
 
@@ -69,7 +69,9 @@ class TargetScreen(ModalScreen["ProbeTarget | None"]):
         self._names = _enterable(inventory)
         self._marked = {name for name in self._names if name in sources}
         self._line = TargetInput(self._pressed)
-        self._list = OptionList(*(Option(self._text(name)) for name in self._names), markup=False)
+        self._pointed = 0
+        """The number of the container that the cursor is on."""
+        self._list = OptionList(*(Option(self._text(number)) for number in range(len(self._names))), markup=False)
         self._list.can_focus = False
         self._mistake = Lines(self._glyphs, id="mistake")
         self._from, self._keys = Lines(self._glyphs), Lines(self._glyphs)
@@ -100,9 +102,14 @@ class TargetScreen(ModalScreen["ProbeTarget | None"]):
         self._from.show([[(told, Tone.QUIET)]])
         self._keys.show([[], [(keys, Tone.QUIET)]])
 
-    def _text(self, name: str) -> Text:
-        text = f"[{'x' if name in self._marked else ' '}] {name}"
+    def _text(self, number: int) -> Text:
+        """A colour alone would not say where the cursor is."""
+        name = self._names[number]
+        text = f"{'>' if number == self._pointed else ' '} [{'x' if name in self._marked else ' '}] {name}"
         return Text(plain(text) if self._glyphs is ASCII else text, no_wrap=True, overflow="ellipsis")
+
+    def _redraw(self, number: int) -> None:
+        self._list.replace_option_prompt_at_index(number, self._text(number))
 
     # Keys
 
@@ -113,9 +120,9 @@ class TargetScreen(ModalScreen["ProbeTarget | None"]):
             case "escape":
                 self._leave(None)
             case "up":
-                self._list.action_cursor_up()
+                self._move(-1)
             case "down":
-                self._list.action_cursor_down()
+                self._move(1)
             case "space":
                 self._mark()
             case "tab" | "shift+tab":
@@ -124,17 +131,23 @@ class TargetScreen(ModalScreen["ProbeTarget | None"]):
                 return False
         return True
 
+    def _move(self, step: int) -> None:
+        if self._names:
+            before, self._pointed = self._pointed, (self._pointed + step) % len(self._names)
+            self._list.highlighted = self._pointed
+            self._redraw(before)
+            self._redraw(self._pointed)
+
     def _mark(self) -> None:
         """The container under the cursor, or no more."""
-        number = self._list.highlighted
-        if number is not None:
-            self._marked ^= {self._names[number]}
-            self._list.replace_option_prompt_at_index(number, self._text(self._names[number]))
+        if self._names:
+            self._marked ^= {self._names[self._pointed]}
+            self._redraw(self._pointed)
 
     @on(OptionList.OptionSelected)
     def clicked(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        self._list.highlighted = event.option_index
+        self._move(event.option_index - self._pointed)
         self._mark()
 
     @on(Input.Changed)

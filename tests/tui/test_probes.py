@@ -132,7 +132,10 @@ async def test_a_target_is_added_with_the_containers_that_call_it_and_removed() 
         assert f"[ ] {SECOND}" in shown
         assert shown.count("[ ]") == 2, "the others cannot be called from"
         await live.type(OUTSIDE)
-        await live.press("down", "space", "up", "space", "space", "enter")
+        await live.press("down", "space")
+        assert f"> [x] {SECOND}" in "\n".join(live.frame), "not by colour alone"
+        assert f"  [ ] {FIRST}" in "\n".join(live.frame)
+        await live.press("up", "space", "space", "enter")
         wish = live.feed.wishes[-1]
         assert wish == ProbeWish(published=False, targets=(replace(parse_target(OUTSIDE), sources=(SECOND,)),))
         assert [live.cells(line)[:2] for line in (0, 1)] == [[OUTSIDE, "host"], [OUTSIDE, f"from {SECOND}"]]
