@@ -1,43 +1,34 @@
 """A Snapshot as the JSON document of schema 1: every key always present, null for what is unknown, never 0."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from itertools import zip_longest
 
 import msgspec
 
 from natop import __version__
-from natop.columns import ContainerRow, Flows, has_ports, status_names
+from natop.columns import ContainerRow
+from natop.flowdocument import flow_objects
+from natop.flowtext import Flows
+from natop.formats import timestamp
 from natop.model import (
     COUNTER_NAMES,
     TCP_NAMES,
-    U16,
-    U64,
-    UNKNOWN32,
-    UNKNOWN64,
-    Addresses,
     Container,
     Finding,
-    Firewall,
     FlowCounts,
     FlowSummary,
     Gap,
     HostFacts,
     Inventory,
-    Kind,
-    NatRule,
     NetnsTcp,
     ProbeResult,
     ProbeSeries,
     Rows,
     Snapshot,
-    address_text,
 )
-from natop.natdocument import PoolObjects, port_choice_object, time_wait_object
+from natop.natdocument import PoolObjects, nat_rules_object, port_choice_object, time_wait_object
 from natop.probed import waited_ms
 from natop.sysctls import differing
-from natop.uapi import PORTED, proto_name, state_name
 
 Json = dict[str, object]
 
@@ -68,11 +59,13 @@ def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
         "natop": __version__,
         "schema": SCHEMA,
         "taken_at": timestamp(snapshot.taken_at),
+        "monotonic_s": snapshot.monotonic_s,
         "interval_s": snapshot.interval_s,
         "host": {
             "hostname": snapshot.host.hostname,
             "kernel": snapshot.host.kernel,
             "netns": snapshot.host.netns,
+            "boot_id": snapshot.host.boot_id,
             "docker": _engine(snapshot.inventory),
             "sysctls": snapshot.host.sysctls,
             "tcp": _host_tcp(snapshot.tcp),
@@ -82,7 +75,7 @@ def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
         "unowned": _unowned(snapshot.unowned) | {"time_wait": time_wait_object(snapshot.unowned_time_wait)},
         "nat_pools": pools.listed(),
         "nat_pools_omitted": pools.omitted(),
-        "nat_rules": _nat_rules(snapshot.firewall),
+        "nat_rules": nat_rules_object(snapshot.firewall),
         "probes": series_objects(snapshot.probes),
         "findings": finding_objects(snapshot.findings),
         "gaps": gap_objects(snapshot.gaps),
@@ -176,11 +169,6 @@ def _milliseconds(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _engine(inventory: Inventory | None) -> Json | None:
     if inventory is None:
         return None
@@ -191,46 +179,6 @@ def _engine(inventory: Inventory | None) -> Json | None:
         "rootless": engine.rootless,
         "userland_proxy": engine.userland_proxy,
         "firewall_backend": engine.firewall_backend,
-    }
-
-
-def _nat_rules(firewall: Firewall | None) -> Json | None:
-    """The source-NAT rules in the kernel's order, and which of them takes what each bridge network sends out."""
-    if firewall is None:
-        return None
-    return {
-        "networks": [
-            {
-                "name": each.network,
-                "bridge": each.bridge,
-                "subnet": each.subnet,
-                "internal": each.internal,
-                "rule": _nat_rule(each.rule),
-                "udp_rule": _nat_rule(each.rule_of("udp")),
-                "others": [_nat_rule(rule) for rule in each.others],
-                "hairpin": _nat_rule(each.hairpin),
-            }
-            for each in firewall.networks
-        ],
-        "rules": [_nat_rule(rule) for rule in firewall.rules],
-    }
-
-
-def _nat_rule(rule: NatRule | None) -> Json | None:
-    if rule is None:
-        return None
-    return {
-        "backend": rule.backend,
-        "chain": rule.chain,
-        "priority": rule.priority,
-        "action": rule.action,
-        "sources": rule.sources,
-        "protocols": rule.protocols,
-        "to_address": rule.to_address,
-        "ports": rule.ports,
-        "random": rule.random,
-        "fully_random": rule.fully_random,
-        "text": rule.text,
     }
 
 
@@ -367,113 +315,3 @@ def _unowned(summary: FlowSummary | None) -> Json:
         "states": summary.counts.states if summary else None,
         "kinds": summary.counts.kinds if summary else None,
     }
-
-
-class Icmp(msgspec.Struct, frozen=True):
-    id: int
-    type: int
-    code: int
-
-
-class End(msgspec.Struct, frozen=True):
-    """One of a flow's tuples. ICMP has an id, type and code in place of ports; an unknown protocol has none."""
-
-    src: str
-    sport: int | None
-    dst: str
-    dport: int | None
-    icmp: Icmp | None = None
-
-
-class FlowObject(msgspec.Struct, frozen=True):
-    """A flow as the document has it."""
-
-    proto: str
-    state: str | None
-    orig: End
-    reply: End
-    status: tuple[str, ...]
-    timeout_s: int | None
-    zone: int
-    mark: int
-    id: int
-    packets: int | None
-    bytes: int | None
-    started_at: str | None
-    client: str | None
-    server: str | None
-    client_other: str | None
-    """Who the client is where it is no container: a process of the host, a container that is gone."""
-    server_other: str | None
-    network: str | None
-    """The client container's network that the flow left by, else the server's that it came in by."""
-    kind: str
-
-
-def flow_objects(flows: Flows, rows: Rows) -> Iterator[FlowObject]:
-    """The flows of these rows of the table."""
-    table = flows.table.take(rows)
-    some = Flows(table, flows.attribution.take(rows), flows.containers)
-    protos = table.proto.tolist()
-    clients, servers = some.attribution.client.tolist(), some.attribution.server.tolist()
-    packets, octets, started = (_known(c, len(rows)) for c in (table.packets, table.bytes, table.started_ns))
-    columns = zip(
-        protos,
-        table.state.tolist(),
-        _ends(table.orig_src, table.orig_sport, table.orig_dst, table.orig_dport, protos),
-        _ends(table.reply_src, table.reply_sport, table.reply_dst, table.reply_dport, protos),
-        table.status.tolist(),
-        table.timeout_s.tolist(),
-        table.zone.tolist(),
-        table.mark.tolist(),
-        table.id.tolist(),
-        strict=True,
-    )
-    for row, (proto, state, orig, reply, status, timeout, zone, mark, identity) in enumerate(columns):
-        start = started[row]
-        yield FlowObject(
-            proto_name(proto),
-            state_name(proto, state),
-            orig,
-            reply,
-            _status(status),
-            None if timeout == UNKNOWN32 else timeout,
-            zone,
-            mark,
-            identity,
-            packets[row],
-            octets[row],
-            None if start is None else timestamp(start / 1e9),
-            some.container(clients[row]),
-            some.container(servers[row]),
-            some.other(clients[row]),
-            some.other(servers[row]),
-            some.network(row),
-            Kind(int(some.attribution.kind[row])).name,
-        )
-
-
-def _ends(src: Addresses, sport: U16, dst: Addresses, dport: U16, protos: Sequence[int]) -> Iterator[End]:
-    columns = zip(_texts(src), sport.tolist(), _texts(dst), dport.tolist(), protos, strict=True)
-    for source, source_port, target, port, proto in columns:
-        if proto in PORTED:
-            yield End(source, source_port, target, port)
-        elif has_ports(proto):
-            yield End(source, None, target, None)
-        else:
-            yield End(source, None, target, None, Icmp(source_port, port >> 8, port & 0xFF))
-
-
-_address = lru_cache(1 << 16)(address_text)
-_status = lru_cache(1 << 10)(status_names)
-
-
-def _texts(addresses: Addresses) -> list[str]:
-    pairs = zip(addresses.hi.tolist(), addresses.lo.tolist(), strict=True)
-    return [_address(hi << 64 | lo) for hi, lo in pairs]
-
-
-def _known(column: U64 | None, rows: int) -> list[int | None]:
-    if column is None:
-        return [None] * rows
-    return [None if value == UNKNOWN64 else value for value in column.tolist()]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.alike import kinds
-from natop.columns import Flows, endpoint
+from natop.flowtext import Flows, endpoint
 from natop.join import GONE
 from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows, address_value
 from natop.uapi import IpProto, Ips, TcpState, proto_name

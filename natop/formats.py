@@ -1,6 +1,7 @@
 """Numbers as short texts, and texts in terminal cells. What is unknown is `unknown`, never 0."""
 
 import unicodedata
+from datetime import UTC, datetime
 
 UNKNOWN = "-"
 
@@ -55,3 +56,8 @@ def milliseconds(value: float | None, unknown: str = UNKNOWN) -> str:
     if value is None:
         return unknown
     return f"{value:,.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -10,16 +10,9 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from natop.columns import (
-    CONTAINER_COLUMNS,
-    HOST_KEY,
-    ContainerColumn,
-    ContainerRow,
-    Flows,
-    container_rows,
-    endpoint,
-)
+from natop.columns import CONTAINER_COLUMNS, HOST_KEY, ContainerColumn, ContainerRow, container_rows
 from natop.filters import Filter, parse
+from natop.flowtext import Flows, endpoint
 from natop.local import mixed
 from natop.model import Addresses, Attribution, FlowSummary, Mask, Snapshot, address_value
 from natop.summarise import count_groups

@@ -1,17 +1,16 @@
-"""NAT pools, kept ports and TIME_WAIT as the JSON document has them."""
+"""NAT pools, kept ports, TIME_WAIT and NAT rules as the JSON document has them."""
 
 from math import isnan
 
-from natop.columns import Flows
-from natop.model import NatPools, PortChoice, Snapshot, TimeWait
+from natop.flowtext import Flows, has_ports
+from natop.model import Firewall, NatPools, NatRule, PortChoice, Snapshot, TimeWait
 from natop.pools import sustainable_per_s
-from natop.uapi import IpProto, proto_name
+from natop.uapi import proto_name
 
 Json = dict[str, object]
 
 MOST_POOLS = 1_000
 """The fullest pools are told; a host that calls tens of thousands of remote ends has as many."""
-_WITHOUT_PORTS = (IpProto.ICMP, IpProto.ICMPV6)
 
 
 class PoolObjects:
@@ -43,7 +42,7 @@ class PoolObjects:
             "zone": int(pools.zone[row]),
             "nat_ip": pools.nat.text(row),
             "remote_ip": pools.remote.text(row),
-            "remote_port": None if proto in _WITHOUT_PORTS else int(pools.remote_port[row]),
+            "remote_port": int(pools.remote_port[row]) if has_ports(proto) else None,
             "first_port": int(pools.first_port[row]),
             "last_port": int(pools.last_port[row]),
             "used": int(pools.used[row]),
@@ -95,4 +94,44 @@ def time_wait_object(waiting: TimeWait | None) -> Json | None:
         "growth_per_min": waiting.growth_per_min,
         "steady_state": waiting.steady_state,
         "concern": waiting.concern,
+    }
+
+
+def nat_rules_object(firewall: Firewall | None) -> Json | None:
+    """The source-NAT rules in the kernel's order, and which of them takes what each bridge network sends out."""
+    if firewall is None:
+        return None
+    return {
+        "networks": [
+            {
+                "name": each.network,
+                "bridge": each.bridge,
+                "subnet": each.subnet,
+                "internal": each.internal,
+                "rule": _nat_rule(each.rule),
+                "udp_rule": _nat_rule(each.rule_of("udp")),
+                "others": [_nat_rule(rule) for rule in each.others],
+                "hairpin": _nat_rule(each.hairpin),
+            }
+            for each in firewall.networks
+        ],
+        "rules": [_nat_rule(rule) for rule in firewall.rules],
+    }
+
+
+def _nat_rule(rule: NatRule | None) -> Json | None:
+    if rule is None:
+        return None
+    return {
+        "backend": rule.backend,
+        "chain": rule.chain,
+        "priority": rule.priority,
+        "action": rule.action,
+        "sources": rule.sources,
+        "protocols": rule.protocols,
+        "to_address": rule.to_address,
+        "ports": rule.ports,
+        "random": rule.random,
+        "fully_random": rule.fully_random,
+        "text": rule.text,
     }

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from natop import meanings
-from natop.columns import Flows
 from natop.decode import counters, rules
 from natop.decode.flows import decode_dump
 from natop.decode.inventory import decode_inventory
@@ -20,6 +19,7 @@ from natop.decode.sockets import refused
 from natop.diagnose import diagnose
 from natop.facts import flow_facts
 from natop.firewall import judge
+from natop.flowtext import Flows
 from natop.history import remembered
 from natop.join import Memory, Place, attribute
 from natop.model import (
@@ -147,6 +147,7 @@ def _host(sample: Sample) -> HostFacts:
         kernel=clean(sample.proc.get("sys/kernel/osrelease", "").strip()) or None,
         netns=clean(sample.netns),
         sysctls=counters.sysctls(sample.proc),
+        boot_id=clean(sample.proc.get(counters.BOOT_FILE, "").strip()) or None,
     )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.alike import Kinds, hashed, kinds, order_of
-from natop.columns import endpoint
 from natop.confined import Confined, confined
+from natop.flowtext import endpoint
 from natop.model import (
     NO_STATE,
     U8,

@@ -64,7 +64,7 @@ class Sysctl:
     path: str
     """Below /proc/sys."""
     area: Area
-    judge: Callable[["Sysctl", Value, About], Judgement]
+    judge: "Judge"
     defaults: tuple[tuple[tuple[int, int], Value], ...] = ()
     """The kernel's default since each version, oldest first; none where it depends on the machine's memory."""
     unit: str = ""
@@ -81,6 +81,7 @@ class Sysctl:
         return known[-1] if known else None
 
 
+Judge = Callable[[Sysctl, Value, About], Judgement]
 FULL_WARNING, FULL_CRITICAL = 0.75, 0.90
 """Part of nf_conntrack_max in use: the alert NodeHighNumberConntrackEntriesUsed of node-exporter and OpenShift, and
 shortly before the kernel begins to evict (95 %, gc_worker of nf_conntrack_core.c)."""
@@ -139,7 +140,7 @@ def _is_number(word: str) -> bool:
     return word.isascii() and word.isdigit() and len(word) < 19
 
 
-def _text(value: Value) -> str:
+def value_text(value: Value) -> str:
     return "-".join(f"{part}" for part in value) if isinstance(value, tuple) else f"{value:,}"
 
 
@@ -148,15 +149,15 @@ def _judged(known: Sysctl, value: Value, about: About, sentence: str) -> Judgeme
     default = known.default(about.version)
     if default is None or value == default:
         return Judgement(Verdict.FINE, sentence)
-    return Judgement(Verdict.NOTE, f"{sentence}; the kernel's default is {_text(default)}")
+    return Judgement(Verdict.NOTE, f"{sentence}; the kernel's default is {value_text(default)}")
 
 
-def _means(sentence: str) -> Callable[[Sysctl, Value, About], Judgement]:
+def _means(sentence: str) -> Judge:
     """A judgement that says the same of every value."""
     return lambda known, value, about: _judged(known, value, about, sentence)
 
 
-def _switch(off: str, on: str) -> Callable[[Sysctl, Value, About], Judgement]:
+def _switch(off: str, on: str) -> Judge:
     """A judgement of 0 and of everything else."""
     return lambda known, value, about: _judged(known, value, about, on if value else off)
 
@@ -211,13 +212,21 @@ def _time_wait(_: Sysctl, value: Value, about: About) -> Judgement:
     return Judgement(Verdict.FINE, "a closed connection holds its NAT port for so long, unless a new one needs it")
 
 
-def _events(known: Sysctl, value: Value, about: About) -> Judgement:
-    ways = (
-        "no events are sent",
-        "each entry pays for events, heard or not",
-        "no entry pays for events that nobody hears",
-    )
-    return _judged(known, value, about, ways[value] if isinstance(value, int) and value < len(ways) else ways[-1])
+def _by_value(*ways: str) -> Judge:
+    """Judges a sysctl whose values 0, 1, … are ways of working; the last sentence is for any other value too."""
+
+    def judge(known: Sysctl, value: Value, about: About) -> Judgement:
+        way = value if isinstance(value, int) and 0 <= value < len(ways) else -1
+        return _judged(known, value, about, ways[way])
+
+    return judge
+
+
+_events = _by_value(
+    "no events are sent",
+    "each entry pays for events, heard or not",
+    "no entry pays for events that nobody hears",
+)
 
 
 def _port_range(known: Sysctl, value: Value, about: About) -> Judgement:
@@ -239,13 +248,11 @@ def _reserved_within(pairs: tuple[int, ...], first: int, last: int) -> int:
     return sum(max(0, min(upper, last) - max(lower, first) + 1) for lower, upper in ranges)
 
 
-def _tw_reuse(known: Sysctl, value: Value, about: About) -> Judgement:
-    ways = (
-        "a socket's port stays in TIME_WAIT for 60 s before a new connection may have it",
-        "a new connection may have a port in TIME_WAIT after a second: good for many calls to one remote",
-        "a new connection may have a port in TIME_WAIT after a second, but over loopback only",
-    )
-    return _judged(known, value, about, ways[value] if isinstance(value, int) and value < len(ways) else ways[-1])
+_tw_reuse = _by_value(
+    "a socket's port stays in TIME_WAIT for 60 s before a new connection may have it",
+    "a new connection may have a port in TIME_WAIT after a second: good for many calls to one remote",
+    "a new connection may have a port in TIME_WAIT after a second, but over loopback only",
+)
 
 
 def _backlog(_: Sysctl, value: Value, __: About) -> Judgement:

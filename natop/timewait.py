@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.alike import kinds, order_of
-from natop.columns import endpoint
+from natop.flowtext import endpoint
 from natop.model import (
     U32,
     U64,

@@ -39,11 +39,12 @@ from natop.tui.pools import PoolsScreen
 from natop.tui.probes import ProbesScreen
 from natop.tui.reading import start_reading
 from natop.tui.themes import DARK, LIGHT, first_theme, tone_variables
-from natop.tui.trends import TrendsScreen, TrendsWish
-from natop.tui.wish import Wish
+from natop.tui.trends import TrendsScreen
+from natop.tui.wish import TrendsWish, Wish
 
 if TYPE_CHECKING:
     from natop.model import Namespace, Snapshot
+    from natop.tui.shell import Shell
     from natop.window import Watched
 
 OpenFeed = Callable[[str | None], Feed]
@@ -109,15 +110,12 @@ class NatopApp(App[None]):
         self.glyphs = ASCII if ascii else COLOURLESS if self.no_color else UNICODE
         self.past_filters: list[str] = []
         self.named = False
-        """Names instead of addresses, in screens opened from now on."""
         self.trends_wish = TrendsWish()
-        """What was asked for last in the view of trends; screens opened from now on begin with it."""
         self.failure: str | None = None
         """Why the app ended with EXIT_UNREADABLE."""
         self._open_feed = open_feed
         self._feed: Feed | None = None
         self.reading_number = 0
-        """Counts the feeds opened; what an earlier one still has to say is of no interest."""
         self._namespace: Namespace | None = None
         """What is read instead of this host; None is this host."""
         self._mode_before = self.DEFAULT_MODE
@@ -430,3 +428,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) or type(error).__module__.startswith("natop."):
         return "\n".join(clean(line) for line in str(error).splitlines())
     return clean(f"{type(error).__name__}: {error}")
+
+
+if TYPE_CHECKING:
+    _shell: Callable[..., Shell] = NatopApp
+    """The app is what its screens take it for."""

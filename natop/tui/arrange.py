@@ -14,21 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from natop import filters
-from natop.columns import (
-    DEFAULT_SORT,
-    FLOW_COLUMNS,
-    HOST_KEY,
-    Connects,
-    ContainerColumn,
-    ContainerRow,
-    FlowColumn,
-    Flows,
-    endpoint,
-    flow_state,
-    path_text,
-    sorted_flows,
-    sorted_rows,
-)
+from natop.columns import DEFAULT_SORT, HOST_KEY, Connects, ContainerColumn, ContainerRow, sorted_rows
+from natop.flowcolumns import FLOW_COLUMNS, FlowColumn, sorted_flows
+from natop.flowtext import Flows, endpoint, flow_state, path_text
 from natop.formats import decimal
 from natop.grouping import MOST_DESTINATIONS, Grouping, columns_of, grouped_rows, in_scope, matching
 from natop.model import Rows, Snapshot, address_value

@@ -11,7 +11,7 @@ Enter chooses, Esc leaves all as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, TypeVar, cast
+from typing import ClassVar, Generic, NamedTuple, TypeVar, cast
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -25,9 +25,7 @@ from textual.widgets.option_list import Option
 from natop.text import clean
 from natop.tui.formats import fit
 from natop.tui.glyphs import ASCII, plain
-
-if TYPE_CHECKING:
-    from natop.tui.app import NatopApp
+from natop.tui.shell import Shell
 
 _NAME_WIDTH = 40
 """Cells beyond which a name is cut."""
@@ -60,7 +58,7 @@ class ChoiceScreen(ModalScreen[Choice[T] | None], Generic[T]):
         yield panel
 
     def _text(self, choice: Choice[T], wide: int) -> Text:
-        glyphs = cast("NatopApp", self.app).glyphs
+        glyphs = cast(Shell, self.app).glyphs
         text = f"{fit(clean(choice.name), wide, glyphs)}  {clean(choice.about)}"
         return Text(plain(text) if glyphs is ASCII else text, no_wrap=True, overflow="ellipsis")
 

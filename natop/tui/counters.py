@@ -14,28 +14,20 @@ this host             0.0       0.0 …
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import BindingType
-from textual.containers import VerticalScroll
-from textual.widget import Widget
 
 from natop.tui.clipboard import copy
-from natop.tui.frame import Frame
+from natop.tui.factsscreen import FactsScreen
 from natop.tui.header import News
 from natop.tui.keys import Hint, bind
 from natop.tui.tones import Line, Tone, text_of
 
 
-class CountersScreen(Frame):
+class CountersScreen(FactsScreen):
     VIEW = "counters"
-    PARTS = (*Frame.PARTS, "facts")
     BINDINGS: ClassVar[list[BindingType]] = [
-        bind("escape,backspace", "app.go_back", "Back"),
-        bind("y", "copy", "Copy"),
-        bind("j", "scroll(1)", "Down"),
-        bind("k", "scroll(-1)", "Up"),
         bind("left_square_bracket", "section(-1)", "Section before"),
         bind("right_square_bracket", "section(1)", "Next section"),
     ]
@@ -56,12 +48,6 @@ class CountersScreen(Frame):
         super().__init__()
         self._lines: list[Line] = []
 
-    def body(self) -> Sequence[Widget]:
-        return (VerticalScroll(self.part("facts")),)
-
-    def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
-
     def show(self, news: News) -> None:
         super().show(news)
         if news.snapshot is None:
@@ -77,12 +63,9 @@ class CountersScreen(Frame):
         await copy(self.app, "\n".join(text_of(line).rstrip() for line in self._lines))
         self.natop.tell("copied the counters")
 
-    def action_scroll(self, lines: int) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
-
     def action_section(self, step: int) -> None:
         """To the title of the next section, or of the one before; the first is above, as long as nothing has moved."""
-        scroll = self.query_one(VerticalScroll)
+        scroll = self.scroll
         now = max(scroll.scroll_offset.y, 1)
         titles = [y for y, line in enumerate(self._lines) if line and line[0][1] is Tone.TITLE]
         found = [y for y in titles if y > now][:1] if step > 0 else [y for y in titles if y < now][-1:]

@@ -18,17 +18,15 @@ the finding has gone, and says so.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
-from textual.containers import VerticalScroll
-from textual.widget import Widget
 
 from natop.tui.clipboard import copy
+from natop.tui.factsscreen import FactsScreen
 from natop.tui.flows import FlowsScreen
 from natop.tui.formats import clock
-from natop.tui.frame import Frame
 from natop.tui.header import News
 from natop.tui.keys import Hint, bind
 from natop.tui.pools import PoolsScreen
@@ -39,15 +37,10 @@ if TYPE_CHECKING:
     from natop.model import Finding
 
 
-class FindingScreen(Frame):
+class FindingScreen(FactsScreen):
     VIEW = "findings"
-    PARTS = (*Frame.PARTS, "facts")
     BINDINGS: ClassVar[list[BindingType]] = [
-        bind("escape,backspace", "app.go_back", "Back"),
         bind("enter", "follow_lead", "What it is about"),
-        bind("y", "copy", "Copy"),
-        bind("j", "scroll(1)", "Down"),
-        bind("k", "scroll(-1)", "Up"),
     ]
     HINTS: ClassVar[tuple[Hint, ...]] = (
         Hint("question_mark", "?", "help", 1),
@@ -66,12 +59,6 @@ class FindingScreen(Frame):
         self._gone_at: float | None = None
         self._copied = 0
         """Remedies copied so far: the next `y` takes the next one."""
-
-    def body(self) -> Sequence[Widget]:
-        return (VerticalScroll(self.part("facts")),)
-
-    def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
 
     def show(self, news: News) -> None:
         self._look_up(news)
@@ -118,6 +105,3 @@ class FindingScreen(Frame):
             await self.app.push_screen(PoolsScreen(wish) if lead.view == PoolsScreen.VIEW else FlowsScreen(wish))
         else:
             await self.natop.action_view(lead.view)
-
-    def action_scroll(self, lines: int) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -20,30 +20,19 @@ copies that; natop never runs it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import ClassVar
 
-from textual.binding import BindingType
-from textual.containers import VerticalScroll
-from textual.widget import Widget
-
 from natop.tui.clipboard import copy
+from natop.tui.factsscreen import FactsScreen
 from natop.tui.formats import clock
-from natop.tui.frame import Frame
 from natop.tui.header import News
-from natop.tui.keys import Hint, bind
+from natop.tui.keys import Hint
 from natop.tui.tones import Line, Piece, Tone, text_of
 
 
-class FlowScreen(Frame):
+class FlowScreen(FactsScreen):
     VIEW = "flows"
-    PARTS = (*Frame.PARTS, "facts")
-    BINDINGS: ClassVar[list[BindingType]] = [
-        bind("escape,backspace", "app.go_back", "Back"),
-        bind("y", "copy", "Copy"),
-        bind("j", "scroll(1)", "Down"),
-        bind("k", "scroll(-1)", "Up"),
-    ]
     HINTS: ClassVar[tuple[Hint, ...]] = (
         Hint("question_mark", "?", "help", 1),
         Hint("escape", "Esc", "back", 1),
@@ -63,12 +52,6 @@ class FlowScreen(Frame):
         """What would delete the flow, where it is stale."""
         self._gone_at: float | None = None
 
-    def body(self) -> Sequence[Widget]:
-        return (VerticalScroll(self.part("facts")),)
-
-    def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
-
     def show(self, news: News) -> None:
         self._look_up(news)
         super().show(news)
@@ -76,7 +59,7 @@ class FlowScreen(Frame):
 
     def _look_up(self, news: News) -> None:
         """Its numbers of now; the last ones known when it has gone."""
-        from natop.columns import Flows
+        from natop.flowtext import Flows
         from natop.tui.arrange import find_flow
         from natop.tui.flowfacts import delete_command, flow_lines
 
@@ -102,6 +85,3 @@ class FlowScreen(Frame):
         self.natop.tell(
             "copied the command that deletes it; natop does not run it" if self._command else "copied the flow"
         )
-
-    def action_scroll(self, lines: int) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

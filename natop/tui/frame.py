@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
@@ -27,10 +27,8 @@ from natop.tui.glyphs import Glyphs
 from natop.tui.header import News, header_lines, is_roomy
 from natop.tui.keys import Hint, KeyLine, bind
 from natop.tui.lines import Lines
+from natop.tui.shell import Shell
 from natop.tui.tones import Line, Piece, Tone, length_of
-
-if TYPE_CHECKING:
-    from natop.tui.app import NatopApp
 
 VIEWS = (
     ("1", "containers", "Containers"),
@@ -125,8 +123,8 @@ class Frame(Screen[None]):
         return self._parts[name]
 
     @property
-    def natop(self) -> NatopApp:
-        return cast("NatopApp", self.app)
+    def natop(self) -> Shell:
+        return cast(Shell, self.app)
 
     @property
     def glyphs(self) -> Glyphs:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from rich.cells import cell_len, chop_cells
 
-from natop.columns import Flows, address_order
 from natop.diagnose.evidence import POOL_CRITICAL, POOL_WARN
+from natop.flowcolumns import address_order
+from natop.flowtext import Flows
 from natop.model import NatPools, Snapshot
 from natop.pools import evicts, pool_name, sustainable_per_s
 from natop.tui.bars import gauge_of_two

@@ -31,6 +31,7 @@ from natop.tui.frame import Explained, Frame
 from natop.tui.header import News
 from natop.tui.keys import Hint, bind
 from natop.tui.tones import Piece, Tone
+from natop.tui.wish import TrendsWish
 
 if TYPE_CHECKING:
     from natop.history import Metric
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from natop.tui.plots import TrendPlot
 
 RANGES_S = (60.0, 300.0, 900.0)
-FIRST_RANGE_S = 300.0
-METRICS = ("time_wait", "flows", "new", "insert_failed", "pool_use")
-"""Keys of what is plotted at first."""
 TWO_COLUMNS = 76
 """Cells from which on two plots stand side by side."""
 WORDY = 100
@@ -48,19 +46,6 @@ WORDY = 100
 LEAST_HEIGHT = 5
 """Lines that a plot takes at least where there is another below it."""
 THE_HOST = "this host"
-
-
-@dataclass(frozen=True, slots=True)
-class TrendsWish:
-    """What the user asked to see."""
-
-    subject: str | None = None
-    """A container's id, or what stands for the flows that no container owns; None is the whole host."""
-    metrics: tuple[str, ...] = METRICS
-    selected: int = 0
-    span_s: float = FIRST_RANGE_S
-    alone: bool = False
-    """Only the selected plot."""
 
 
 @dataclass(frozen=True, slots=True)

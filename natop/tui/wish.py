@@ -1,4 +1,4 @@
-"""What the user asked a table to show, and what came of it."""
+"""What the user asked a view to show, and what came of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from natop.grouping import Grouping
 
 C = TypeVar("C", bound=Column)
+FIRST_RANGE_S = 300.0
+FIRST_PLOTS = ("time_wait", "flows", "new", "insert_failed", "pool_use")
+"""Keys of the numbers that are plotted at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,19 @@ class Wish:
     """What a row of the table of containers stands for; None is a container."""
     named: bool = False
     """Containers' names instead of their addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrendsWish:
+    """What the view of trends shows."""
+
+    subject: str | None = None
+    """A container's id, or what stands for the flows that no container owns; None is the whole host."""
+    metrics: tuple[str, ...] = FIRST_PLOTS
+    selected: int = 0
+    span_s: float = FIRST_RANGE_S
+    alone: bool = False
+    """Only the selected plot."""
 
 
 @dataclass(frozen=True, slots=True)

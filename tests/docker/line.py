@@ -17,9 +17,11 @@ import numpy as np
 
 from natop.collect.engine import EngineWatcher, Target
 from natop.collect.host import HostReader
-from natop.columns import Flows, container_rows
+from natop.columns import container_rows
 from natop.decode.counters import PROC_FILES
-from natop.document import document, flow_objects
+from natop.document import document
+from natop.flowdocument import flow_objects
+from natop.flowtext import Flows
 from natop.model import EngineReading, Gap, Snapshot
 from natop.observe import observe
 from tests.lab import oracle

@@ -14,9 +14,9 @@ import numpy as np
 
 from natop.collect.engine import EngineWatcher
 from natop.collect.host import HostReader
-from natop.columns import Flows
 from natop.decode.counters import PROC_FILES
-from natop.document import flow_objects
+from natop.flowdocument import flow_objects
+from natop.flowtext import Flows
 from natop.model import Snapshot
 from natop.observe import observe
 from tests.lab.netns import Namespace

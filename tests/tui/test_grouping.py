@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from natop.columns import HOST_NAME, Flows
+from natop.columns import HOST_NAME
+from natop.flowtext import Flows
 from natop.grouping import NO_PROJECT, Grouping
 from natop.model import Attachment, Snapshot
 from natop.tui.flows import FlowsScreen

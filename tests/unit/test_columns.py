@@ -10,19 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop import export
-from natop.columns import (
-    CONTAINER_COLUMNS,
-    FLOW_COLUMNS,
-    ContainerRow,
-    FlowColumn,
-    Flows,
-    container_rows,
-    path_text,
-    published_text,
-    sorted_flows,
-    sorted_rows,
-    status_names,
-)
+from natop.columns import CONTAINER_COLUMNS, ContainerRow, container_rows, published_text, sorted_rows
+from natop.flowcolumns import FLOW_COLUMNS, FlowColumn, sorted_flows
+from natop.flowtext import Flows, path_text, status_names
 from natop.model import Attribution, PublishedPort, Sample, Snapshot
 from natop.states import PARTS
 from natop.uapi import TcpState

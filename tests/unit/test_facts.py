@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from natop.columns import Flows
 from natop.facts import LOCAL_PORTS_FLOOR, flow_facts
+from natop.flowtext import Flows
 from natop.model import Attribution, Closer, FlowFacts, Kind, Pile
 from tests.unit import plain
 from tests.unit.hosts import APP, CONTAINERS, DB, WEB

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop import grouping
-from natop.columns import HOST_KEY, HOST_NAME, ContainerRow, Flows, container_rows
+from natop.columns import HOST_KEY, HOST_NAME, ContainerRow, container_rows
+from natop.flowtext import Flows
 from natop.grouping import Grouping, grouped_rows, in_scope
 from natop.model import Attachment, Container, Kind, Snapshot
 from natop.summarise import Setting

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.columns import Flows
+from natop.flowtext import Flows
 from natop.join import Place, attribute
 from natop.model import HOST_SOCKETS, Container, Descriptor, Kind, Process, Sockets
 from tests.unit import diag, plain

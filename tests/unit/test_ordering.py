@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.columns import CONTAINER_COLUMNS, FLOW_COLUMNS
+from natop.columns import CONTAINER_COLUMNS
+from natop.flowcolumns import FLOW_COLUMNS
 from natop.ordering import Value, numbers_by, rows_by, sort_column, sort_column_or
 
 UNKNOWN = 99

@@ -1,0 +1,37 @@
+"""What the screens may ask of the app that they are in."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from natop.tui.glyphs import Glyphs
+from natop.tui.header import News
+from natop.tui.wish import TrendsWish
+
+
+class Shell(Protocol):
+    """NatopApp, without the screens that it knows."""
+
+    glyphs: Glyphs
+    past_filters: list[str]
+    named: bool
+    """Names instead of addresses, in screens opened from now on."""
+    trends_wish: TrendsWish
+    """What was asked for last in the view of trends; screens opened from now on begin with it."""
+    reading_number: int
+    """Counts the feeds opened; what an earlier one still has to say is of no interest."""
+
+    @property
+    def news(self) -> News:
+        """What is shown, and how old it is now."""
+
+    def tell(self, *lines: str, bad: bool = False) -> None:
+        """Say something in a corner for some seconds."""
+
+    def remember_filter(self, text: str) -> None: ...
+
+    async def action_view(self, name: str) -> None:
+        """That view; on the view itself, its first screen."""
+
+    async def action_go_back(self) -> None:
+        """One screen back; from a view's first screen, out of a namespace, else to the containers."""
