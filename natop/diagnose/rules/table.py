@@ -1,6 +1,6 @@
 """Rules about the conntrack table itself: how full it is, what piles up in it, and what should not be there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from natop.diagnose.evidence import HOST, Evidence, address_of, known_caller, many, named, percent_of
 from natop.diagnose.registry import rule
@@ -285,6 +285,12 @@ def established_zombies(evidence: Evidence) -> Iterator[Finding]:
 UNREPLIED_LEAST = 50
 
 
+def unanswered(evidence: Evidence) -> Sequence[Pile]:
+    """The ends that let more than UNREPLIED_LEAST connections wait."""
+    facts = evidence.facts
+    return [pile for pile in facts.unreplied if pile.count > UNREPLIED_LEAST] if facts else ()
+
+
 @rule("Connections that nobody answers")
 def unreplied_syns(evidence: Evidence) -> Iterator[Finding]:
     """SYNs went out towards one end and nothing came back: the service is down, or a firewall drops them. Not NAT.
@@ -293,10 +299,7 @@ def unreplied_syns(evidence: Evidence) -> Iterator[Finding]:
 
     To fix: look at the service, the route to it and the firewalls between.
     """
-    facts = evidence.facts
-    for pile in facts.unreplied if facts else ():
-        if pile.count <= UNREPLIED_LEAST:
-            return
+    for pile in unanswered(evidence):
         yield Finding(
             "unreplied-syns",
             Severity.WARNING,

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from natop.diagnose.evidence import HOST, Evidence, address_of, listed, many, named, percent_of
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import keep_alive, own_sysctl, sysctl
+from natop.diagnose.rules.table import unanswered
 from natop.model import Container, ContainerSummary, Finding, Lead, Pile, Remedy, Severity
+from natop.sysctls import FULL_CRITICAL
 
 DEFAULT_PORTS = (32_768, 60_999)
 """net.ipv4.ip_local_port_range of a new network namespace, whatever the host's is."""
@@ -176,7 +178,8 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
 
     Decided by: at least 5 SYN retransmits in containers that open connections, while insert_failed and drop stand still
     and ListenOverflows rose neither in a container nor in the host's own namespace. With containers on the host's
-    network the host's own SYN retransmits count too.
+    network the host's own SYN retransmits count too. Containers whose own table is full, or who call an end that
+    never answers, are left out: other rules tell of them.
 
     To fix: probe the same target from the host; look for firewall rules that drop; a cloud's own limit on connections
     (`ethtool -S`, conntrack_allowance_exceeded) shows the same picture.
@@ -222,7 +225,8 @@ def _callers(evidence: Evidence) -> list[tuple[str, int, Container | None]]:
     found: list[tuple[str, int, Container | None]] = [
         (each.container.name, count, each.container)
         for each, count in evidence.retransmitting
-        if evidence.tcp(each, "active_opens") != 0 or (each.flows and each.flows.counts.states["SYN_SENT"])
+        if not _is_explained(evidence, each)
+        and (evidence.tcp(each, "active_opens") != 0 or (each.flows and each.flows.counts.states["SYN_SENT"]))
     ]
     count = evidence.host_tcp("syn_retrans")
     if count and evidence.on_host_network and evidence.host_tcp("active_opens") != 0:
@@ -248,6 +252,13 @@ def _probe(container: Container | None, unreplied: Sequence[Pile]) -> str:
     called = next((pile.what for pile in unreplied if pile.what.endswith("/tcp")), "HOST:PORT/tcp")
     start = f"--from {shlex.quote(container.name)} " if container else ""
     return f"natop probe {start}--count 5 {shlex.quote(called.removesuffix('/tcp'))}"
+
+
+def _is_explained(evidence: Evidence, container: ContainerSummary) -> bool:
+    """Whether another rule says why this container sends SYNs again."""
+    most = evidence.snapshot.conntrack.max
+    full = bool(most and container.own_table and container.own_table >= FULL_CRITICAL * most)
+    return full or any(container.container.name in pile.owners for pile in unanswered(evidence))
 
 
 @rule("The limit of TIME_WAIT sockets is reached")
