@@ -1,102 +1,27 @@
 """What would help, in commands that fit this host. Nothing here is ever run by natop."""
 
-import ipaddress
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from natop.diagnose.evidence import Evidence, listed
-from natop.model import Network, NetworkNat, Remedy
-
-TABLE = "natop_random"
-"""Of nftables, that the remedy against the race makes."""
-_PRIORITY = 90
-"""Before Docker's own chain at srcnat (100): the first NAT rule that takes a connection wins (nf_nat_core.c)."""
-_BRIDGES = ("docker0", "br-*")
-"""The names that Docker gives its bridges."""
+from natop.diagnose.evidence import Evidence, address_of, listed
+from natop.model import Pile, Remedy
 
 
-def fully_random(evidence: Evidence) -> Remedy:
-    """Ports chosen at random for all of Docker's bridges, by a table of its own that Docker leaves alone."""
-    families = tuple(_families(evidence))
-    commands = tuple(f"nft -f - <<'END'\n{_random_table(family, evidence)}\nEND" for family in families)
-    return Remedy(
-        "Let NAT choose source ports at random, in a table of its own before Docker's; Docker has no option for it. "
-        "It survives restarts of dockerd and new networks; to keep it over a reboot, put the table into a file that "
-        "nftables.service reads.",
-        commands,
-        tuple(f"nft delete table {family} {TABLE}" for family in families),
-        cost="source ports are no longer kept, which some UDP, STUN, IPsec and NFS peers rely on",
-        check=f"nft list table {families[0]} {TABLE}: its counter rises; insert_failed stands still",
-    )
-
-
-def _families(evidence: Evidence) -> Iterator[str]:
-    """ip, and ip6 where IPv6 addresses are changed too."""
-    yield "ip"
-    firewall = evidence.snapshot.firewall
-    if firewall and any(place.rule and ":" in place.subnet for place in firewall.networks):
-        yield "ip6"
-
-
-def _random_table(family: str, evidence: Evidence) -> str:
-    bridges = ", ".join(f'"{name}"' for name in _bridge_names(evidence))
-    fixed = "".join(f"    {line}\n" for line in _fixed_sources(family, evidence))
-    return (
-        f"table {family} {TABLE} {{\n"
-        "  chain postrouting {\n"
-        f"    type nat hook postrouting priority {_PRIORITY}; policy accept;\n"
-        f"{fixed}"
-        f"    iifname {{ {bridges} }} oifname != {{ {bridges} }} counter masquerade fully-random\n"
-        "  }\n"
-        "}"
-    )
-
-
-def _fixed_sources(family: str, evidence: Evidence) -> Iterator[str]:
-    """A rule for each network whose source address is a chosen one (`com.docker.network.host_ipv4`)."""
-    for place in _translated(evidence):
-        if place.rule and place.rule.to_address and (":" in place.subnet) == (family == "ip6"):
-            bridge = _bridge_of(evidence, place.network)
-            outside = f'oifname != "{bridge}" ' if bridge else ""
-            yield f"{family} saddr {place.subnet} {outside}counter snat to {place.rule.to_address} fully-random"
-
-
-def _translated(evidence: Evidence) -> Sequence[NetworkNat]:
-    firewall = evidence.snapshot.firewall
-    return firewall.networks if firewall else ()
-
-
-def _bridge_names(evidence: Evidence) -> tuple[str, ...]:
-    """Docker's patterns, and the names that people gave."""
-    named = (network.bridge for network in _networks(evidence) if network.bridge)
-    own = [name for name in named if name != "docker0" and not name.startswith("br-")]
-    return (*_BRIDGES, *sorted(name for name in own if _is_plain(name)))
-
-
-def _bridge_of(evidence: Evidence, name: str) -> str | None:
-    found = next((network.bridge for network in _networks(evidence) if network.name == name), None)
-    return found if found and _is_plain(found) else None
-
-
-def _networks(evidence: Evidence) -> Sequence[Network]:
-    inventory = evidence.snapshot.inventory
-    return [each for each in inventory.networks if each.driver == "bridge"] if inventory else ()
-
-
-def _is_plain(name: str) -> bool:
-    """Whether an interface's name can stand in a command as it is."""
-    return name.replace("-", "").replace("_", "").replace(".", "").isalnum() and name.isascii()
-
-
-def sysctl(text: str, evidence: Evidence, values: Sequence[tuple[str, int]], **more: str) -> Remedy:
+def sysctl(text: str, evidence: Evidence, values: Sequence[tuple[str, int | str]], **more: str) -> Remedy:
     """Kernel parameters of the host; what they were undoes it."""
-    before = [(name, evidence.sysctl(name.rpartition(".")[2])) for name, _ in values]
+    told = evidence.snapshot.host.sysctls
+    before = [(name, told.get(name.rpartition(".")[2])) for name, _ in values]
     return Remedy(
         text,
-        tuple(f"sysctl -w {name}={value}" for name, value in values),
-        tuple(f"sysctl -w {name}={value}" for name, value in before if value is not None),
+        tuple(_setting(name, value) for name, value in values),
+        tuple(_setting(name, value) for name, value in before if value is not None),
         **more,
     )
+
+
+def _setting(name: str, value: int | str | tuple[int, ...]) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    return f"sysctl -w {shlex.quote(f'{name}={text}')}"
 
 
 def keep_alive(names: Sequence[str]) -> Remedy:
@@ -139,14 +64,29 @@ def own_sysctl(container: str, values: Sequence[tuple[str, str]], text: str) -> 
     )
 
 
-def delete_flows(text: str, command: str) -> Remedy:
-    """Entries taken out by hand."""
-    return Remedy(text, (command,), cost="connections that use these entries break", check="conntrack -L shows none")
+def deleted_flows(pile: Pile) -> Remedy:
+    """The entries that lead to one address, taken out by hand."""
+    end, _, proto = pile.what.rpartition("/")
+    address, port = address_of(pile.what), end.rpartition(":")[2]
+    family = " -f ipv6" if ":" in address else ""
+    called = f"--orig-dst {address}" + (f" --orig-port-dst {port}" if end != address and port.isdigit() else "")
+    command = f"conntrack -D{family} -p {proto} {called} --reply-src {pile.answering}"
+    return Remedy(
+        "Delete these entries.",
+        (command,),
+        cost="connections that use these entries break, those to a container that has the address by now among them",
+        check=f"{command.replace(' -D', ' -L', 1)} shows none",
+    )
 
 
-def is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def drop_invalid(evidence: Evidence) -> Remedy:
+    """INVALID packets kept back, where Docker leaves room for a rule: DOCKER-USER, or by nft a table beside its own."""
+    text, check = "Or drop them before they leave with a wrong address.", "invalid rises on, resets stop"
+    cost = "answers that take another way than questions are INVALID too"
+    firewall = evidence.snapshot.firewall
+    if firewall and firewall.backend == "nftables":
+        chain = "{ type filter hook forward priority filter; ct state invalid counter drop; }"
+        add = f"nft 'table inet natop_invalid {{ chain forward {chain}; }}'"
+        return Remedy(text, (add,), ("nft delete table inet natop_invalid",), cost, check)
+    match = "DOCKER-USER -m conntrack --ctstate INVALID -j DROP"
+    return Remedy(text, (f"iptables -I {match}",), (f"iptables -D {match}",), cost, check)

@@ -85,7 +85,7 @@ def test_a_full_table_refuses_new_flows(made: FaultHost) -> None:
         finding = the(told, "table-full")
         assert finding["severity"] == "critical"
         assert number_behind(finding, "drop - insert_failed") == refused
-        assert finding["summary"].startswith(f"{refused} new flows refused")
+        assert finding["summary"].startswith(f"the conntrack table is 100 % full: {refused} new flows refused")
         assert f"{oracle.count(made.host):,} of {LIMIT:,} entries" in finding["evidence"]
         assert any(each.startswith("most entries: web (") for each in finding["evidence"])
         made.host.flush()
