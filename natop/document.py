@@ -59,11 +59,13 @@ def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
         "natop": __version__,
         "schema": SCHEMA,
         "taken_at": timestamp(snapshot.taken_at),
+        "monotonic_s": snapshot.monotonic_s,
         "interval_s": snapshot.interval_s,
         "host": {
             "hostname": snapshot.host.hostname,
             "kernel": snapshot.host.kernel,
             "netns": snapshot.host.netns,
+            "boot_id": snapshot.host.boot_id,
             "docker": _engine(snapshot.inventory),
             "sysctls": snapshot.host.sysctls,
             "tcp": _host_tcp(snapshot.tcp),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from natop import tables
 from natop.columns import (
     CONTAINER_COLUMNS,
     DEFAULT_SORT,
@@ -20,10 +21,10 @@ from natop.columns import (
     sorted_rows,
 )
 from natop.document import FLOWS_AT_ONCE, encode, encode_probes
-from natop.flowcolumns import FLOW_COLUMNS, FlowColumn, sorted_flows
+from natop.flowcolumns import FLOW_COLUMNS, sorted_flows
 from natop.flowdocument import flow_objects
 from natop.flowtext import Flows
-from natop.formats import cells_of, count, decimal, padded, rate, share, timestamp
+from natop.formats import count, decimal, rate, share, timestamp
 from natop.markdown import escaped
 from natop.model import ProbeSeries, Rows, Snapshot
 from natop.ordering import Value, sort_column, sort_column_or
@@ -131,7 +132,7 @@ def as_text(snapshot: Snapshot, view: View, width: int | None = None) -> Iterato
         yield f"{label:<12}{text}\n"
     yield "\n"
     columns = _text_columns()
-    yield from _table(
+    yield from tables.as_text(
         columns, [[cell_text(column.value(row)) for column in columns] for row in view.rows(snapshot)], width
     )
     if view.flows:
@@ -180,7 +181,7 @@ def _flow_table(snapshot: Snapshot, view: View, width: int | None) -> Iterator[s
     if flows is None or rows is None:
         return
     cells = [[column.text(flows, int(row)) for column in FLOW_COLUMNS] for row in rows]
-    yield from _table(FLOW_COLUMNS, cells, width)
+    yield from tables.as_text(FLOW_COLUMNS, cells, width)
 
 
 def probes_as_text(series: Sequence[ProbeSeries], width: int | None = None) -> Iterator[str]:
@@ -188,7 +189,7 @@ def probes_as_text(series: Sequence[ProbeSeries], width: int | None = None) -> I
     if not series:
         return
     columns = _probe_columns(series)
-    yield from _table(columns, [[column.text(each) for column in columns] for each in series], width)
+    yield from tables.as_text(columns, [[column.text(each) for column in columns] for each in series], width)
     told = [sentence for each in series for sentence in losses(each)]
     if told:
         yield "\n" + "".join(f"{sentence}\n" for sentence in told)
@@ -202,26 +203,6 @@ def _probe_columns(series: Sequence[ProbeSeries]) -> list[ProbeColumn]:
 
 def probes_as_json(series: Sequence[ProbeSeries]) -> Iterator[str]:
     yield encode_probes(series).decode() + "\n"
-
-
-def _table(
-    columns: Sequence[ContainerColumn | FlowColumn | ProbeColumn], cells: Sequence[Sequence[str]], width: int | None
-) -> Iterator[str]:
-    """Columns two spaces apart, numbers flush right."""
-    titles = [column.title for column in columns]
-    widths = [max(map(cells_of, texts)) for texts in zip(titles, *cells, strict=True)]
-    shown = _fitting([column.rank for column in columns], widths, width)
-    for line in (titles, *cells):
-        placed = [padded(line[index], widths[index], columns[index].numeric) for index in shown]
-        yield "  ".join(placed).rstrip() + "\n"
-
-
-def _fitting(ranks: Sequence[int], widths: Sequence[int], width: int | None) -> list[int]:
-    """The columns that fit, those of the highest rank left out first, of equal rank the rightmost."""
-    shown = list(range(len(widths)))
-    while width is not None and len(shown) > 1 and sum(widths[index] + 2 for index in shown) - 2 > width:
-        shown.remove(max(shown, key=lambda index: (ranks[index], index)))
-    return shown
 
 
 def cell_text(value: Value) -> str:
@@ -241,30 +222,22 @@ def as_markdown(snapshot: Snapshot, view: View) -> Iterator[str]:
     for gap in snapshot.gaps:
         yield f"- **not read** {escaped(gap.source)}: {escaped(gap.told())}\n"
     columns = _text_columns()
-    yield "\n" + _pipes([column.title for column in columns])
-    yield _pipes(["--:" if column.numeric else ":--" for column in columns])
-    for row in view.rows(snapshot):
-        yield _pipes([escaped(cell_text(column.value(row))) for column in columns])
+    yield "\n"
+    rows = view.rows(snapshot)
+    yield from tables.as_markdown(columns, ([cell_text(column.value(row)) for column in columns] for row in rows))
     if snapshot.probes:
         yield from _probes_markdown(snapshot.probes)
     yield from findings_markdown(snapshot.findings or ())
-    flows, rows = Flows.of(snapshot), view.flow_rows(snapshot)
-    if flows is not None and rows is not None:
-        yield "\n" + _pipes([column.title for column in FLOW_COLUMNS])
-        yield _pipes(["--:" if column.numeric else ":--" for column in FLOW_COLUMNS])
-        for row in rows:
-            yield _pipes([escaped(column.text(flows, int(row))) for column in FLOW_COLUMNS])
+    flows, wanted = Flows.of(snapshot), view.flow_rows(snapshot)
+    if flows is not None and wanted is not None:
+        yield "\n"
+        cells = ([column.text(flows, int(row)) for column in FLOW_COLUMNS] for row in wanted)
+        yield from tables.as_markdown(FLOW_COLUMNS, cells)
 
 
 def _probes_markdown(series: Sequence[ProbeSeries]) -> Iterator[str]:
     columns = _probe_columns(series)
-    yield "\n" + _pipes([column.title for column in columns])
-    yield _pipes(["--:" if column.numeric else ":--" for column in columns])
-    for each in series:
-        yield _pipes([escaped(column.text(each)) for column in columns])
+    yield "\n"
+    yield from tables.as_markdown(columns, ([column.text(each) for column in columns] for each in series))
     for sentence in (sentence for each in series for sentence in losses(each)):
         yield f"\n{escaped(sentence)}\n"
-
-
-def _pipes(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |\n"

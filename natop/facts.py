@@ -12,7 +12,7 @@ import numpy.typing as npt
 from natop.alike import kinds
 from natop.flowtext import Flows, endpoint
 from natop.join import GONE
-from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows
+from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows, address_value
 from natop.uapi import IpProto, Ips, TcpState, proto_name
 
 TOP = 5
@@ -36,6 +36,7 @@ Codes = npt.NDArray[np.int32]
 def flow_facts(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> FlowFacts:
     """The facts of a dump; `sysctls` are those of the namespace read, by last name component."""
     table, kind = flows.table, flows.attribution.kind
+    from_container = flows.attribution.client >= 0
     tcp = table.proto == IpProto.TCP
     zombies = _rows(tcp & (table.state == TcpState.ESTABLISHED) & _idle(flows, sysctls))
     silent = tcp & (table.state == TcpState.SYN_SENT) & ((table.status & Ips.SEEN_REPLY) == 0)
@@ -44,8 +45,8 @@ def flow_facts(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Fl
         zombies_of=_by_client(flows, zombies),
         unreplied=_piles(flows, _rows(silent), _answering(flows)),
         stale=_stale(flows),
-        proxied=_piles(flows, _rows((kind == Kind.PROXIED) & (flows.attribution.client >= 0)), _called(flows)),
-        hairpin=_piles(flows, _rows(kind == Kind.HAIRPIN), _called(flows)),
+        proxied=_piles(flows, _to_proxies(flows, _rows((kind == Kind.PROXIED) & from_container)), _called(flows)),
+        hairpin=_piles(flows, _rows((kind == Kind.HAIRPIN) & from_container), _called(flows)),
         remapped=int(np.count_nonzero(kind == Kind.REMAPPED)),
         local_ports=_local_ports(flows, sysctls),
         udp_shared=_udp_shared(flows),
@@ -74,6 +75,22 @@ def _idle(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Mask:
     return idle
 
 
+def _to_proxies(flows: Flows, rows: Rows) -> Rows:
+    """Those of these flows that call a docker-proxy; those by which it calls the other container are the same again."""
+    addresses = flows.table.orig_dst.take(rows)
+    own = {
+        address_value(text)
+        for each in flows.containers
+        for place in each.networks
+        for text in (place.ipv4, place.ipv6)
+        if text
+    }
+    group = _grouped(addresses.hi, addresses.lo)
+    _, first = np.unique(group, return_index=True)
+    calls_proxy: Mask = np.array([addresses.value(row) not in own for row in first.tolist()], np.bool_)
+    return rows[calls_proxy[group]]
+
+
 def _by_client(flows: Flows, rows: Rows) -> tuple[Pile, ...]:
     codes, counts = np.unique(flows.attribution.client[rows], return_counts=True)
     largest = np.argsort(-counts, kind="stable")[:TOP]
@@ -84,8 +101,12 @@ def _piles(flows: Flows, rows: Rows, end: Called) -> tuple[Pile, ...]:
     """The rows by protocol and one of their ends, the largest first."""
     addresses, ports = end
     group = _grouped(addresses.hi[rows], addresses.lo[rows], ports[rows], flows.table.proto[rows])
+    client, server = flows.attribution.client, flows.attribution.server
     return tuple(
-        _pile(flows, _end(flows, end, members[0]), len(members), flows.attribution.client[members])
+        replace(
+            _pile(flows, _end(flows, end, members[0]), len(members), client[members]),
+            servers=_containers(flows, server[members]),
+        )
         for members in _largest(rows, group)
     )
 
@@ -106,11 +127,22 @@ def _end(flows: Flows, end: Called, row: np.intp) -> str:
 
 def _pile(flows: Flows, what: str, count: int, owners: Codes) -> Pile:
     """A pile of the flows that these have, one for each."""
-    codes, counts = np.unique(owners, return_counts=True)
-    common = codes[np.argsort(-counts, kind="stable")].tolist()
+    common = _common(owners)
     names = tuple(_name(flows, code) for code in common[:MOST_OWNERS])
     key = next((flows.containers[code].id for code in common if code >= 0), None)
     return Pile(what, count, names, key)
+
+
+def _common(codes: Codes) -> list[int]:
+    """The distinct ones, that of most flows first."""
+    distinct, counts = np.unique(codes, return_counts=True)
+    common: list[int] = distinct[np.argsort(-counts, kind="stable")].tolist()
+    return common
+
+
+def _containers(flows: Flows, codes: Codes) -> tuple[str, ...]:
+    """The names of those that are containers, that of most flows first."""
+    return tuple(flows.containers[code].name for code in _common(codes) if code >= 0)[:MOST_OWNERS]
 
 
 def _stale(flows: Flows) -> tuple[Pile, ...]:

@@ -112,6 +112,15 @@ class Filter:
         """Whether something of that name, and with no other words, matches."""
         return all(_on_container(term, None, name) for term in self.terms)
 
+    @property
+    def asks_flows(self) -> bool:
+        """Whether it has a term that only flows can match."""
+        return any(term.field not in (None, *CONTAINER_FIELDS) for term in self.terms)
+
+    def container(self, container: Container) -> bool:
+        """Whether a container's own words match all terms."""
+        return all(_on_container(term, container, container.name) for term in self.terms)
+
     def flows(self, snapshot: Snapshot) -> Mask:
         """Which rows of the snapshot's flow table match."""
         flows = Flows.of(snapshot)
@@ -127,7 +136,7 @@ class Filter:
     def containers(self, snapshot: Snapshot) -> tuple[bool, ...]:
         """Which of `container_rows` match: by their own words and, where flows are asked for, by having such flows."""
         rows = container_rows(snapshot)
-        of_flows = any(term.field not in (None, *CONTAINER_FIELDS) for term in self.terms)
+        of_flows = self.asks_flows
         own = [term for term in self.terms if term.field in _OWN_FIELDS or not of_flows]
         matching = tuple(all(_on_container(term, row.container, row.name) for term in own) for row in rows)
         if not of_flows:

@@ -98,6 +98,11 @@ def _described(place: NetworkNat) -> str:
     rule = place.rule
     if rule is None:
         return "internal" if place.internal else "no NAT"
+    return rule_words(rule)
+
+
+def rule_words(rule: NatRule) -> str:
+    """What a rule does to source addresses, as `MASQUERADE fully-random`."""
     words = [rule.action, f"to {rule.to_address}" if rule.to_address else ""]
     words += [f"ports {rule.ports[0]}-{rule.ports[1]}" if rule.ports else ""]
     words += ["fully-random" if rule.fully_random else "random" if rule.random else ""]

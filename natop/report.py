@@ -41,9 +41,9 @@ def as_text(snapshot: Snapshot, watched_s: float) -> Iterator[str]:
     yield f"{verdict_line(snapshot)}\n"
     for finding in snapshot.findings or ():
         yield f"\n{finding.severity.upper()}  {finding.rule}  {finding.subject}\n"
-        yield from _wrapped(finding.summary, "  ")
+        yield from wrapped(finding.summary, "  ")
         for each in finding.evidence:
-            yield from _wrapped(each, "    - ")
+            yield from wrapped(each, "    - ")
         for remedy in finding.remedies:
             yield from _remedy_text(remedy)
 
@@ -53,20 +53,21 @@ def verdict_line(snapshot: Snapshot) -> str:
     return f"{said.severity.upper()}: {said.text}" if said.severity else f"OK: {said.text}"
 
 
-def _wrapped(text: str, start: str) -> Iterator[str]:
-    """Lines of at most WIDTH cells, the first behind `start`, the others under its text."""
-    for line in textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start)):
+def wrapped(text: str, start: str, width: int = WIDTH, indent: int | None = None) -> Iterator[str]:
+    """Lines of at most `width` letters, the first behind `start`, the others under its text or `indent` blanks in."""
+    further = " " * (len(start) if indent is None else indent)
+    for line in textwrap.wrap(text, width, initial_indent=start, subsequent_indent=further, break_on_hyphens=False):
         yield line + "\n"
 
 
 def _remedy_text(remedy: Remedy) -> Iterator[str]:
     """Commands stand on lines of their own, unbroken, so that they can be copied as they are."""
-    yield from _wrapped(remedy.text, "  remedy: ")
+    yield from wrapped(remedy.text, "  remedy: ")
     for command in remedy.commands:
         yield f"{command}\n"
     for label, text in (("undo", "; ".join(remedy.undo)), ("costs", remedy.cost), ("check", remedy.check)):
         if text:
-            yield from _wrapped(text, f"  {label}: ")
+            yield from wrapped(text, f"  {label}: ")
 
 
 def as_markdown(snapshot: Snapshot, watched_s: float) -> Iterator[str]:

@@ -140,7 +140,7 @@ def _is_number(word: str) -> bool:
     return word.isascii() and word.isdigit() and len(word) < 19
 
 
-def _text(value: Value) -> str:
+def value_text(value: Value) -> str:
     return "-".join(f"{part}" for part in value) if isinstance(value, tuple) else f"{value:,}"
 
 
@@ -149,7 +149,7 @@ def _judged(known: Sysctl, value: Value, about: About, sentence: str) -> Judgeme
     default = known.default(about.version)
     if default is None or value == default:
         return Judgement(Verdict.FINE, sentence)
-    return Judgement(Verdict.NOTE, f"{sentence}; the kernel's default is {_text(default)}")
+    return Judgement(Verdict.NOTE, f"{sentence}; the kernel's default is {value_text(default)}")
 
 
 def _means(sentence: str) -> Judge:

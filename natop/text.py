@@ -12,7 +12,7 @@ MAX_LENGTH = 256
 """Longest text kept, in characters; Docker's own names end at 255."""
 
 
-def clean(value: object) -> str:
+def clean(value: object, longest: int = MAX_LENGTH) -> str:
     """`value` as one line of text that no terminal acts upon; what was unsafe becomes U+FFFD."""
     text = value if isinstance(value, str) else "" if value is None else str(value)
-    return _UNSAFE.sub("\ufffd", text[:MAX_LENGTH])
+    return _UNSAFE.sub("\ufffd", text[:longest])

@@ -15,10 +15,15 @@ STAT_FILE = "net/stat/nf_conntrack"
 COUNT_FILE = "sys/net/netfilter/nf_conntrack_count"
 MAX_FILE = "sys/net/netfilter/nf_conntrack_max"
 BUCKETS_FILE = "sys/net/netfilter/nf_conntrack_buckets"
+BOOT_FILE = "sys/kernel/random/boot_id"
+"""A random number for as long as the machine runs (drivers/char/random.c)."""
 SYS = "sys"
 """The folder of sysctls, below /proc."""
 
-PROC_FILES = (STAT_FILE, COUNT_FILE, "sys/kernel/osrelease", *(f"{SYS}/{path}" for path in catalogue.PATHS))
+PROC_FILES = (
+    *(STAT_FILE, COUNT_FILE, BOOT_FILE, "sys/kernel/osrelease"),
+    *(f"{SYS}/{path}" for path in catalogue.PATHS),
+)
 """What `collect.proc` is asked to read, below /proc."""
 
 _PROC_COLUMNS = {"clashres": "clash_resolve", "chainlength": "chaintoolong", "icmp_error": "error"}

@@ -1,10 +1,11 @@
 """What would help, in commands that fit this host. Nothing here is ever run by natop."""
 
+import itertools
 import shlex
 from collections.abc import Sequence
 
 from natop.diagnose.evidence import Evidence, address_of, listed
-from natop.model import Pile, Remedy
+from natop.model import Container, Pile, Remedy
 
 
 def sysctl(text: str, evidence: Evidence, values: Sequence[tuple[str, int | str]], **more: str) -> Remedy:
@@ -34,16 +35,72 @@ def keep_alive(names: Sequence[str]) -> Remedy:
     )
 
 
-def more_addresses() -> Remedy:
+def more_addresses(evidence: Evidence) -> Remedy:
     """Another SNAT address for some of the containers, each with 64,512 ports of its own."""
+    network = _unused(evidence, "egress2")
     return Remedy(
         "Give the busiest containers a network that leaves by another address of this host: every address has its own "
         "64,512 ports towards each remote end.",
-        ("docker network create -o com.docker.network.host_ipv4=ADDRESS egress2",),
-        ("docker network rm egress2",),
+        (f"docker network create -o com.docker.network.host_ipv4=ADDRESS {network}",),
+        (f"docker network rm {network}",),
         cost="the containers must be moved to that network; ADDRESS must be one of this host's",
         check="the pool of the old address falls",
     )
+
+
+def by_name(evidence: Evidence, pile: Pile, kind: str) -> Remedy:
+    """The container that serves a pile called by its name instead of the host's address: then no flow is of that kind.
+
+    A network for it is `--internal`, which leaves the default routes of those that join it as they are.
+    """
+    callers, check = listed(pile.owners), f"kind:{kind} finds nothing"
+    if not pile.servers:
+        return Remedy(
+            f"Let {callers} call the other container by its name, on a network that both are on.", check=check
+        )
+    server = pile.servers[0]
+    port = _own_port(evidence, server, pile.what)
+    if pile.owners == (server,):
+        return Remedy(f"Let {server} call itself at 127.0.0.1{port}, the port inside the container.", check=check)
+    members = tuple(dict.fromkeys((server, *pile.owners)))
+    common = _common_networks(evidence, members)
+    if common:
+        return Remedy(f"Let {callers} call {server}{port} by that name: they are on network {common[0]}.", check=check)
+    network = _unused(evidence, "backend")
+    join = [f"{network} {shlex.quote(name)}" for name in members]
+    return Remedy(
+        f"Let {callers} call {server}{port} by that name, on a network that they are all on.",
+        (f"docker network create --internal {network}", *(f"docker network connect {each}" for each in join)),
+        (*(f"docker network disconnect {each}" for each in reversed(join)), f"docker network rm {network}"),
+        check=check,
+    )
+
+
+def _own_port(evidence: Evidence, name: str, called: str) -> str:
+    """As `:80`: the container's port that is published where `called`, as `203.0.113.10:8080/tcp`, says."""
+    end, _, proto = called.rpartition("/")
+    for each in _containers(evidence):
+        for port in each.published if each.name == name else ():
+            if (port.proto, str(port.host_port)) == (proto, end.rpartition(":")[2]):
+                return f":{port.container_port}"
+    return ""
+
+
+def _common_networks(evidence: Evidence, names: Sequence[str]) -> list[str]:
+    """Those on which all of these containers find each other by name: Docker's default network has no DNS."""
+    places = [{place.network for place in each.networks} for each in _containers(evidence) if each.name in names]
+    return sorted(set.intersection(*places) - {"bridge"}) if places else []
+
+
+def _unused(evidence: Evidence, name: str) -> str:
+    """A name for a network that there is not yet."""
+    taken = {network.name for network in evidence.snapshot.inventory.networks} if evidence.snapshot.inventory else set()
+    candidates = itertools.chain((name,), (f"{name}-{n}" for n in itertools.count(2)))
+    return next(each for each in candidates if each not in taken)
+
+
+def _containers(evidence: Evidence) -> Sequence[Container]:
+    return evidence.snapshot.inventory.containers if evidence.snapshot.inventory else ()
 
 
 def host_network(name: str) -> Remedy:

@@ -214,6 +214,8 @@ class Pile:
     """The id of the container that most of them are of."""
     answering: str | None = None
     """The address that answers, where they have that in common too."""
+    servers: tuple[str, ...] = ()
+    """The containers that serve them, most flows first; at most MOST_OWNERS names."""
 
 
 @dataclass(frozen=True, slots=True)

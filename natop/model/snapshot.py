@@ -29,6 +29,8 @@ class HostFacts:
     netns: str
     sysctls: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
     """By their last name component, as `nf_conntrack_max`."""
+    boot_id: str | None = None
+    """The same as long as the machine runs: what tells whether counters of two snapshots may be compared."""
 
     @property
     def version(self) -> Version | None:

@@ -11,7 +11,9 @@ from tests.unit.plain import Flow
 
 HOST_ADDRESSES = ("127.0.0.1", "203.0.113.10", "172.18.0.1", "::1", "fe80::1%eth0", "fd00:18::1")
 HOST_NETNS = "net:[4026531840]"
+BOOT_ID = "0b8d2a1e-6f52-4c5a-9d0b-1f1f6f0c7a11"
 PROC = {
+    counters.BOOT_FILE: f"{BOOT_ID}\n",
     "sys/kernel/osrelease": "6.18.44\n",
     counters.MAX_FILE: "262144\n",
     counters.BUCKETS_FILE: "65536\n",

@@ -36,6 +36,7 @@ from natop.model import (
     NetworkNat,
     Pile,
     PortChoice,
+    PublishedPort,
     Skipped,
     Snapshot,
     TimeWait,
@@ -99,7 +100,19 @@ def snapshot(scenario: Toml) -> Snapshot:
 
 def _container(told: Toml) -> Any:
     fields = {name: told[name] for name in ("network_mode", "state") if name in told}
-    return container(told["name"], *told.get("addresses", ["172.18.0.2"]), **fields)
+    return container(
+        told["name"],
+        *told.get("addresses", ["172.18.0.2"]),
+        networks=told.get("networks", ()),
+        published=tuple(_published(each) for each in told.get("published", ())),
+        **fields,
+    )
+
+
+def _published(told: str) -> PublishedPort:
+    """As `8080:80`, the host's port first."""
+    host_port, _, port = told.partition(":")
+    return PublishedPort("tcp", "0.0.0.0", int(host_port), int(port))
 
 
 def _summary(described: Any, told: Toml) -> ContainerSummary:
@@ -246,13 +259,21 @@ def _rule(told: Toml) -> NatRule | None:
 
 def _facts(told: Toml) -> FlowFacts:
     piles = {
-        name: tuple(
-            Pile(each["what"], each["count"], tuple(each["owners"]), _key(each), each.get("answering"))
-            for each in told.get(name, ())
-        )
+        name: tuple(_pile(each) for each in told.get(name, ()))
         for name in ("zombies_of", "unreplied", "stale", "proxied", "hairpin", "local_ports", "udp_shared")
     }
     return FlowFacts(zombies=told.get("zombies", 0), remapped=told.get("remapped", 0), **piles)
+
+
+def _pile(told: Toml) -> Pile:
+    return Pile(
+        told["what"],
+        told["count"],
+        tuple(told["owners"]),
+        _key(told),
+        told.get("answering"),
+        tuple(told.get("servers", ())),
+    )
 
 
 def _key(told: Toml) -> str | None:

@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 
 from natop import __version__, cli, feed
+from natop.cli import live
 from natop.collect.engine import Target
 from natop.collect.netns import NoSuchNetns
 from natop.demo.engine import EngineServer
@@ -347,7 +348,7 @@ def test_a_file_that_cannot_be_written(natop: Natop, tmp_path: Path) -> None:
 
 def test_saving_from_the_screen_never_overwrites(tmp_path: Path) -> None:
     taken = observed(sample(FLOWS, containers=CONTAINERS))
-    first, second = cli._save(taken, tmp_path), cli._save(taken, tmp_path)
+    first, second = live.save(taken, tmp_path), live.save(taken, tmp_path)
     assert [path.name for path in (*first, *second)] == [
         "natop-natter-20261122T211000Z.md",
         "natop-natter-20261122T211000Z.json",

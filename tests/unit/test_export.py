@@ -25,7 +25,7 @@ from natop.formats import timestamp
 from natop.model import COUNTER_NAMES, TCP_NAMES, Attachment, Gap, Kind, NetnsText, PublishedPort, Snapshot
 from natop.natdocument import MOST_POOLS
 from tests.unit import netlink
-from tests.unit.hosts import CONTAINERS, EDGE, HOST_NETNS, WEB, container, observed, sample, tcp_text
+from tests.unit.hosts import BOOT_ID, CONTAINERS, EDGE, HOST_NETNS, WEB, container, observed, sample, tcp_text
 from tests.unit.plain import ICMP, IGMP, Ends, Flow, flow
 from tests.unit.rulesets import BRIDGE, DOCKER_20_NO_PROXY, firewall, saved
 from tests.unit.strategies import flows
@@ -107,9 +107,12 @@ def test_every_document_is_valid_by_the_schema(name: str, with_flows: bool) -> N
 
 def test_the_document_of_a_full_snapshot() -> None:
     found = parsed(FULL)
-    assert {key: found[key] for key in ("schema", "taken_at", "interval_s", "nat_pools_omitted", "probes")} == {
+    assert {
+        key: found[key] for key in ("schema", "taken_at", "monotonic_s", "interval_s", "nat_pools_omitted", "probes")
+    } == {
         "schema": 1,
         "taken_at": "2026-11-22T21:10:02.000Z",
+        "monotonic_s": 1002.0,
         "interval_s": 2.0,
         "nat_pools_omitted": 0,
         "probes": None,
@@ -119,6 +122,7 @@ def test_the_document_of_a_full_snapshot() -> None:
         "hostname": "natter",
         "kernel": "6.18.44",
         "netns": "net:[4026531840]",
+        "boot_id": BOOT_ID,
         "docker": {
             "version": "29.0.0",
             "api_version": "1.52",
@@ -316,7 +320,7 @@ def test_pools_that_are_left_out_are_counted() -> None:
 def test_what_could_not_be_read_is_null_and_never_0() -> None:
     found = parsed(SNAPSHOTS["refused"])
     numbers = [each for each in walk(found) if isinstance(each, int | float) and not isinstance(each, bool)]
-    assert numbers == [1, 4242, 8080, 80], "the schema's number, a pid and a published port"
+    assert numbers == [1, 1000.0, 4242, 8080, 80], "the schema's number, the clock, a pid and a published port"
     assert found["conntrack"]["flows"] is found["conntrack"]["states"] is found["conntrack"]["skipped"] is None
     assert found["unowned"] == dict.fromkeys(("flows", "states", "kinds", "time_wait"))
     assert [found[key] for key in ("nat_pools", "nat_pools_omitted")] == [None, None]

@@ -1,5 +1,6 @@
 """What flows tell beside their numbers: piles of flows that are alike."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +18,12 @@ INDEX = {each.name: number for number, each in enumerate(CONTAINERS)}
 GONE = -2
 
 
-def facts(*told: tuple[Flow, str | int, Kind]) -> FlowFacts:
-    """Of flows, whose they are (a container, or a code), and their kind."""
+def facts(*told: tuple[Flow, str | int, Kind], servers: Mapping[int, str] | None = None) -> FlowFacts:
+    """Of flows, whose they are (a container, or a code), and their kind; who serves them, by their place."""
     clients = [INDEX[owner] if isinstance(owner, str) else owner for _, owner, _ in told]
     kinds = [kind for _, _, kind in told]
-    nobody = np.full(len(told), -1, np.int32)
-    attribution = Attribution(np.array(clients, np.int32), nobody, np.array(kinds, np.uint8), ("gone: old",))
+    serving = np.array([INDEX[servers[n]] if servers and n in servers else -1 for n in range(len(told))], np.int32)
+    attribution = Attribution(np.array(clients, np.int32), serving, np.array(kinds, np.uint8), ("gone: old",))
     return flow_facts(Flows(plain.table([each for each, _, _ in told]), attribution, CONTAINERS), SYSCTLS)
 
 
@@ -63,6 +64,19 @@ def test_proxied_hairpin_and_remapped() -> None:
     assert found.proxied == (Pile("203.0.113.10:8080/tcp", 1, ("web",), WEB.id),)
     assert found.hairpin == (Pile("203.0.113.10:8080/tcp", 1, ("web",), WEB.id),)
     assert found.remapped == 1
+
+
+def test_what_docker_proxy_dials_is_no_second_connection() -> None:
+    found = facts(
+        (flow("172.18.0.2:1", "203.0.113.10:8080", id=2), "web", Kind.PROXIED),
+        (flow("172.17.0.1:2", "172.18.0.3:80", id=3), "web", Kind.PROXIED),
+        servers={0: "app", 1: "app"},
+    )
+    assert found.proxied == (Pile("203.0.113.10:8080/tcp", 1, ("web",), WEB.id, servers=("app",)),)
+
+
+def test_the_host_s_own_calls_are_no_container_s_hairpin() -> None:
+    assert facts((flow("203.0.113.10:3", "203.0.113.10:8080", id=4), -1, Kind.HAIRPIN)).hairpin == ()
 
 
 def test_stale_is_what_leads_to_a_container_that_is_gone() -> None:

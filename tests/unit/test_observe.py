@@ -32,7 +32,7 @@ from natop.model import (
 )
 from natop.observe import observe
 from tests.unit import netlink, plain
-from tests.unit.hosts import APP, CONTAINERS, DB, PROC, WEB, container, engine, observed, sample
+from tests.unit.hosts import APP, BOOT_ID, CONTAINERS, DB, PROC, WEB, container, engine, observed, sample
 from tests.unit.plain import Flow, flow
 from tests.unit.rulesets import DOCKER_20, DOCKER_20_NO_PROXY, ROUTES, saved
 
@@ -75,6 +75,7 @@ def test_a_first_snapshot() -> None:
             "ip_local_port_range": (32768, 60999),
             "bridge-nf-call-iptables": 1,
         },
+        BOOT_ID,
     )
     assert (taken.conntrack.count, taken.conntrack.max, taken.conntrack.buckets) == (2, 262144, 65536)
     assert taken.conntrack.counters == {"insert_failed": 7}
@@ -254,7 +255,7 @@ def test_namespaces_have_the_names_that_people_know() -> None:
 UNSEEN_BRIDGE = Gap(
     "bridge",
     "flows between containers of one network are not in this table: bridge-nf-call-iptables is not 1",
-    "modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 (their packets then pass iptables)",
+    "let their packets pass iptables: modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1",
 )
 ON_LAN = [replace(each, networks=(Attachment("lan", "macvlan", each.networks[0].ipv4),)) for each in (APP, WEB)]
 
@@ -356,9 +357,9 @@ def test_messages_that_made_no_sense_are_a_gap_beside_the_flows() -> None:
 
 
 def test_what_the_host_calls_itself_is_made_harmless() -> None:
-    proc = PROC | {"sys/kernel/osrelease": "6.1\x1b[2J\n"}
+    proc = PROC | {"sys/kernel/osrelease": "6.1\x1b[2J\n", counters.BOOT_FILE: "\x9b1\n"}
     host = observed(sample(None, hostname="a\x1b]0;b\x07", netns="net:[\n]", proc=proc)).host
-    assert (host.hostname, host.kernel, host.netns) == ("a�]0;b�", "6.1�[2J", "net:[�]")
+    assert (host.hostname, host.kernel, host.netns, host.boot_id) == ("a�]0;b�", "6.1�[2J", "net:[�]", "�1")
 
 
 def test_without_proc_the_kernel_is_unknown() -> None:

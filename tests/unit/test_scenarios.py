@@ -54,6 +54,7 @@ def _check(finding: Finding, expected: Mapping[str, Any]) -> None:
     for text in expected.get("remedies", ()):
         assert any(text in remedy.text for remedy in finding.remedies), (text, finding.remedies)
     commands = [command for remedy in finding.remedies for command in remedy.commands]
+    assert expected.get("commands") != [] or not commands
     for text in expected.get("commands", ()):
         assert any(text in each for each in commands), (text, commands)
     for text in expected.get("absent", ()):

@@ -157,7 +157,7 @@ def _more_ports(evidence: Evidence, pool: Pool) -> Iterator[Remedy]:
         yield Remedy(
             f"A rule of NAT, or a source port below 1024, leaves it {pool.capacity:,} ports: widen that range."
         )
-    yield more_addresses()
+    yield more_addresses(evidence)
     timeout = evidence.sysctl("nf_conntrack_tcp_timeout_time_wait")
     if not evidence.evicts(pool.proto) and pool.time_wait and (timeout is None or timeout > SHORT_TIME_WAIT_S):
         yield sysctl(

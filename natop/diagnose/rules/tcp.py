@@ -178,8 +178,8 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
 
     Decided by: at least 5 SYN retransmits in containers that open connections, while insert_failed and drop stand still
     and ListenOverflows rose neither in a container nor in the host's own namespace. With containers on the host's
-    network the host's own SYN retransmits count too. Containers whose own table is full, or who call an end that never
-    answers, are left out: other rules tell of them.
+    network the host's own SYN retransmits count too. Containers whose own table is full, or who call an end that
+    never answers, are left out: other rules tell of them.
 
     To fix: probe the same target from the host; look for firewall rules that drop; a cloud's own limit on connections
     (`ethtool -S`, conntrack_allowance_exceeded) shows the same picture.
@@ -225,20 +225,13 @@ def _callers(evidence: Evidence) -> list[tuple[str, int, Container | None]]:
     found: list[tuple[str, int, Container | None]] = [
         (each.container.name, count, each.container)
         for each, count in evidence.retransmitting
-        if (evidence.tcp(each, "active_opens") != 0 or (each.flows and each.flows.counts.states["SYN_SENT"]))
-        and not _is_explained(evidence, each)
+        if not _is_explained(evidence, each)
+        and (evidence.tcp(each, "active_opens") != 0 or (each.flows and each.flows.counts.states["SYN_SENT"]))
     ]
     count = evidence.host_tcp("syn_retrans")
     if count and evidence.on_host_network and evidence.host_tcp("active_opens") != 0:
         found.append((HOST, count, None))
     return sorted(found, key=lambda sender: -sender[1])
-
-
-def _is_explained(evidence: Evidence, container: ContainerSummary) -> bool:
-    """Whether another rule says why this container sends SYNs again."""
-    most = evidence.snapshot.conntrack.max
-    full = bool(most and container.own_table and container.own_table >= FULL_CRITICAL * most)
-    return full or any(container.container.name in pile.owners for pile in unanswered(evidence))
 
 
 def _something_was_dropped(evidence: Evidence) -> bool:
@@ -259,6 +252,13 @@ def _probe(container: Container | None, unreplied: Sequence[Pile]) -> str:
     called = next((pile.what for pile in unreplied if pile.what.endswith("/tcp")), "HOST:PORT/tcp")
     start = f"--from {shlex.quote(container.name)} " if container else ""
     return f"natop probe {start}--count 5 {shlex.quote(called.removesuffix('/tcp'))}"
+
+
+def _is_explained(evidence: Evidence, container: ContainerSummary) -> bool:
+    """Whether another rule says why this container sends SYNs again."""
+    most = evidence.snapshot.conntrack.max
+    full = bool(most and container.own_table and container.own_table >= FULL_CRITICAL * most)
+    return full or any(container.container.name in pile.owners for pile in unanswered(evidence))
 
 
 @rule("The limit of TIME_WAIT sockets is reached")

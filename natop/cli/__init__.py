@@ -1,0 +1,49 @@
+"""The command line: arguments to the live view or to a subcommand. The only place that prints, and exits.
+
+Only click is imported before the command is known, so that each command starts fast.
+"""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from natop.cli.commands import program
+from natop.cli.options import Exit, Refused
+from natop.cli.output import say
+
+
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    """Unwind on SIGTERM and SIGHUP, so that nothing is lost or left half-written."""
+    raise SystemExit(128 + number)
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        status = program.main(arguments, "natop", standalone_mode=False)
+    except Refused as refusal:
+        say(str(refusal))
+        return refusal.status
+    except click.UsageError as error:
+        where = f" {error.ctx.info_name}" if error.ctx and error.ctx.parent else ""
+        say(f"{error.format_message()}\ntry: natop{where} --help")
+        return Exit.USAGE
+    except click.ClickException as error:
+        say(error.format_message())
+        return Exit.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        return Exit.INTERRUPTED
+    except OSError as error:
+        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return Exit.UNREADABLE
+    return status if isinstance(status, int) else Exit.OK
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGHUP, _terminate)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # None where descriptor 1 is closed
+    sys.exit(_run(arguments))

@@ -1,0 +1,53 @@
+"""The live view, started from the command line."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from natop.cli.options import Common, Exit, Refused
+from natop.cli.reading import source_of, view_of
+
+if TYPE_CHECKING:
+    from natop.model import Snapshot
+
+
+def run_live_view(common: Common, ascii: bool) -> None:
+    from natop.tui import terminal
+
+    if reason := terminal.refusal():
+        raise Refused(Exit.USAGE, reason)
+    if common.filter or common.sort:
+        view_of(common, flows=True)
+    from natop.tui.app import NatopApp
+
+    def open_feed(namespace: str | None) -> Any:
+        from natop.feed import LiveFeed
+
+        source = source_of(common)
+        return LiveFeed(replace(source, netns=namespace) if namespace else source, common.interval_s)
+
+    app = NatopApp(
+        open_feed,
+        interval_s=common.interval_s,
+        filter_text=common.filter or "",
+        sort=common.sort,
+        save_dir=Path.cwd(),
+        ascii=ascii or terminal.needs_ascii(),
+        save=save,
+    )
+    app.run()
+    raise click.exceptions.Exit(app.return_code or 0)
+
+
+def save(taken: "Snapshot", directory: Path) -> tuple[Path, ...]:
+    """A ticket in Markdown and the snapshot as JSON, named for the host and the time. Raises OSError."""
+    from natop import export
+    from natop.files import unused, write_whole
+
+    stem = export.file_stem(taken)
+    markdown, document = unused(directory / f"{stem}.md"), unused(directory / f"{stem}.json")
+    write_whole(markdown, export.as_markdown(taken, export.View()))
+    write_whole(document, export.as_json(taken, export.View()))
+    return markdown, document

@@ -1,0 +1,85 @@
+"""Options that several commands have, exit status, and what a command does not do. Only click is imported here."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Exit(IntEnum):
+    """Exit status; the numbers are an interface."""
+
+    OK = 0
+    FINDINGS = 1
+    USAGE = 2
+    UNREADABLE = 3
+    INTERRUPTED = 130
+
+
+class Refused(Exception):
+    """What was asked for cannot be done. The message is one to three lines for stderr."""
+
+    def __init__(self, status: Exit, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The options that mean the same everywhere; None is not given."""
+
+    interval: float | None = None
+    filter: str | None = None
+    sort: str | None = None
+    docker_context: str | None = None
+    docker_host: str | None = None
+    no_docker: bool | None = None
+    netns: str | None = None
+
+    def over(self, others: "Common | None") -> "Common":
+        """These options, and the others' where these are not given."""
+        mine = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(others or Common(), **{name: value for name, value in mine.items() if value is not None})
+
+    @property
+    def interval_s(self) -> float:
+        return DEFAULT_INTERVAL_S if self.interval is None else self.interval
+
+
+DEFAULT_INTERVAL_S = 2.0
+
+
+class Seconds(click.FloatRange):
+    """NaN compares with no bound, and so would pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return seconds
+
+
+INTERVAL = Seconds(0.5, 60)
+EVERY = Seconds(0.5, 86_400)
+FILTER = click.option("--filter", metavar="EXPR", help="Only what matches, as 'state:time_wait dport:443'.")
+SORT = click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN the other way round.")
+_COMMON_OPTIONS = (
+    click.option("--interval", type=INTERVAL, metavar="S", help="Seconds between readings, 0.5 to 60 (2)."),
+    FILTER,
+    SORT,
+    click.option("--context", "docker_context", metavar="NAME", help="Docker context to ask."),
+    click.option("--docker-host", metavar="URL", help="Docker Engine to ask, as unix:///run/docker.sock."),
+    click.option("--no-docker", is_flag=True, default=None, help="Leave Docker out; flows by address."),
+    click.option("--netns", metavar="NAME|PATH|PID", help="Read that network namespace."),
+)
+
+
+def common_options(command: F) -> F:
+    for option in reversed(_COMMON_OPTIONS):
+        command = option(command)
+    return command

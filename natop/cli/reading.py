@@ -1,0 +1,42 @@
+"""Which host is meant, and which part of it is wanted, by the options that are given."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from natop.cli.options import Common, Exit, Refused
+
+if TYPE_CHECKING:
+    from natop.export import View
+    from natop.feed import Source
+    from natop.filters import Filter
+
+
+def source_of(common: Common) -> "Source":
+    from natop.collect.engine import Target
+    from natop.feed import Source
+
+    if common.no_docker and (common.docker_host or common.docker_context):
+        raise click.UsageError("--no-docker does not go with --docker-host or --context")
+    if common.docker_host and common.docker_context:
+        raise click.UsageError("give --docker-host or --context, not both")
+    return Source(common.netns, None if common.no_docker else Target(common.docker_host, common.docker_context))
+
+
+def view_of(common: Common, flows: bool) -> "View":
+    from natop import export
+
+    keys = export.sort_keys(flows)
+    if common.sort and common.sort.removeprefix("-") not in keys:
+        raise click.UsageError(f"no column {common.sort!r}; there are {' '.join(dict.fromkeys(keys))}")
+    return export.View(parsed_filter(common.filter) if common.filter else None, common.sort, flows)
+
+
+def parsed_filter(text: str) -> "Filter":
+    """Raises Refused, with a pointer at the mistake."""
+    from natop.filters import FilterError, parse
+
+    try:
+        return parse(text)
+    except FilterError as error:
+        raise Refused(Exit.USAGE, f"--filter cannot be read\n{error.pointer()}") from error
