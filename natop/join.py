@@ -321,7 +321,11 @@ class _Last:
         return known
 
     def _find(self, flows: FlowTable, rows: Rows) -> tuple[Rows, Mask]:
-        """The rows that they had, of those that were in it; and which ones these are."""
+        """The rows that they had, of those that were in it; and which ones these are.
+
+        An entry made right after one of the same original tuple was deleted may have its place in memory, and so its id
+        (nf_ct_get_id hashes the place and that tuple); where DNAT leads it, it is another all the same.
+        """
         if len(self._ids) == 0:
             return np.zeros(0, np.intp), np.zeros(len(rows), np.bool_)
         at = np.minimum(np.searchsorted(self._ids, flows.id[rows]), len(self._ids) - 1)
@@ -330,6 +334,7 @@ class _Last:
             (self._ids[at] == flows.id[rows])
             & (self._flows.orig_sport[past] == flows.orig_sport[rows])
             & (self._flows.orig_src.lo[past] == flows.orig_src.lo[rows])
+            & (self._flows.reply_src.lo[past] == flows.reply_src.lo[rows])
         )
         return past[same], same
 

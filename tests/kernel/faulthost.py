@@ -150,10 +150,11 @@ class Watch:
         """Read for the first time, with the engine's and the firewall's answers."""
         self._reader = host.source.open(follow=True)
         self.snapshot: Snapshot | None = None
-        self._begun = time.monotonic()
+        self._begun = 0.0
 
     def __enter__(self) -> Self:
         self._reader.wait_for_answers(PATIENCE_S)
+        self._begun = time.monotonic()
         self.look()
         return self
 
@@ -162,8 +163,6 @@ class Watch:
 
     def look(self) -> Snapshot:
         """One more reading, with its flows."""
-        if self.snapshot is None:
-            self._begun = time.monotonic()
         self.snapshot = observe(self.snapshot, self._reader.sample(dump=True))
         return self.snapshot
 
