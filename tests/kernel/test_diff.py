@@ -28,7 +28,8 @@ def take(host: NatHost, file: Path, *arguments: str) -> dict[str, int]:
     """A snapshot in a file, and the judge's numbers beside it: nothing moves meanwhile."""
     done = product.natop(host.router, "snapshot", "--no-docker", "-o", str(file), *arguments)
     assert (done.returncode, done.stderr) == (0, "")
-    return {**oracle.counters(host.router), "count": oracle.count(host.router)}
+    waiting = oracle.state_counts(host.router).get("TIME_WAIT", 0)
+    return {**oracle.counters(host.router), "count": oracle.count(host.router), "time_wait": waiting}
 
 
 def diff(before: Path, after: Path) -> Any:
@@ -45,13 +46,14 @@ def settled(host: NatHost, waiting: int) -> None:
 def test_what_happened_between_two_readings(host: NatHost, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Ports in a row are held, so that NAT looks for others, and connections are closed."""
     first, second = tmp_path / "first.json", tmp_path / "second.json"
-    host.close(3)
+    host.close(3, port=81)
     settled(host, 3)
     before = take(host, first, *arguments)
     host.hold(range(32768, 61000))
-    host.connect(20)
+    host.connect(20, client=1)
     host.close(9, port=81)
-    settled(host, 12)
+    wait_until(lambda: oracle.state_counts(host.router).get("TIME_WAIT", 0) >= 12, what="the closed ones to settle")
+    oracle.quiet(host.router)
     after = take(host, second, *arguments)
     told = diff(first, second)
     assert told["same_boot"] is True
@@ -60,10 +62,10 @@ def test_what_happened_between_two_readings(host: NatHost, tmp_path: Path, argum
     assert after["found"] - before["found"] > 0, "NAT had to look for ports"
     for name in ("found", "insert", "insert_failed", "drop", "early_drop", "invalid"):
         assert numbers[name]["rise"] == after[name] - before[name], name
-        assert numbers[name]["rise_per_min"] == pytest.approx(60 * numbers[name]["rise"] / told["elapsed_s"])
-    assert (numbers["count"]["before"], numbers["count"]["after"]) == (before["count"], after["count"])
-    assert numbers["count"]["difference"] == after["count"] - before["count"]
-    assert (numbers["time_wait"]["before"], numbers["time_wait"]["after"]) == (3, 12)
+        assert numbers[name]["rise_per_min"] == pytest.approx(60 * numbers[name]["rise"] / told["elapsed_s"], rel=1e-2)
+    for name in ("count", "time_wait"):
+        assert (numbers[name]["before"], numbers[name]["after"]) == (before[name], after[name])
+        assert numbers[name]["difference"] == after[name] - before[name] > 0
     assert numbers["insert_failed"]["before"] == (0 if "--every" in arguments else None)
     back = diff(second, first)
     assert back["host"]["count"]["difference"] == -numbers["count"]["difference"]
@@ -104,10 +106,13 @@ def test_the_end_of_a_race_between_two_files(tmp_path: Path) -> None:
             subprocess.run(command, check=True)
             return failed() - before
 
-        lost = [take({str(first)!r})]
-        findings = json.loads(open({str(first)!r}).read().splitlines()[-1])["findings"]
-        race = next(each for each in findings if each["rule"] == "snat-race")
-        for each in race["remedies"][0]["commands"]:
+        for _ in range(5):
+            lost = [take({str(first)!r})]
+            findings = json.loads(open({str(first)!r}).read().splitlines()[-1])["findings"]
+            races = [each for each in findings if each["rule"] == "snat-race"]
+            if races:
+                break
+        for each in races[0]["remedies"][0]["commands"]:
             subprocess.run(["sh", "-c", each], check=True, stdout=subprocess.DEVNULL)
         time.sleep(1)
         lost.append(take({str(second)!r}))
