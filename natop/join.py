@@ -44,6 +44,8 @@ from natop.uapi import IpProto, Ips
 
 THE_HOST = -(2**31)
 """While addresses are looked up: one of the host's own."""
+ALIVE = frozenset({"running", "paused"})
+"""The engine's words for a container that has processes."""
 START_SLACK_NS = 2_000_000_000
 """Docker notes a container's start a moment after its process may have opened connections."""
 GONE = "gone: "
@@ -94,6 +96,8 @@ class _Join:
         self.stale: Mask = (self.client < NOBODY) | (self.server < NOBODY)
         self.doubtful = self._first_seen_ownerless()
         self.proxied: Mask = np.zeros(len(flows), np.bool_)
+        self.births = np.array([*(_nanoseconds(each.started_at) for each in place.containers), 0], np.uint64)
+        """When each container started, in nanoseconds since the epoch; 0 is unknown."""
 
     def attribution(self) -> Attribution:
         self._find_stale()
@@ -107,6 +111,7 @@ class _Join:
             self._find_holders(sockets)
         elif self.last:
             self._keep_holders()
+        self._find_abandoned()
         kinds[self.proxied] = Kind.PROXIED
         kinds[self.stale] = Kind.STALE
         return Attribution(self.client, self.server, kinds, tuple(self.parties.names), self.doubtful)
@@ -148,19 +153,18 @@ class _Join:
         By their time stamp; else because they were another's at the dump before, or were in it before the present
         owner started.
         """
-        births = np.array([*(_nanoseconds(each.started_at) for each in self.place.containers), 0], np.uint64)
         started = self.flows.started_ns
         for end, codes in (("client", self.client), ("server", self.server)):
             if started is not None:
                 began = started + np.uint64(START_SLACK_NS)
-                early = (codes >= 0) & (started != UNKNOWN64) & (began < births[np.maximum(codes, NOBODY)])
+                early = (codes >= 0) & (started != UNKNOWN64) & (began < self.births[np.maximum(codes, NOBODY)])
                 rows = np.flatnonzero(early)
                 self._disown(codes, rows, codes[rows], self._predecessor)
             if self.last and self.last.may_tell_stale:
                 rows = np.flatnonzero(codes >= 0)
                 before, _ = self.last.of(self.flows, rows, end)
                 gone = (before >= 0) | np.isin(before, self.parties.codes(GONE))
-                preceded = births[codes[rows]] > self.last.taken_ns
+                preceded = self.births[codes[rows]] > self.last.taken_ns
                 changed = np.flatnonzero(gone & (preceded | (self._addressee(before) != codes[rows])))
                 sure = changed[preceded[changed] | self.last.known(self.flows, rows[changed])]
                 self._disown(codes, rows[sure], before[sure], self._gone_name)
@@ -221,11 +225,11 @@ class _Join:
         ):
             ends = ends_of(self.flows, rows)
             own = index.connected(ends)
-            before, kinds_before = self._before(end, rows)
+            before, kinds_before = self._held_before(end, rows)
             listening = index.listening(ends)
             if end == "client":
                 listening = np.where(ends.proto == IpProto.UDP, listening, np.int32(NOBODY))
-            codes = _first_known(index.holder(own), before, listening)
+            codes = _first_known(self._without(index.holder(own), self._ended()), before, listening)
             past = np.where(kinds_before == Kind.PROXIED, before, np.int32(NOBODY))
             through.note(end, Noted(rows, codes, index.inode(own), own != NOBODY, past))
             column = self.client if end == "client" else self.server
@@ -243,8 +247,36 @@ class _Join:
             ("client", np.flatnonzero(self.from_host), self.client),
             ("server", np.flatnonzero(self.to_host), self.server),
         ):
-            column[rows], kinds = self._before(end, rows)
+            column[rows], kinds = self._held_before(end, rows)
             self.proxied[rows[kinds == Kind.PROXIED]] = True
+
+    def _held_before(self, end: str, rows: Rows) -> tuple[Codes, U8]:
+        """As `_before`, of the host's own ends: a container that began anew since the dump before has other sockets."""
+        before, kinds = self._before(end, rows)
+        anew = self.births > self.last.taken_ns if self.last else np.zeros(len(self.births), np.bool_)
+        return self._without(before, self._ended() | anew), kinds
+
+    def _ended(self) -> Mask:
+        """Which containers have no processes any more; False for NOBODY, behind them."""
+        return np.array([*(each.state not in ALIVE for each in self.place.containers), False], np.bool_)
+
+    def _without(self, holders: Codes, ended: Mask) -> Codes:
+        """The holders of sockets of the host's own, with those who have `ended` as gone.
+
+        That is said of containers on the host's network. Others are there as the true clients of docker-proxy's
+        connections; whether they are gone is for their own flows to tell.
+        """
+        of_host = np.array([*(each.network_mode == "host" for each in self.place.containers), False], np.bool_)
+        left, codes = of_host & ended, holders.copy()
+        for code in np.flatnonzero(left).tolist():
+            codes[holders == code] = self.parties.code(self._gone_name(code))
+        return codes
+
+    def _find_abandoned(self) -> None:
+        """Flows of the host's own ends that were a container's which is gone, as those of its addresses are."""
+        gone = self.parties.codes(GONE)
+        ends = (self.from_host & np.isin(self.client, gone)) | (self.to_host & np.isin(self.server, gone))
+        self.stale |= ends & ~self.proxied
 
     def _before(self, end: str, rows: Rows) -> tuple[Codes, U8]:
         if self.last:

@@ -331,7 +331,7 @@ def _blind_spots(sample: Sample, inventory: Inventory | None) -> Iterator[Gap]:
         yield Gap(
             "bridge",
             "flows between containers of one network are not in this table: bridge-nf-call-iptables is not 1",
-            "modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 (their packets then pass iptables)",
+            "let their packets pass iptables: modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1",
         )
 
 

@@ -71,11 +71,15 @@ def _risen(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int
 
 def _tcp(before: NetnsTcp | None, after: NetnsTcp) -> dict[str, int]:
     """Nothing where the namespace is another one now, or was not there."""
-    if before is None or (before.netns, before.started_at) != (after.netns, after.started_at):
+    if before is None or not _is_same(before, after):
         return {}
     return {
         name: max(0, value - before.counters[name]) for name, value in after.counters.items() if name in before.counters
     }
+
+
+def _is_same(before: NetnsTcp | None, after: NetnsTcp) -> bool:
+    return before is not None and (before.netns, before.started_at) == (after.netns, after.started_at)
 
 
 def over(marks: Sequence[Mark]) -> Since | None:
@@ -84,10 +88,13 @@ def over(marks: Sequence[Mark]) -> Since | None:
         return None
     first, last = marks[0], marks[-1]
     known: dict[str, NetnsTcp] = {}
+    missing = dict(last.tcp)
     for mark in marks:
-        for key, tcp in mark.tcp.items():
-            if key in last.tcp and tcp.netns == last.tcp[key].netns:
-                known.setdefault(key, tcp)
+        found = {key: mark.tcp[key] for key, now in missing.items() if _is_same(mark.tcp.get(key), now)}
+        known |= found
+        missing = {key: now for key, now in missing.items() if key not in found}
+        if not missing:
+            break
     return since(replace(first, tcp=known), last)
 
 

@@ -4,27 +4,19 @@ A round is the ways to one target, called at the same time. It runs on threads o
 round of a target waits for it; so a target that hangs delays only itself.
 """
 
-import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from natop.collect import names, probe
+from natop.collect.schedule import EVERY_S, Round, Schedule
 from natop.model import Aim, OwnFlow, ProbeResult, ProbeWay
 from natop.text import clean
 
-EVERY_S = 2.0
-"""The shortest time between two rounds of one target."""
 TIMEOUT_S = 10.0
 """Long enough to see the sixth SYN answered, after 7 s."""
-MOST_PER_S = 20.0
-"""Connects per second of all targets together."""
-MOST_AT_ONCE = 256
-"""Connects under way."""
-JITTER = 0.1
-"""By how much of the time between two rounds the next one may come late."""
 OWN_KEPT_S = 150.0
 """How long a connection that has ended is told of; conntrack keeps it for 10 s after RST, for 120 s otherwise."""
 
@@ -39,36 +31,33 @@ class Manners:
     """Close with a FIN, which leaves a TIME_WAIT behind, instead of RST, which some servers log."""
 
 
-@dataclass(slots=True)
-class _Round:
-    """The next round of an aim."""
+class Connections:
+    """What natop opened itself, for as long as conntrack may hold it; times as those of a `Schedule`."""
 
-    aim: Aim
-    due_s: float
-    left: int | None
-    """How many are to come; None is without end."""
-    under_way: int = 0
-    """Connects of the last round that have not ended."""
+    def __init__(self, timeout_s: float) -> None:
+        self._kept_s = OWN_KEPT_S + timeout_s  # those under way have the time of their beginning
+        self._at: dict[OwnFlow, float] = {}
 
-    @property
-    def waits(self) -> bool:
-        return not self.under_way and self.left != 0
+    def note(self, own: OwnFlow, now_s: float) -> None:
+        """It begins now, or ends."""
+        self._at[own] = now_s
+
+    def known(self, now_s: float) -> tuple[OwnFlow, ...]:
+        """Those that are under way or ended of late."""
+        self._at = {each: at for each, at in self._at.items() if at > now_s - self._kept_s}
+        return tuple(self._at)
 
 
 class Prober:
     """Probes what it is aimed at, on threads of its own; all methods may be called from any thread."""
 
-    def __init__(self, manners: Manners, home: Path | None = None) -> None:
+    def __init__(self, manners: Manners, home: Path | None = None, schedule: Schedule | None = None) -> None:
         """`home` is the network namespace that natop reads, None being the process's own."""
         self._manners, self._home = manners, home
         self._changed = threading.Condition()
-        self._rounds: dict[str, _Round] = {}
-        self._at_once = 0
-        self._free_s = 0.0
-        """From when on the bound on all targets together allows the next round."""
+        self._schedule = schedule or Schedule(manners.every_s)
         self._results: list[ProbeResult] = []
-        self._own: dict[OwnFlow, float] = {}
-        """When each of natop's connections began or, once it has ended, ended."""
+        self._own = Connections(manners.timeout_s)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="natop-prober", daemon=True)
         self._thread.start()
@@ -76,15 +65,8 @@ class Prober:
     def aim(self, aims: Sequence[Aim], rounds: int | None = None) -> None:
         """Probe these and no others from now on; those that are probed already keep their pace."""
         _load_what_is_needed(aims)
-        now = time.monotonic()
         with self._changed:
-            known: Mapping[str, _Round] = self._rounds
-            self._rounds = {}
-            for each in aims:
-                spread = random.uniform(0, self._manners.every_s) if rounds is None else 0.0
-                kept = known.get(each.key) or _Round(each, now + spread, rounds)
-                kept.aim = each
-                self._rounds[each.key] = kept
+            self._schedule.aim(aims, rounds, time.monotonic())
             self._changed.notify_all()
 
     def take(self) -> tuple[ProbeResult, ...]:
@@ -96,14 +78,12 @@ class Prober:
     def own(self) -> tuple[OwnFlow, ...]:
         """natop's connections that are under way or ended of late."""
         with self._changed:
-            latest = time.monotonic() - OWN_KEPT_S - self._manners.timeout_s  # those under way have their beginning
-            self._own = {each: at for each, at in self._own.items() if at > latest}
-            return tuple(self._own)
+            return self._own.known(time.monotonic())
 
     def wait(self) -> None:
         """Until the rounds asked for are over."""
         with self._changed:
-            self._changed.wait_for(lambda: not any(each.left or each.under_way for each in self._rounds.values()))
+            self._changed.wait_for(lambda: self._schedule.is_over)
 
     def close(self) -> None:
         """Begin no further probes; those under way end by themselves, and nobody waits for them."""
@@ -114,40 +94,35 @@ class Prober:
     def _run(self) -> None:
         with self._changed:
             while not self._closed:
-                waiting = [each for each in self._rounds.values() if each.waits]
-                first = min(waiting, key=lambda each: each.due_s, default=None)
-                if first is None or (self._at_once and self._at_once + len(first.aim.ways) > MOST_AT_ONCE):
+                found = self._schedule.next()
+                if found is None:
                     self._changed.wait()
                     continue
-                wait_s = max(first.due_s, self._free_s) - time.monotonic()
+                first, due_s = found
+                wait_s = due_s - time.monotonic()
                 if wait_s > 0:
                     self._changed.wait(wait_s)
                 else:
                     self._begin(first)
 
-    def _begin(self, begun: _Round) -> None:
+    def _begin(self, begun: Round) -> None:
         """Start a round; called with the lock held."""
-        now = time.monotonic()
-        ways = begun.aim.ways
-        begun.due_s = now + self._manners.every_s * (1 + random.uniform(0, JITTER))
-        begun.left = None if begun.left is None else begun.left - 1
-        self._free_s = now + len(ways) / MOST_PER_S
+        self._schedule.begin(begun, time.monotonic())
         addresses = _Addresses(self._manners.timeout_s)
-        for way in ways:
-            begun.under_way += 1
-            self._at_once += 1
+        for way in begun.aim.ways:
             work = threading.Thread(target=self._probe, args=(begun, way, addresses), name="natop-probe", daemon=True)
             try:
                 work.start()
             except RuntimeError:
                 self._end(begun, _failed(way, time.time(), "no thread to be had"))
 
-    def _probe(self, begun: _Round, way: ProbeWay, addresses: "_Addresses") -> None:
+    def _probe(self, begun: Round, way: ProbeWay, addresses: "_Addresses") -> None:
         """One connect, on its own thread."""
         started = time.time()
         try:
             address = addresses.of(way)
-            self._postpone(begun)
+            with self._changed:
+                self._schedule.connect(begun, time.monotonic())
             result = probe.timed(
                 way,
                 address,
@@ -162,23 +137,17 @@ class Prober:
             result = _failed(way, started, clean(f"{type(error).__name__}: {error}"))
         self._end(begun, result)
 
-    def _postpone(self, begun: _Round) -> None:
-        """The time between two rounds counts from the connect itself, however long its thread took to come to it."""
-        with self._changed:
-            begun.due_s = max(begun.due_s, time.monotonic() + self._manners.every_s)
-
-    def _end(self, begun: _Round, result: ProbeResult) -> None:
+    def _end(self, begun: Round, result: ProbeResult) -> None:
         with self._changed:
             if result.own:
-                self._own[result.own] = time.monotonic()
+                self._own.note(result.own, time.monotonic())
             self._results.append(result)
-            begun.under_way -= 1
-            self._at_once -= 1
+            self._schedule.end(begun)
             self._changed.notify_all()
 
     def _note(self, own: OwnFlow) -> None:
         with self._changed:
-            self._own[own] = time.monotonic()
+            self._own.note(own, time.monotonic())
 
 
 def _load_what_is_needed(aims: Sequence[Aim]) -> None:

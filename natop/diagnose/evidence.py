@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from natop import meanings
+from natop.facts import UNKNOWN
 from natop.model import (
     HOST_MARK,
     ContainerSummary,
     FlowFacts,
     NatPools,
+    Pile,
     Snapshot,
+    Version,
 )
-from natop.pools import filter_of, pool_name
+from natop.pools import evicts, filter_of, pool_name
 from natop.uapi import IpProto
 from natop.window import Since, over
 
@@ -61,6 +64,8 @@ class Losses:
     table_full: int
     chain: int
     """Refused because a hash chain was too long."""
+    deleted: int
+    """Refused because the entry was deleted before it was in the table, as by a flush."""
 
 
 class Evidence:
@@ -89,10 +94,10 @@ class Evidence:
         """As `in 60 s`."""
         return f"in {self.since.seconds:.0f} s" if self.since else "so far"
 
-    def kernel_is(self, major: int, minor: int) -> bool | None:
+    def kernel_is(self, since: Version) -> bool | None:
         """Whether the kernel is of that version or later; None where it does not tell."""
         version = self.snapshot.host.version
-        return version >= (major, minor) if version else None
+        return version >= since if version else None
 
     def sysctl(self, name: str) -> int | None:
         value = self.snapshot.host.sysctls.get(name)
@@ -118,11 +123,11 @@ class Evidence:
         others = reading.attribution.others if reading else ()
         if code >= 0:
             return containers[code].name
-        return others[-2 - code] if code < -1 else "unknown"
+        return others[-2 - code] if code < -1 else UNKNOWN
 
     def evicts(self, proto: int) -> bool:
-        """Whether the kernel gives ports in TIME_WAIT to new connections: since 6.5, for TCP (nf_nat_core.c)."""
-        return proto == IpProto.TCP and self.kernel_is(6, 5) is True
+        """Whether the kernel gives ports in TIME_WAIT to new connections of that protocol: to TCP's alone."""
+        return proto == IpProto.TCP and evicts(self.snapshot.host.kernel)
 
     @cached_property
     def new_flows(self) -> float | None:
@@ -137,26 +142,45 @@ class Evidence:
         return found / new if found is not None and new else None
 
     @cached_property
-    def fill(self) -> float | None:
-        """Of the conntrack table, 0 to 1."""
-        conntrack = self.snapshot.conntrack
-        return conntrack.count / conntrack.max if conntrack.count is not None and conntrack.max else None
+    def peak(self) -> tuple[int, int] | None:
+        """Entries and limit of the conntrack table when it was fullest in the last minute."""
+        tables = (mark.conntrack for mark in self.snapshot.marks)
+        known = [(table.count, table.max) for table in tables if table.count is not None and table.max]
+        return max(known, key=lambda table: table[0] / table[1], default=None)
 
     @cached_property
     def losses(self) -> Losses | None:
-        """What conntrack dropped, split by cause (see `natop.meanings`); None while the counters are unknown."""
+        """What conntrack dropped, split by cause (see `natop.meanings`); None while the counters are unknown.
+
+        Who loses a clash is counted under `drop` as well; a deleted entry is not (__nf_conntrack_confirm).
+        """
         counters, version = self.since.counters if self.since else {}, self.snapshot.host.version
-        clash, full = meanings.clash_lost(counters, version), meanings.table_full(counters, version)
-        if clash is None or full is None:
+        refused, full = meanings.clash_lost(counters, version), meanings.table_full(counters, version)
+        if refused is None or full is None:
             return None
         chain = min(counters["insert_failed"], counters.get("chaintoolong", 0))
-        return Losses(int(clash), int(full), chain)
+        clash = min(int(refused), counters["drop"])
+        is_told_apart = "clash_resolve" in counters or self.kernel_is(meanings.CLASHES_APART)
+        return Losses(clash, int(full), chain, int(refused) - clash if is_told_apart else 0)
 
     @cached_property
     def retransmitting(self) -> tuple[tuple[ContainerSummary, int], ...]:
-        """The containers that sent SYNs again, and how many, most first."""
+        """The containers that sent SYNs, or answers to SYNs, again, and how many, most first."""
         counts = [(each, self.tcp(each, "syn_retrans") or 0) for each in self.snapshot.containers]
         return tuple(sorted((pair for pair in counts if pair[1]), key=lambda pair: -pair[1]))
+
+    @property
+    def senders(self) -> str:
+        """As `web (28), host (4) and php (2)`: whose sent SYNs again."""
+        counts = [*((each.container.name, count) for each, count in self.retransmitting)]
+        counts += [(HOST, count)] if (count := self.host_tcp("syn_retrans")) else []
+        return named(sorted(counts, key=lambda pair: -pair[1]))
+
+    @property
+    def on_host_network(self) -> list[str]:
+        """The containers whose TCP is the host's."""
+        containers = (each.container for each in self.snapshot.containers)
+        return [each.name for each in containers if each.network_mode == HOST and each.state == "running"]
 
     @property
     def syn_retransmits(self) -> int | None:
@@ -222,9 +246,22 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
-def many(number: int, thing: str) -> str:
-    """As `1 new connection`, `2 new connections`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def address_of(end: str) -> str:
+    """The address in `198.51.100.7:443/tcp`, `[2001:db8::7]:443/tcp` or, without ports, `198.51.100.7/icmp`."""
+    address, _, _ = end.rpartition("/")
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
+
+
+def known_caller(pile: Pile) -> str:
+    """Whose most flows of a pile are; the host where nobody known is."""
+    return next((name for name in pile.owners if name != UNKNOWN), HOST)
+
+
+def many(number: int, thing: str, things: str = "") -> str:
+    """As `1 new connection`, `2 new connections`; `things` where an s does not make it several."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def percent_of(part: int, whole: int) -> str:

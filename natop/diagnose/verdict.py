@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from natop.diagnose import rules as _rules
 from natop.diagnose.evidence import Evidence
-from natop.diagnose.registry import RULES
+from natop.diagnose.rules import RULES
 from natop.model import Finding, Severity, Snapshot
 
 MOST_FINDINGS = 50
 """Kept, gravest first; no host has more to say that a person would read."""
-_ALL = _rules
 
 
 @dataclass(frozen=True, slots=True)

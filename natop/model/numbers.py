@@ -212,6 +212,10 @@ class Pile:
     """Whose they are, most flows first; at most MOST_OWNERS names."""
     key: str | None = None
     """The id of the container that most of them are of."""
+    answering: str | None = None
+    """The address that answers, where they have that in common too."""
+    servers: tuple[str, ...] = ()
+    """The containers that serve them, most flows first; at most MOST_OWNERS names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +229,8 @@ class FlowFacts:
     unreplied: tuple[Pile, ...]
     """SYN_SENT without an answer, by what is called."""
     stale: tuple[Pile, ...]
-    """Flows of containers that are gone (Kind.STALE), by what was called."""
+    """Flows to containers that are gone (Kind.STALE), by what was called and who should answer; the owners are those
+    who are gone."""
     proxied: tuple[Pile, ...]
     """Flows of containers that go through docker-proxy, by what is called."""
     hairpin: tuple[Pile, ...]

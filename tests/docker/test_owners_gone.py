@@ -12,7 +12,7 @@ import pytest
 from natop.collect.engine import EngineWatcher, Target
 from natop.feed import LiveFeed, Source
 from natop.model import Snapshot
-from tests.docker.line import Line, containers, ends, network, parties, rows, running, sysctl
+from tests.docker.line import Line, containers, ends, network, parties, rows, running, sysctl, talking
 from tests.lab import oracle
 from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
 from tests.lab.inject import Entry, inject
@@ -60,6 +60,22 @@ def test_a_stopped_container_s_flows(docker_host: DockerHost, line: Line) -> Non
         line.until(present=["first"])
         assert told(line.rows(), out) == {("STALE", "gone: first", None)}, "it began anew and does not know them"
     assert told(line.rows(), out) == {("STALE", "gone: first", None)}
+
+
+def test_a_stopped_container_on_the_host_s_network(docker_host: DockerHost, line: Line) -> None:
+    """It has no address that would be gone; natop has seen whose socket it was."""
+    with running(docker_host, "edge", "host"):
+        line.until(present=["edge"])
+        with talking(docker_host, "edge", OUTSIDE, 443):
+            flows = [flow for flow in docker_host.quiet() if flow["orig"]["dport"] == 443]
+            assert told(line.rows(), flows) == {("HOST", "edge", None)}
+        assert told(line.rows(), flows) == {("HOST", "edge", None)}, "closed, but it runs"
+        docker_host.docker("stop", "edge")
+        line.until(absent=["edge"])
+        for found in (line.rows(), line.rows()):
+            assert told(found, flows) == {("STALE", "gone: edge", None)}
+    line.await_engine(lambda told: "edge" not in told)
+    assert told(line.rows(), flows) == {("STALE", "gone: edge", None)}
 
 
 def test_an_address_that_is_another_s_now(docker_host: DockerHost, line: Line) -> None:

@@ -13,15 +13,8 @@ from tests.lab.dockerhost import HOST, DockerHost
 BRIDGE = "172.17.0.1"
 
 
-@pytest.fixture(scope="module")
-def without_proxy() -> Iterator[DockerHost]:
-    with DockerHost(settings={"userland-proxy": False}) as host:
-        yield host
-
-
 @pytest.fixture
 def hairpin(without_proxy: DockerHost) -> Iterator[Line]:
-    without_proxy.namespace.flush()
     with Line(without_proxy) as readings:
         yield readings
 

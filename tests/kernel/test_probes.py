@@ -21,7 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from natop.collect.prober import MOST_PER_S, Manners, Prober
+from natop.collect.prober import Manners, Prober
+from natop.collect.schedule import MOST_PER_S
 from natop.feed import LiveFeed, Source
 from natop.model import Aim, ProbePath, ProbeResult, ProbeTarget, ProbeWay, Snapshot
 from natop.probed import waited_ms

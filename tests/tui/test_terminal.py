@@ -65,6 +65,40 @@ def test_suspending_gives_the_terminal_back_until_fg() -> None:
         screen.wait()
 
 
+BROKEN = """
+import importlib, sys
+from natop.cli import main
+
+def fail(*_, **__):
+    raise ZeroDivisionError("a broken screen")
+
+module, screen, method = sys.argv.pop(1).split()
+setattr(getattr(importlib.import_module(f"natop.tui.{module}"), screen), method, fail)
+main()
+"""
+"""natop with one method of a screen that raises."""
+
+
+@pytest.mark.parametrize(
+    ("broken", "keys"),
+    [
+        ("containers ContainersScreen on_screen_resume", ""),
+        ("help HelpScreen compose", "?"),
+        ("flows FlowsScreen on_mount", "\r"),
+        ("flows FlowsScreen body", "2"),
+        ("flows FlowsScreen on_screen_suspend", "21"),
+        ("trends TrendsScreen show", "t"),
+    ],
+)
+def test_a_screen_that_fails_ends_it_with_the_reason(broken: str, keys: str) -> None:
+    with terminal((sys.executable, "-c", BROKEN, broken, "--no-docker")) as screen:
+        if keys:
+            screen.until(is_live).type(keys)
+        assert screen.wait() == 1
+        assert is_restored(screen)
+        assert "ZeroDivisionError: a broken screen" in screen.text
+
+
 @pytest.mark.parametrize(
     ("command", "environment", "why"),
     [

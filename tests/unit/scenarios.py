@@ -36,6 +36,7 @@ from natop.model import (
     NetworkNat,
     Pile,
     PortChoice,
+    PublishedPort,
     Skipped,
     Snapshot,
     TimeWait,
@@ -60,17 +61,19 @@ def snapshot(scenario: Toml) -> Snapshot:
     """The host that a scenario describes."""
     containers = tuple(_container(each) for each in scenario.get("container", ()))
     conntrack = {"count": 500, "max": 262_144, "buckets": 65_536} | scenario.get("conntrack", {})
+    conntrack |= dict.fromkeys(conntrack.get("unread", ()))
     seconds = scenario.get("seconds", 60.0)
     summaries = tuple(
         _summary(container_, each) for container_, each in zip(containers, scenario.get("container", ()), strict=True)
     )
-    marks = [_mark(scenario, summaries, conntrack, at) for at in ((0.0, seconds) if seconds else (0.0,))]
+    times = (0.0, seconds / 2, seconds) if seconds else (0.0,)
+    marks = [_mark(scenario, summaries, conntrack, at, seconds) for at in times]
     networks = scenario.get("network", ())
     return Snapshot(
         taken_at=0.0,
         monotonic_s=START_S + seconds,
         interval_s=2.0,
-        host=HostFacts("natter", scenario.get("kernel", "6.18.44"), "net:[1]", scenario.get("sysctls", {})),
+        host=HostFacts("natter", scenario.get("kernel", "6.18.44"), "net:[1]", _sysctls(scenario)),
         inventory=Inventory(
             Engine("29.0.0", "1.52"),
             containers,
@@ -89,7 +92,7 @@ def snapshot(scenario: Toml) -> Snapshot:
         pools=_pools(scenario.get("pool", ()), [each.name for each in containers]),
         port_choice=PortChoice(**scenario["port_choice"]) if "port_choice" in scenario else None,
         time_wait=_time_wait(scenario["time_wait"]) if "time_wait" in scenario else None,
-        firewall=_firewall(networks) if networks else None,
+        firewall=_firewall(networks, scenario.get("backend", "iptables-nft")) if networks else None,
         facts=_facts(scenario.get("facts", {})),
         marks=tuple(marks),
     )
@@ -97,7 +100,19 @@ def snapshot(scenario: Toml) -> Snapshot:
 
 def _container(told: Toml) -> Any:
     fields = {name: told[name] for name in ("network_mode", "state") if name in told}
-    return container(told["name"], *told.get("addresses", ["172.18.0.2"]), **fields)
+    return container(
+        told["name"],
+        *told.get("addresses", ["172.18.0.2"]),
+        networks=told.get("networks", ()),
+        published=tuple(_published(each) for each in told.get("published", ())),
+        **fields,
+    )
+
+
+def _published(told: str) -> PublishedPort:
+    """As `8080:80`, the host's port first."""
+    host_port, _, port = told.partition(":")
+    return PublishedPort("tcp", "0.0.0.0", int(host_port), int(port))
 
 
 def _summary(described: Any, told: Toml) -> ContainerSummary:
@@ -116,15 +131,19 @@ def _tcp(told: Toml, part: float) -> NetnsTcp | None:
         return None
     risen = told.get("tcp", {})
     assert risen.keys() <= set(TCP_NAMES), risen
-    sysctls = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in told.get("sysctls", {}).items()
-    }
     counters = {name: 100 + round(part * risen.get(name, 0)) for name in TCP_NAMES}
-    return NetnsTcp(f"net:[{told.get('name', 'host')}]", counters, sysctls=sysctls)
+    return NetnsTcp(f"net:[{told.get('name', 'host')}]", counters, sysctls=_sysctls(told))
 
 
-def _mark(scenario: Toml, summaries: Sequence[ContainerSummary], conntrack: Toml, at: float) -> Mark:
-    part = 1.0 if at else 0.0
+def _sysctls(told: Toml) -> dict[str, int | tuple[int, ...]]:
+    given = told.get("sysctls", {})
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
+def _mark(scenario: Toml, summaries: Sequence[ContainerSummary], conntrack: Toml, at: float, end: float) -> Mark:
+    """Counters at a time; in the middle of it all, the table has the entries of `peak`."""
+    part = at / end if end else 0.0
+    count = conntrack.get("peak", conntrack["count"]) if 0 < at < end else conntrack["count"]
     risen = scenario.get("counters", {})
     assert risen.keys() <= set(COUNTER_NAMES), risen
     # clash_resolve and chaintoolong, the last two, came with Linux 5.10 and 5.15.
@@ -141,7 +160,7 @@ def _mark(scenario: Toml, summaries: Sequence[ContainerSummary], conntrack: Toml
     host = _tcp(scenario.get("host", {}), part)
     if host:
         tcp[""] = host
-    counters = Conntrack(conntrack["count"], conntrack["max"], conntrack["buckets"], summed, tuple(on_cpus))
+    counters = Conntrack(count, conntrack["max"], conntrack["buckets"], summed, tuple(on_cpus))
     return Mark(at, START_S + at, counters, tcp, scenario.get("new_per_s"))
 
 
@@ -196,7 +215,7 @@ def _pools(told: Sequence[Toml], names: Sequence[str]) -> NatPools | None:
         last_port=column("last_port", 65_535, "u2"),
         used=column("used", 0, "u4"),
         soft=column("soft", 0, "u4"),
-        time_wait=column("soft", 0, "u4"),
+        time_wait=column("time_wait", 0, "u4"),
         rewritten=column("rewritten", 0, "u4"),
         masqueraded=column("used", 0, "u4"),
         drain_s=column("drain_s", 0, "u4"),
@@ -208,25 +227,53 @@ def _pools(told: Sequence[Toml], names: Sequence[str]) -> NatPools | None:
     )
 
 
-def _firewall(networks: Sequence[Toml]) -> Firewall:
-    places = tuple(NetworkNat(each["name"], each["subnet"], _rule(each)) for each in networks)
-    return Firewall(tuple(place.rule for place in places if place.rule), places, "iptables-nft")
+def _firewall(networks: Sequence[Toml], backend: str) -> Firewall:
+    places = tuple(
+        NetworkNat(
+            each["name"],
+            each["subnet"],
+            _rule(each),
+            {"udp": None} if each.get("nat") == "tcp" else {},
+            bridge=each.get("bridge"),
+        )
+        for each in networks
+    )
+    return Firewall(tuple(place.rule for place in places if place.rule), places, backend)
 
 
 def _rule(told: Toml) -> NatRule | None:
     if told.get("nat", True) is False:
         return None
-    to, randomly = told.get("to_address"), told.get("fully_random", False)
-    action = "SNAT" if to else "MASQUERADE"
-    return NatRule("iptables-nft", "nat POSTROUTING", 100, action, (told["subnet"],), to, fully_random=randomly)
+    to, ports = told.get("to_address"), told.get("ports")
+    return NatRule(
+        "iptables-nft",
+        "nat POSTROUTING",
+        told.get("priority", 100),
+        "SNAT" if to else "MASQUERADE",
+        (told["subnet"],),
+        to,
+        (ports[0], ports[1]) if ports else None,
+        fully_random=told.get("fully_random", False),
+    )
 
 
 def _facts(told: Toml) -> FlowFacts:
     piles = {
-        name: tuple(Pile(each["what"], each["count"], tuple(each["owners"]), _key(each)) for each in told.get(name, ()))
+        name: tuple(_pile(each) for each in told.get(name, ()))
         for name in ("zombies_of", "unreplied", "stale", "proxied", "hairpin", "local_ports", "udp_shared")
     }
     return FlowFacts(zombies=told.get("zombies", 0), remapped=told.get("remapped", 0), **piles)
+
+
+def _pile(told: Toml) -> Pile:
+    return Pile(
+        told["what"],
+        told["count"],
+        tuple(told["owners"]),
+        _key(told),
+        told.get("answering"),
+        tuple(told.get("servers", ())),
+    )
 
 
 def _key(told: Toml) -> str | None:

@@ -1,5 +1,6 @@
 """What flows tell beside their numbers: piles of flows that are alike."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +18,12 @@ INDEX = {each.name: number for number, each in enumerate(CONTAINERS)}
 GONE = -2
 
 
-def facts(*told: tuple[Flow, str | int, Kind]) -> FlowFacts:
-    """Of flows, whose they are (a container, or a code), and their kind."""
+def facts(*told: tuple[Flow, str | int, Kind], servers: Mapping[int, str] | None = None) -> FlowFacts:
+    """Of flows, whose they are (a container, or a code), and their kind; who serves them, by their place."""
     clients = [INDEX[owner] if isinstance(owner, str) else owner for _, owner, _ in told]
     kinds = [kind for _, _, kind in told]
-    nobody = np.full(len(told), -1, np.int32)
-    attribution = Attribution(np.array(clients, np.int32), nobody, np.array(kinds, np.uint8), ("gone: old",))
+    serving = np.array([INDEX[servers[n]] if servers and n in servers else -1 for n in range(len(told))], np.int32)
+    attribution = Attribution(np.array(clients, np.int32), serving, np.array(kinds, np.uint8), ("gone: old",))
     return flow_facts(Flows(plain.table([each for each, _, _ in told]), attribution, CONTAINERS), SYSCTLS)
 
 
@@ -53,19 +54,51 @@ def test_unreplied_syns_by_what_is_called() -> None:
     )
 
 
-def test_stale_proxied_hairpin_and_remapped() -> None:
-    one = flow("100.64.0.1:5", "203.0.113.10:514", dnat="172.18.0.77:514", id=1, proto=UDP)
+def test_proxied_hairpin_and_remapped() -> None:
     found = facts(
-        (one, GONE, Kind.STALE),
         (flow("172.18.0.2:1", "203.0.113.10:8080", id=2), "web", Kind.PROXIED),
         (flow("172.17.0.1:2", "172.18.0.2:80", id=3), -1, Kind.PROXIED),
         (flow("172.18.0.2:3", "203.0.113.10:8080", id=4), "web", Kind.HAIRPIN),
         (flow("203.0.113.10:4", "198.51.100.7:443", id=5), -1, Kind.REMAPPED),
     )
-    assert found.stale == (Pile("203.0.113.10:514/udp", 1, ("gone: old",), None),)
     assert found.proxied == (Pile("203.0.113.10:8080/tcp", 1, ("web",), WEB.id),)
     assert found.hairpin == (Pile("203.0.113.10:8080/tcp", 1, ("web",), WEB.id),)
     assert found.remapped == 1
+
+
+def test_what_docker_proxy_dials_is_no_second_connection() -> None:
+    found = facts(
+        (flow("172.18.0.2:1", "203.0.113.10:8080", id=2), "web", Kind.PROXIED),
+        (flow("172.17.0.1:2", "172.18.0.3:80", id=3), "web", Kind.PROXIED),
+        servers={0: "app", 1: "app"},
+    )
+    assert found.proxied == (Pile("203.0.113.10:8080/tcp", 1, ("web",), WEB.id, servers=("app",)),)
+
+
+def test_the_host_s_own_calls_are_no_container_s_hairpin() -> None:
+    assert facts((flow("203.0.113.10:3", "203.0.113.10:8080", id=4), -1, Kind.HAIRPIN)).hairpin == ()
+
+
+def test_stale_is_what_leads_to_a_container_that_is_gone() -> None:
+    """What such a container had opened itself waits for its end, and leads nobody astray."""
+    into = [flow(f"100.64.0.1:{n}", "203.0.113.10:514", dnat="172.18.0.77:514", id=n, proto=UDP) for n in (5, 6)]
+    elsewhere = flow("100.64.0.1:7", "203.0.113.10:514", dnat="172.18.0.78:514", id=7, proto=UDP)
+    ping = flow("100.64.0.1:8", "172.18.0.77:0", id=8, proto=1)
+    out_ = flow("172.18.0.77:9", "198.51.100.7:443", id=9)
+    table = plain.table([*into, elsewhere, ping, out_])
+    client, server = np.array([-1, -1, -1, -1, GONE], np.int32), np.array([GONE] * 4 + [-1], np.int32)
+    attribution = Attribution(client, server, np.full(5, Kind.STALE, np.uint8), ("gone: old",))
+    first, *others = flow_facts(Flows(table, attribution, CONTAINERS), SYSCTLS).stale
+    assert first == Pile("203.0.113.10:514/udp", 2, ("gone: old",), None, "172.18.0.77")
+    assert {pile.what: pile for pile in others} == {
+        "203.0.113.10:514/udp": Pile("203.0.113.10:514/udp", 1, ("gone: old",), None, "172.18.0.78"),
+        "172.18.0.77/icmp": Pile("172.18.0.77/icmp", 1, ("gone: old",), None, "172.18.0.77"),
+    }
+
+
+def test_owners_are_told_most_flows_first() -> None:
+    told = [(out(n, state=1, status=0x8), "db" if n % 3 else "app", Kind.MASQUERADED) for n in range(1000, 1300)]
+    assert facts(*told).unreplied == (Pile("198.51.100.9:5432/tcp", 300, ("db", "app"), DB.id),)
 
 
 def test_udp_from_one_port_of_several_containers() -> None:

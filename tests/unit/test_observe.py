@@ -255,7 +255,7 @@ def test_namespaces_have_the_names_that_people_know() -> None:
 UNSEEN_BRIDGE = Gap(
     "bridge",
     "flows between containers of one network are not in this table: bridge-nf-call-iptables is not 1",
-    "modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1 (their packets then pass iptables)",
+    "let their packets pass iptables: modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1",
 )
 ON_LAN = [replace(each, networks=(Attachment("lan", "macvlan", each.networks[0].ipv4),)) for each in (APP, WEB)]
 

@@ -149,7 +149,39 @@ def test_closed_ones_are_remembered() -> None:
     assert dumps.told([OUT, INTO], place(EDGE, RIM, sockets=sockets)) == expected
     for later in (held([]), None, held([])):
         assert dumps.told([OUT, INTO], place(EDGE, RIM, sockets=later)) == expected
-    assert dumps.told([OUT, INTO], place(RIM, sockets=held([]))) == [("HOST", "gone: edge", None), expected[1]]
+    for later in (held([]), None, held([])):
+        told = dumps.told([OUT, INTO], place(RIM, sockets=later))
+        assert told == [("STALE", "gone: edge", None), expected[1]]
+
+
+@pytest.mark.parametrize("sockets", [held([]), None])
+def test_a_container_on_the_host_s_network_that_stopped(sockets: Sockets | None) -> None:
+    """It has no address that would be gone; what it has left is its flows, which only memory knows."""
+    flows, dumps = [OUT, INTO], Dumps()
+    open_ones = held(
+        [
+            connected(f"{HOST}:41000", f"{REMOTE}:443", cgroup=7),
+            connected(f"{HOST}:9000", f"{REMOTE}:42000", cgroup=7, inode=2),
+        ]
+    )
+    assert dumps.told(flows, place(EDGE, sockets=open_ones)) == [("HOST", "edge", None), ("HOST", None, "edge")]
+    stopped, expected = replace(EDGE, state="exited"), [("STALE", "gone: edge", None), ("STALE", None, "gone: edge")]
+    for where in (place(stopped, sockets=sockets), place(sockets=sockets), place(EDGE, sockets=sockets)):
+        assert dumps.told(flows, where) == expected
+    assert Dumps().told([OUT], place(stopped, sockets=open_ones)) == expected[:1], "a socket that lingers for its FIN"
+
+
+def test_a_container_on_the_host_s_network_that_began_anew() -> None:
+    """Between two dumps: what it held before is not its own any more, what is open now is."""
+    other = replace(OUT, orig=replace(OUT.orig, sport=41001), id=9)
+    dumps, before = Dumps(), replace(EDGE, started_at="2026-01-05T07:00:00Z")
+    both = held([connected(f"{HOST}:{port}", f"{REMOTE}:443", inode=port, cgroup=7) for port in (41000, 41001)])
+    dumps.told([OUT, other], place(before, sockets=both), at=BORN - 60)
+    after = replace(EDGE, started_at=STARTED)
+    now = held([connected(f"{HOST}:41001", f"{REMOTE}:443", cgroup=7)])
+    expected = [("STALE", "gone: edge", None), ("HOST", "edge", None)]
+    assert dumps.told([OUT, other], place(after, sockets=now), at=BORN + 60) == expected
+    assert dumps.told([OUT, other], place(after, sockets=held([])), at=BORN + 70) == expected
 
 
 def test_who_served_is_remembered_before_who_listens_now() -> None:

@@ -1,22 +1,28 @@
-"""The pace of probes, with connects played by the test; and names looked up within a time."""
+"""Probes on threads, with connects played by the test; and names looked up within a time."""
 
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from natop.collect import names, probe, prober
-from natop.collect.prober import Manners, Prober
+from natop.collect import names, probe
+from natop.collect.prober import OWN_KEPT_S, Connections, Manners, Prober
+from natop.collect.schedule import Schedule
 from natop.model import Aim, OwnFlow, ProbeError, ProbePath, ProbeResult, ProbeWay
 
 pytestmark = pytest.mark.slow
 
-EVERY_S = 0.2
+EVERY_S = 0.05
+PATIENCE_S = 60.0
+"""For what must happen, on a machine however slow."""
+
+
+def prober(at_once: int = 256) -> Prober:
+    return Prober(Manners(EVERY_S), schedule=Schedule(EVERY_S, 1_000.0, at_once))
 
 
 def aim(number: int, ways: int = 1) -> Aim:
@@ -27,154 +33,130 @@ def aim(number: int, ways: int = 1) -> Aim:
 
 
 class Connects:
-    """In place of `probe.timed`: notes when each way was called; those that hang do until they are let go."""
+    """In place of `probe.timed`: notes which ways were called; those that hang do until they are let go."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[float, ProbeWay]] = []
+        self.calls: list[ProbeWay] = []
         self.hanging: set[str] = set()
-        self.let_go = threading.Event()
-        self._lock = threading.Lock()
+        self.most_at_once = self._at_once = 0
+        self._let_go = False
+        self._changed = threading.Condition()
 
     def timed(self, way: ProbeWay, _address: names.Address, *, opened: Any, **_manners: object) -> ProbeResult:
-        with self._lock:
-            self.calls.append((time.monotonic(), way))
+        with self._changed:
+            self.calls.append(way)
             own = OwnFlow("192.0.2.254", len(self.calls), way.host, way.port)
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
         opened(own)
-        if way.target in self.hanging:
-            self.let_go.wait(10)
+        with self._changed:
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._let_go or way.target not in self.hanging)
+            self._at_once -= 1
         return ProbeResult(way.target, way.path, time.time(), connect_ms=1.0, own=own)
 
-    def at(self, target: str) -> list[float]:
-        return [at for at, way in self.calls if way.target == target]
+    def let_go(self) -> None:
+        with self._changed:
+            self._let_go = True
+            self._changed.notify_all()
+
+    def until(self, so: Callable[[], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(so, PATIENCE_S)
+
+    def of(self, target: str) -> int:
+        return sum(way.target == target for way in self.calls)
 
 
 @pytest.fixture
 def connects(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connects]:
     played = Connects()
     monkeypatch.setattr(probe, "timed", played.timed)
-    monkeypatch.setattr(prober, "MOST_PER_S", 1_000.0)
     yield played
-    played.let_go.set()
+    played.let_go()
 
 
 @pytest.mark.usefixtures("connects")
 def test_rounds_asked_for_are_all_and_no_more() -> None:
-    with closing(Prober(Manners(EVERY_S))) as some:
+    with closing(prober()) as some:
         some.aim([aim(1), aim(2, ways=3)], rounds=2)
         some.wait()
         assert len(some.take()) == 2 + 6
         assert some.take() == ()
 
 
-def test_a_target_waits_its_time_and_its_jitter(connects: Connects) -> None:
-    with closing(Prober(Manners(EVERY_S))) as some:
-        some.aim([aim(1)], rounds=5)
-        some.wait()
-    waits = [later - earlier for earlier, later in pairwise(connects.at("192.0.2.2:1"))]
-    assert len(waits) == 4
-    assert all(wait >= EVERY_S * 0.99 for wait in waits), "never sooner"
-    assert sum(waits) < 4 * EVERY_S * (1 + prober.JITTER) + 1
-    assert len(set(waits)) == 4
-
-
-def test_the_ways_of_a_round_start_at_once(connects: Connects) -> None:
-    with closing(Prober(Manners(EVERY_S))) as some:
+def test_the_ways_of_a_round_are_called_at_once(connects: Connects) -> None:
+    connects.hanging = {aim(1).key}
+    with closing(prober()) as some:
         some.aim([aim(1, ways=5)], rounds=1)
-        some.wait()
-    moments = [at for at, _ in connects.calls]
-    assert len(moments) == 5
-    assert max(moments) - min(moments) < 0.5
-
-
-def test_all_targets_together_are_bounded(connects: Connects, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prober, "MOST_PER_S", 50.0)
-    with closing(Prober(Manners(EVERY_S))) as some:
-        some.aim([aim(number, ways=2) for number in range(20)], rounds=1)
-        some.wait()
-    moments = sorted(at for at, _ in connects.calls)
-    assert len(moments) == 40
-    assert moments[-1] - moments[0] >= 38 / 50 * 0.99
+        connects.until(lambda: connects.most_at_once == 5)
 
 
 def test_targets_that_hang_delay_nobody_and_are_not_called_again(connects: Connects) -> None:
     slow, fast = [aim(number) for number in range(50)], [aim(number) for number in range(50, 100)]
     connects.hanging = {each.key for each in slow}
-    with closing(Prober(Manners(EVERY_S))) as some:
+    with closing(prober()) as some:
         some.aim([*slow, *fast], rounds=3)
-        deadline = time.monotonic() + 10
-        while sum(len(connects.at(each.key)) for each in fast) < 150 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert {len(connects.at(each.key)) for each in fast} == {3}
-        assert {len(connects.at(each.key)) for each in slow} == {1}
-        connects.let_go.set()
+        connects.until(lambda: sum(connects.of(each.key) for each in fast) == 150)
+        assert {connects.of(each.key) for each in fast} == {3}
+        connects.until(lambda: sum(connects.of(each.key) for each in slow) == 50)
+        assert {connects.of(each.key) for each in slow} == {1}
+        connects.let_go()
         some.wait()
-    assert {len(connects.at(each.key)) for each in slow} == {3}
+    assert {connects.of(each.key) for each in slow} == {3}
 
 
-def test_only_so_many_connects_are_under_way(connects: Connects, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prober, "MOST_AT_ONCE", 4)
+def test_only_so_many_connects_are_under_way(connects: Connects) -> None:
     hanging = [aim(number, ways=2) for number in range(4)]
     connects.hanging = {each.key for each in hanging}
-    with closing(Prober(Manners(EVERY_S))) as some:
+    with closing(prober(at_once=4)) as some:
         some.aim(hanging, rounds=1)
-        time.sleep(0.5)
-        assert len(connects.calls) == 4
-        connects.let_go.set()
+        connects.until(lambda: len(connects.calls) == 4)
+        connects.let_go()
         some.wait()
-    assert len(connects.calls) == 8
+    assert (len(connects.calls), connects.most_at_once) == (8, 4)
 
 
-def test_a_round_wider_than_the_bound_is_called_all_the_same(
-    connects: Connects, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(prober, "MOST_AT_ONCE", 2)
-    with closing(Prober(Manners(EVERY_S))) as some:
-        some.aim([aim(1, ways=5)], rounds=1)
-        some.wait()
-    assert len(connects.calls) == 5
-
-
-def test_what_is_no_longer_aimed_at_is_left_alone_and_the_rest_keeps_its_pace(connects: Connects) -> None:
-    with closing(Prober(Manners(EVERY_S))) as some:
-        for _ in range(20):
-            some.aim([aim(1), aim(2)])
-            time.sleep(0.05)
+def test_what_is_aimed_at_later_is_called_and_what_no_longer_is_not(connects: Connects) -> None:
+    with closing(prober()) as some:
         some.aim([aim(1)])
-        stopped = time.monotonic()
-        time.sleep(3 * EVERY_S)
-    waits = [later - earlier for earlier, later in pairwise(connects.at("192.0.2.2:1"))]
-    assert len(waits) >= 4
-    assert all(wait >= EVERY_S * 0.99 for wait in waits), "aiming anew is no reason to call sooner"
-    assert connects.at("192.0.2.3:2")[-1] <= stopped + 0.05
+        connects.until(lambda: connects.of(aim(1).key) >= 2)
+        some.aim([aim(2)])
+        before = connects.of(aim(1).key)
+        connects.until(lambda: connects.of(aim(2).key) >= 3)
+    assert connects.of(aim(1).key) <= before + 1, "one may have been on its way"
 
 
 def test_closing_begins_nothing_more(connects: Connects) -> None:
-    some = Prober(Manners(EVERY_S))
+    some = prober()
     some.aim([aim(1)])
-    time.sleep(2 * EVERY_S)
+    connects.until(lambda: len(connects.calls) >= 2)
     some.close()
-    before = len(connects.calls)
-    time.sleep(3 * EVERY_S)
-    assert before >= 1
-    assert len(connects.calls) <= before + 1
-    assert not some._thread.is_alive()
+    some._thread.join(PATIENCE_S)
+    assert not some._thread.is_alive(), "the only one that begins rounds"
 
 
-def test_own_flows_are_told_while_they_are_under_way_and_for_a_while_after(
-    connects: Connects, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_flows_are_told_while_they_are_under_way_and_after(connects: Connects) -> None:
     connects.hanging = {aim(1).key}
-    with closing(Prober(Manners(EVERY_S))) as some:
+    with closing(prober()) as some:
         some.aim([aim(1), aim(2)], rounds=1)
-        deadline = time.monotonic() + 5
-        while len(some.own()) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        connects.until(lambda: len(connects.calls) == 2)
         assert {each.dst for each in some.own()} == {"192.0.2.2", "192.0.2.3"}
-        connects.let_go.set()
+        connects.let_go()
         some.wait()
         assert len(some.own()) == 2
-        monkeypatch.setattr(prober, "OWN_KEPT_S", -100.0)
-        assert some.own() == ()
+
+
+def test_own_flows_are_told_for_as_long_as_conntrack_may_hold_them() -> None:
+    first, second = OwnFlow("192.0.2.254", 1, "192.0.2.1", 80), OwnFlow("192.0.2.254", 2, "192.0.2.1", 80)
+    own = Connections(timeout_s=10.0)
+    own.note(first, 100.0)
+    own.note(second, 100.0)
+    own.note(second, 110.0)
+    assert own.known(110.0) == (first, second)
+    assert own.known(100.0 + OWN_KEPT_S + 9.9) == (first, second)
+    assert own.known(110.0 + OWN_KEPT_S + 9.9) == (second,), "from its end on"
+    assert own.known(110.0 + OWN_KEPT_S + 10.0) == ()
 
 
 def test_an_error_nobody_foresaw_is_a_failed_probe(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +164,7 @@ def test_an_error_nobody_foresaw_is_a_failed_probe(monkeypatch: pytest.MonkeyPat
         raise ZeroDivisionError("odd\x1b[31m")
 
     monkeypatch.setattr(probe, "timed", broken)
-    with closing(Prober(Manners(EVERY_S))) as some:
+    with closing(prober()) as some:
         some.aim([aim(1)], rounds=1)
         some.wait()
         (result,) = some.take()
@@ -192,7 +174,7 @@ def test_an_error_nobody_foresaw_is_a_failed_probe(monkeypatch: pytest.MonkeyPat
 
 
 def test_without_threads_probes_fail_and_probing_goes_on(connects: Connects, monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(Prober(Manners(EVERY_S))) as some:
+    with closing(prober()) as some:
 
         class NoThread:
             def __init__(self, **_: object) -> None: ...
@@ -228,14 +210,17 @@ def test_literal_addresses_are_not_looked_up(
     assert names.resolve(host, 80, 1.0) == names.Address(socket.AddressFamily(family), place)
 
 
-def looked_up(monkeypatch: pytest.MonkeyPatch, *answers: tuple[Any, ...] | Exception, wait_s: float = 0.0) -> None:
-    """Play the resolver: literal addresses are none of its business."""
+def looked_up(
+    monkeypatch: pytest.MonkeyPatch, *answers: tuple[Any, ...] | Exception, held: threading.Event | None = None
+) -> None:
+    """Play the resolver, which answers when `held` is set: literal addresses are none of its business."""
 
     def getaddrinfo(_host: str, _port: int, *, type: int, flags: int) -> list[tuple[Any, ...]]:
         assert type == socket.SOCK_STREAM
         if flags & socket.AI_NUMERICHOST:
             raise socket.gaierror(socket.EAI_NONAME, "not known")
-        time.sleep(wait_s)
+        if held:
+            held.wait()
         found: list[tuple[Any, ...]] = []
         for each in answers:
             if isinstance(each, Exception):
@@ -248,9 +233,9 @@ def looked_up(monkeypatch: pytest.MonkeyPatch, *answers: tuple[Any, ...] | Excep
 
 def test_a_name_is_called_by_ipv4_where_it_has_that(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up(monkeypatch, ("2001:db8::7", 80, 0, 0), ("198.51.100.7", 80), ("198.51.100.8", 80))
-    assert names.resolve("example.org", 80, 1.0).place == ("198.51.100.7", 80)
+    assert names.resolve("example.org", 80, PATIENCE_S).place == ("198.51.100.7", 80)
     looked_up(monkeypatch, ("2001:db8::7", 80, 0, 0))
-    assert names.resolve("example.org", 80, 1.0).place == ("2001:db8::7", 80, 0, 0)
+    assert names.resolve("example.org", 80, PATIENCE_S).place == ("2001:db8::7", 80, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -266,17 +251,17 @@ def test_a_name_without_an_address_says_why(
 ) -> None:
     looked_up(monkeypatch, error)
     with pytest.raises(names.Unresolved) as caught:
-        names.resolve("example.org", 80, 1.0)
+        names.resolve("example.org", 80, PATIENCE_S)
     assert caught.value.error == said
 
 
 def test_a_name_server_that_hangs_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_up(monkeypatch, ("198.51.100.7", 80), wait_s=1.0)
-    started = time.monotonic()
+    held = threading.Event()
+    looked_up(monkeypatch, ("198.51.100.7", 80), held=held)
     with pytest.raises(names.Unresolved) as caught:
         names.resolve("example.org", 80, 0.1)
+    held.set()
     assert caught.value.error == ProbeError.UNRESOLVED
-    assert time.monotonic() - started < 0.8
 
 
 def test_all_ways_of_a_round_call_what_one_lookup_told(connects: Connects, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +277,7 @@ def test_all_ways_of_a_round_call_what_one_lookup_told(connects: Connects, monke
     monkeypatch.setattr(names, "resolve", resolve)
     ways = tuple(ProbeWay(path, "x", "name.example", 80) for path in (ProbePath.HOST, ProbePath.NETNS))
     lost = tuple(ProbeWay(path, "y", "no.example", 80) for path in (ProbePath.HOST, ProbePath.NETNS))
-    with closing(Prober(Manners(EVERY_S))) as some:
+    with closing(prober()) as some:
         some.aim([Aim("x", ways), Aim("y", lost)], rounds=1)
         some.wait()
         errors = [each.error for each in some.take()]
@@ -303,13 +288,23 @@ def test_all_ways_of_a_round_call_what_one_lookup_told(connects: Connects, monke
 
 def test_what_is_measured_can_be_had_while_others_are_waited_for(connects: Connects) -> None:
     connects.hanging = {aim(2).key}
-    with closing(Prober(Manners(EVERY_S))) as some:
+    with closing(prober()) as some:
         some.aim([aim(1), aim(2)], rounds=1)
         waiting = threading.Thread(target=some.wait, daemon=True)
         waiting.start()
-        time.sleep(0.3)
+        taken = soon(some.take)
+        assert [each.target for each in taken] == [aim(1).key]
         assert waiting.is_alive()
-        assert [each.target for each in some.take()] == [aim(1).key]
-        connects.let_go.set()
-        waiting.join(5)
+        connects.let_go()
+        waiting.join(PATIENCE_S)
         assert not waiting.is_alive()
+
+
+def soon(take: Callable[[], tuple[ProbeResult, ...]]) -> tuple[ProbeResult, ...]:
+    """The first results that there are."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if taken := take():
+            return taken
+        time.sleep(0.01)
+    raise AssertionError("no results")

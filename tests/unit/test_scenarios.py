@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from natop.diagnose import RULES, diagnose
-from natop.diagnose.evidence import listed, percent_of
+from natop.diagnose.evidence import address_of, listed, percent_of
+from natop.filters import parse
 from natop.model import Finding
 from tests.unit.scenarios import FOLDER, read, snapshot
 
@@ -37,15 +38,27 @@ def test_scenario(path: Path) -> None:
         assert {finding.rule for finding in findings} - {path.parent.name} == set(scenario["expect"]["others"])
 
 
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_each_lead_is_a_filter_that_parses(path: Path) -> None:
+    for finding in diagnose(snapshot(read(path))):
+        terms = parse(finding.lead.filter if finding.lead else "").terms
+        assert all(value.text for term in terms for value in term.values), finding.lead
+
+
 def _check(finding: Finding, expected: Mapping[str, Any]) -> None:
     assert finding.severity == expected["severity"]
     assert finding.subject == expected["subject"]
     assert finding.summary == expected["summary"]
     for text in expected.get("evidence", ()):
         assert any(text in each for each in finding.evidence), (text, finding.evidence)
+    for text in expected.get("remedies", ()):
+        assert any(text in remedy.text for remedy in finding.remedies), (text, finding.remedies)
     commands = [command for remedy in finding.remedies for command in remedy.commands]
+    assert expected.get("commands") != [] or not commands
     for text in expected.get("commands", ()):
         assert any(text in each for each in commands), (text, commands)
+    for text in expected.get("absent", ()):
+        assert not any(text in each for each in (*commands, *finding.evidence)), (text, commands, finding.evidence)
     undo = [command for remedy in finding.remedies for command in remedy.undo]
     for text in expected.get("undo", ()):
         assert any(text in each for each in undo), (text, undo)
@@ -64,3 +77,8 @@ def test_a_pool_with_ports_left_is_not_full() -> None:
 def test_names_are_listed_as_people_do() -> None:
     names = ["web", "app", "php"]
     assert [listed(names[:number]) for number in range(4)] == ["", "web", "web and app", "web, app and php"]
+
+
+def test_the_address_of_an_end() -> None:
+    ends = ("198.51.100.7:443/tcp", "[2001:db8::7]:443/tcp", "198.51.100.7/icmp", "2001:db8::7/icmpv6")
+    assert [address_of(end) for end in ends] == ["198.51.100.7", "2001:db8::7", "198.51.100.7", "2001:db8::7"]

@@ -25,6 +25,31 @@ def test_a_namespace_that_came_later_counts_from_when_it_was_known() -> None:
     assert gone_by.tcp_total("syn_retrans") == 11
 
 
+def test_a_namespace_whose_number_is_another_s_now_counts_from_when_it_was_its_own() -> None:
+    """A namespace is new where its container has started anew, whatever its number."""
+    told = (
+        NetnsTcp("net:[1]", {"syn_retrans": number}, started_at=at) for number, at in ((9, "a"), (2, "b"), (5, "b"))
+    )
+    gone_by = over([Mark(at, at, Conntrack(), {"web": tcp}) for at, tcp in enumerate(told)])
+    assert gone_by is not None
+    assert gone_by.tcp == {"web": {"syn_retrans": 3}}
+
+
+def test_no_mark_is_looked_at_once_all_namespaces_are_known() -> None:
+    """Of a minute's marks the first as a rule tells all: 100 containers at 120 marks are 12,000 lookups otherwise."""
+
+    class Unread(dict[str, NetnsTcp]):
+        def get(self, *_: object) -> NetnsTcp:
+            raise AssertionError("looked at in vain")
+
+        items = keys = __iter__ = __getitem__ = get  # type: ignore[assignment]  # none may be used
+
+    between = [Mark(at, at, Conntrack(), Unread()) for at in (1.0, 2.0)]
+    gone_by = over([mark(0, 0, web=5), *between, mark(9, 0, web=7)])
+    assert gone_by is not None
+    assert gone_by.tcp == {"web": {"syn_retrans": 2}}
+
+
 def test_another_namespace_of_the_same_container_is_not_compared() -> None:
     moved = NetnsTcp("net:[new]", {"syn_retrans": 1})
     gone_by = over([mark(0, 0, web=50), Mark(9, 9, Conntrack(), {"web": moved})])

@@ -9,13 +9,18 @@ from natop.diagnose.evidence import (
     POOL_WARN,
     Evidence,
     Pool,
+    listed,
     many,
     named,
     percent_of,
 )
+from natop.diagnose.randomports import fully_random
 from natop.diagnose.registry import rule
-from natop.diagnose.remedies import fully_random, host_network, keep_alive, more_addresses, sysctl
+from natop.diagnose.remedies import host_network, keep_alive, more_addresses, sysctl
+from natop.meanings import CLASHES_APART
 from natop.model import Finding, Lead, Remedy, Severity
+from natop.sysctls import SHORT_TIME_WAIT_S
+from natop.uapi import IpProto
 
 FULL_PROBES = 20
 """Probes per new flow (`found`) from which on a pool is nearly full; 9 at 90 %, 21 at 95 %, 129 when full, measured."""
@@ -38,7 +43,6 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
         return
     losses = evidence.losses
     assert losses
-    named_containers = named((each.container.name, count) for each, count in evidence.retransmitting)
     yield Finding(
         "snat-race",
         Severity.WARNING if losses.clash < MANY_LOST else Severity.CRITICAL,
@@ -46,7 +50,7 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
         f"race for a NAT source port: {many(losses.clash, 'new connection')} lost a SYN {evidence.span}",
         (
             f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
-            _retransmits(evidence, named_containers),
+            _retransmits(evidence),
             _pool_text(evidence),
             *_choice_text(evidence),
         ),
@@ -59,7 +63,7 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
 
 
 MANY_LOST = 30
-"""Lost SYNs in a minute from which on people notice."""
+"""SYNs lost while natop watched, a minute at most, from which on people notice."""
 
 
 def _clash_of_tcp(evidence: Evidence) -> bool:
@@ -72,11 +76,11 @@ def _clash_of_tcp(evidence: Evidence) -> bool:
     return retransmits is None or retransmits * 2 >= evidence.losses.clash
 
 
-def _retransmits(evidence: Evidence, names: str) -> str:
+def _retransmits(evidence: Evidence) -> str:
     total = evidence.syn_retransmits
     if total is None:
         return "SYN retransmits could not be read"
-    return f"SYN retransmits +{total:,}" + (f" in {names}" if names else "")
+    return f"SYN retransmits +{total:,}" + (f" in {evidence.senders}" if evidence.senders else "")
 
 
 def _pool_text(evidence: Evidence) -> str:
@@ -84,13 +88,17 @@ def _pool_text(evidence: Evidence) -> str:
     if pool is None:
         return "no NAT pool holds a port → not exhaustion"
     verdict = "not exhaustion" if pool.use < POOL_WARN else "nearly full"
-    return f"busiest pool {100 * pool.use:.0f} % of {pool.capacity:,} ({pool.name}) → {verdict}"
+    return f"busiest pool {percent_of(pool.used, pool.capacity)} % of {pool.capacity:,} ({pool.name}) → {verdict}"
 
 
 def _choice_text(evidence: Evidence) -> Iterator[str]:
     choice = evidence.snapshot.port_choice
-    if choice and choice.kept_share is not None:
+    if choice and choice.kept_share is not None and choice.kept_share >= MOSTLY_KEPT:
         yield f"NAT kept the source port of {100 * choice.kept_share:.0f} % of flows: ports are not chosen at random"
+
+
+MOSTLY_KEPT = 0.5
+"""Of NAT's source ports: clashes move some, random choice moves all."""
 
 
 @rule("All NAT source ports towards one remote end are taken")
@@ -106,7 +114,7 @@ def nat_port_exhaustion(evidence: Evidence) -> Iterator[Finding]:
     To fix: keep-alive in the containers named, more SNAT addresses or remote addresses. Random ports do not help.
     """
     for pool in evidence.pools:
-        use = pool.hard_use if evidence.evicts(pool.proto) else pool.use
+        use = pool.hard_use
         losing = (
             pool is evidence.fullest and pool.use >= POOL_NO_RACE and bool(evidence.losses and evidence.losses.clash)
         )
@@ -124,8 +132,11 @@ def nat_port_exhaustion(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _exhausted(evidence: Evidence, pool: Pool, losing: bool) -> Iterator[str]:
-    yield f"{pool.used:,} ports in use, of these {pool.soft:,} in TIME_WAIT or CLOSE that may be evicted"
-    yield f"chance that a new SYN is lost: {100 * pool.loss:.1f} %"
+    waiting = f", of these {pool.time_wait:,} in TIME_WAIT" if pool.time_wait else ""
+    evictable = f"; {pool.soft:,} may be evicted for new connections" if pool.soft else ""
+    yield f"{pool.used:,} ports in use{waiting}{evictable}"
+    first = "SYN" if pool.proto == IpProto.TCP else "flow"
+    yield f"chance that a new {first} is lost: {100 * pool.loss:.1f} %"
     if pool.holders:
         yield f"held by {named(pool.holders)}"
     found = evidence.found_per_new
@@ -133,19 +144,32 @@ def _exhausted(evidence: Evidence, pool: Pool, losing: bool) -> Iterator[str]:
         meaning = "nearly full" if found >= FULL_PROBES else "filling"
         yield f"{found:.0f} ports tried for each new flow (found): {meaning}"
     if losing and evidence.losses:
-        yield f"insert_failed +{evidence.losses.clash:,} {evidence.span}: SYNs are being lost"
+        yield f"insert_failed +{evidence.losses.clash:,} {evidence.span}: first packets are being lost"
 
 
 def _more_ports(evidence: Evidence, pool: Pool) -> Iterator[Remedy]:
-    yield keep_alive([name for name, _ in pool.holders])
-    yield more_addresses()
-    if not evidence.evicts(pool.proto) and pool.time_wait:
+    holders = [name for name, _ in pool.holders]
+    if pool.proto == IpProto.TCP:
+        yield keep_alive(holders)
+    else:
+        yield Remedy(f"Send more from each socket in {listed(holders[:3]) or 'its clients'}; for DNS, a cache there.")
+    if pool.capacity < WHOLE_RANGE:
+        yield Remedy(
+            f"A rule of NAT, or a source port below 1024, leaves it {pool.capacity:,} ports: widen that range."
+        )
+    yield more_addresses(evidence)
+    timeout = evidence.sysctl("nf_conntrack_tcp_timeout_time_wait")
+    if not evidence.evicts(pool.proto) and pool.time_wait and (timeout is None or timeout > SHORT_TIME_WAIT_S):
         yield sysctl(
             "Free ports sooner; a kernel of 6.5 or later evicts them by itself.",
             evidence,
-            (("net.netfilter.nf_conntrack_tcp_timeout_time_wait", 30),),
-            check="the pool's TIME_WAIT falls within half a minute",
+            (("net.netfilter.nf_conntrack_tcp_timeout_time_wait", SHORT_TIME_WAIT_S),),
+            check="the pool's TIME_WAIT falls within two minutes",
         )
+
+
+WHOLE_RANGE = 64_512
+"""Ports that NAT picks from where neither a rule nor a privileged source port confines it."""
 
 
 @rule("UDP datagrams of several containers raced for one NAT source port")
@@ -155,8 +179,8 @@ def udp_port_clash(evidence: Evidence) -> Iterator[Finding]:
     With DNS it shows as answers that take 5 s, the resolver's own retry. Two datagrams of one socket (A and AAAA) are
     something else: kernels since 5.x resolve that clash without loss and count it in clash_resolve.
 
-    Decided by: insert_failed and drop rise, SYN retransmits explain less than half of it, and masqueraded UDP flows of
-    several containers have source port and remote end in common, or most masqueraded flows are UDP.
+    Decided by: insert_failed and drop rise, SYN retransmits explain less than half of it, masqueraded UDP flows of
+    several containers have source port and remote end in common, and NAT does not choose ports at random.
 
     To fix: choose source ports at random; a DNS cache in each container or on the host; newer kernels for one socket.
     """
@@ -164,14 +188,14 @@ def udp_port_clash(evidence: Evidence) -> Iterator[Finding]:
     retransmits = evidence.syn_retransmits
     if not losses or not losses.clash or not facts or retransmits is None or retransmits * 2 >= losses.clash:
         return
-    if (evidence.fullest and evidence.fullest.use >= POOL_NO_RACE) or not facts.udp_shared:
+    if (evidence.fullest and evidence.fullest.use >= POOL_NO_RACE) or not facts.udp_shared or evidence.ports_are_random:
         return
     pile = facts.udp_shared[0]
     yield Finding(
         "udp-port-clash",
         Severity.WARNING,
         HOST,
-        f"about {many(losses.clash, 'UDP datagram')} lost {evidence.span}: containers share a port towards {pile.what}",
+        f"race of UDP for a NAT source port: about {many(losses.clash, 'datagram')} lost {evidence.span}",
         (
             f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
             f"SYN retransmits +{retransmits:,}: TCP does not explain it",
@@ -188,29 +212,38 @@ def udp_port_clash(evidence: Evidence) -> Iterator[Finding]:
 @rule("New connections were lost, and no other rule says why")
 def unexplained_loss(evidence: Evidence) -> Iterator[Finding]:
     """conntrack dropped first packets because two entries claimed one tuple, and what natop could read does not tell a
-    race from a full pool, or rules both out.
+    race from a full pool, or rules both out. Or their entries were deleted while they were made, as by `conntrack -F`.
 
-    Decided by: insert_failed and drop rise together, and neither the race, nor exhaustion, nor UDP's clash was found.
+    Decided by: insert_failed and drop rise together, and neither the race, nor exhaustion, nor UDP's clash was found;
+    or insert_failed rises by itself, on a kernel that does not count harmless clashes in it.
 
     To fix: let natop see more (the gaps name what is missing), or watch for longer.
     """
     losses = evidence.losses
-    if not losses or not losses.clash or any(True for judge in _EXPLAINING for _ in judge(evidence)):
+    if not losses:
         return
-    pools = evidence.snapshot.pools
+    unclear = 0 if any(True for judge in _EXPLAINING for _ in judge(evidence)) else losses.clash
+    if not unclear + losses.deleted:
+        return
     yield Finding(
         "unexplained-loss",
         Severity.WARNING,
         HOST,
-        f"cause unclear: {many(losses.clash, 'new connection')} lost a first packet {evidence.span}",
-        (
-            f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
-            _retransmits(evidence, named((each.container.name, count) for each, count in evidence.retransmitting)),
-            "the NAT pools could not be read" if pools is None else _pool_text(evidence),
-            *(["NAT chooses ports at random: a race is unlikely"] if evidence.ports_are_random else []),
-        ),
+        f"cause unclear: {many(unclear + losses.deleted, 'new connection')} lost a first packet {evidence.span}",
+        tuple(_unclear(evidence, unclear, losses.deleted)),
         lead=Lead("counters"),
     )
+
+
+def _unclear(evidence: Evidence, clashes: int, deleted: int) -> Iterator[str]:
+    if clashes:
+        yield f"insert_failed +{clashes:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}"
+    if deleted:
+        yield f"insert_failed +{deleted:,} without drop: entries deleted while they were made, as by a flush"
+    yield _retransmits(evidence)
+    yield "the NAT pools could not be read" if evidence.snapshot.pools is None else _pool_text(evidence)
+    if evidence.ports_are_random:
+        yield "NAT chooses ports at random: a race is unlikely"
 
 
 _EXPLAINING = (snat_race, nat_port_exhaustion, udp_port_clash)
@@ -224,14 +257,14 @@ def clash_resolve(evidence: Evidence) -> Iterator[Finding]:
 
     To fix: nothing. It is said because the counter worries people who find it.
     """
-    resolved = evidence.risen("clash_resolve")
-    if resolved and evidence.losses and not evidence.losses.clash:
+    resolved, failed = evidence.risen("clash_resolve"), evidence.risen("insert_failed")
+    if resolved and failed == 0:
         yield Finding(
             "clash-resolve",
             Severity.INFO,
             HOST,
-            f"{resolved:,} clashes {evidence.span}, all resolved without loss: harmless",
-            (f"clash_resolve +{resolved:,}, insert_failed +{evidence.risen('insert_failed') or 0:,} {evidence.span}",),
+            f"{many(resolved, 'clash', 'clashes')} {evidence.span}, all resolved without loss: harmless",
+            (f"clash_resolve +{resolved:,}, insert_failed +0 {evidence.span}",),
             lead=Lead("counters"),
         )
 
@@ -240,12 +273,13 @@ def clash_resolve(evidence: Evidence) -> Iterator[Finding]:
 def insert_failed_harmless(evidence: Evidence) -> Iterator[Finding]:
     """Before Linux 5.10 insert_failed also counts clashes that conntrack resolved without loss.
 
-    Decided by: insert_failed rises, drop stands still, and the kernel is older than 5.10.
+    Decided by: insert_failed rises, drop stands still, and the kernel is older than 5.10 and has no clash_resolve.
 
     To fix: nothing; a newer kernel counts them apart, as clash_resolve.
     """
     failed, dropped = evidence.risen("insert_failed"), evidence.risen("drop")
-    if failed and dropped == 0 and evidence.kernel_is(5, 10) is False:
+    is_told_apart = evidence.risen("clash_resolve") is not None
+    if failed and dropped == 0 and evidence.kernel_is(CLASHES_APART) is False and not is_told_apart:
         yield Finding(
             "insert-failed-harmless",
             Severity.INFO,

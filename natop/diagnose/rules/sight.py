@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from natop.diagnose.evidence import HOST, Evidence
 from natop.diagnose.registry import rule
-from natop.model import Finding, Remedy, Severity
+from natop.diagnose.remedies import sysctl
+from natop.model import Finding, Gap, Remedy, Severity
 
 
 @rule("What natop cannot see here")
@@ -30,5 +31,22 @@ def blind_spots(evidence: Evidence) -> Iterator[Finding]:
             *(f"{gap.source}: {gap.reason}" for gap in gaps),
             *(f"{each.container.name}: its flows are in no table of this host ({each.untracked})" for each in outside),
         ),
-        tuple(Remedy(f"{gap.source}: {gap.remedy}") for gap in gaps if gap.remedy),
+        tuple(_remedy(gap, evidence) for gap in gaps if gap.remedy),
     )
+
+
+BRIDGED = "net.bridge.bridge-nf-call-iptables"
+
+
+def _remedy(gap: Gap, evidence: Evidence) -> Remedy:
+    """What the gap says, as commands where they depend on this host alone."""
+    if gap.source != "bridge":
+        return Remedy(f"{gap.source}: {gap.remedy}")
+    is_loaded = evidence.sysctl(BRIDGED.rpartition(".")[2]) is not None
+    text = "Let bridged packets pass iptables, and with it conntrack"
+    if is_loaded:
+        return sysctl(f"{text}.", evidence, ((BRIDGED, 1),), cost=_BRIDGED_COST)
+    return Remedy(f"{text}: the module does by default.", ("modprobe br_netfilter",), cost=_BRIDGED_COST)
+
+
+_BRIDGED_COST = "rules of iptables and nft then judge packets between containers of one network too"

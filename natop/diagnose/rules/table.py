@@ -1,16 +1,13 @@
 """Rules about the conntrack table itself: how full it is, what piles up in it, and what should not be there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from natop.diagnose.evidence import HOST, Evidence, many, named
+from natop.diagnose.evidence import HOST, Evidence, address_of, known_caller, many, named, percent_of
 from natop.diagnose.registry import rule
-from natop.diagnose.remedies import delete_flows, is_address, keep_alive, sysctl
-from natop.model import Finding, Lead, Remedy, Severity
-
-FILL_WARN, FILL_CRITICAL = 0.75, 0.90
-"""node-exporter's alert NodeHighNumberConntrackEntriesUsed fires at 75 %; at 95 % the kernel starts to collect hard."""
-ENTRIES_A_BUCKET = 8
-"""max / buckets above which chains get long; a chain of 50 to 79 refuses new entries (nf_conntrack_core.c)."""
+from natop.diagnose.remedies import deleted_flows, drop_invalid, keep_alive, sysctl
+from natop.join import GONE
+from natop.model import Conntrack, Finding, Lead, Pile, Remedy, Severity
+from natop.sysctls import CHAIN_WARNING, FULL_CRITICAL, FULL_WARNING
 
 
 @rule("The conntrack table is full")
@@ -24,40 +21,59 @@ def table_full(evidence: Evidence) -> Iterator[Finding]:
     To fix: raise nf_conntrack_max (some 320 bytes of kernel memory an entry) and the buckets with it, and look at who
     fills the table.
     """
-    fill, losses = evidence.fill, evidence.losses
-    refused = losses.table_full if losses else 0
-    early = evidence.risen("early_drop") or 0
-    full = bool(refused) and fill is not None and fill >= FILL_WARN
-    if fill is None or not (fill >= FILL_WARN or full):
+    count, most, peak = evidence.snapshot.conntrack.count, evidence.snapshot.conntrack.max, evidence.peak
+    if count is None or not most or not peak:
         return
-    conntrack = evidence.snapshot.conntrack
-    now = conntrack.max or 0
-    said = f"{many(refused, 'new flow')} refused {evidence.span}: " if full else ""
+    was_full = peak[0] >= FULL_WARNING * peak[1]
+    refused = evidence.losses.table_full if evidence.losses and was_full else 0
+    if count < FULL_WARNING * most and not refused:
+        return
     yield Finding(
         "table-full",
-        Severity.CRITICAL if full or fill >= FILL_CRITICAL else Severity.WARNING,
+        Severity.CRITICAL if refused or count >= FULL_CRITICAL * most else Severity.WARNING,
         HOST,
-        f"{said}the conntrack table is {100 * fill:.0f} % full",
+        _fill(count, most, peak) + f": {many(refused, 'new flow')} refused {evidence.span}" * bool(refused),
         (
-            f"{conntrack.count:,} of {now:,} entries",
+            f"{count:,} of {most:,} entries",
             *([f"drop - insert_failed +{refused:,} {evidence.span}"] if refused else []),
-            *([f"early_drop +{early:,} {evidence.span}: unanswered flows thrown out to make room"] if early else []),
+            *_thrown_out(evidence),
             *_fillers(evidence),
         ),
-        (
-            sysctl(
-                "Raise the limit, and the hash table with it.",
-                evidence,
-                (
-                    ("net.netfilter.nf_conntrack_max", 2 * now),
-                    ("net.netfilter.nf_conntrack_buckets", max(1024, now // 2)),
-                ),
-                cost=f"about {320 * now / 1e6:.0f} MB of kernel memory when full",
-                check="CT on top of the screen falls; drop stands still",
-            ),
-        ),
+        (_larger_table(evidence, most),),
         Lead("containers"),
     )
+
+
+def _fill(count: int, most: int, peak: tuple[int, int]) -> str:
+    if count >= FULL_WARNING * most:
+        return f"the conntrack table is {percent_of(count, most)} % full"
+    return f"the conntrack table was {percent_of(*peak)} % full (now {percent_of(count, most)} %)"
+
+
+def _thrown_out(evidence: Evidence) -> Iterator[str]:
+    early = evidence.risen("early_drop")
+    if early:
+        yield f"early_drop +{early:,} {evidence.span}: unanswered flows thrown out to make room"
+
+
+def _larger_table(evidence: Evidence, most: int) -> Remedy:
+    """Twice the limit, and as many buckets as keep the chains of a full table short; never fewer than there are."""
+    values, buckets = [("net.netfilter.nf_conntrack_max", 2 * most)], evidence.snapshot.conntrack.buckets
+    wanted = 2 * most // CHAIN_WARNING
+    if buckets is not None and wanted > buckets:
+        values.append(("net.netfilter.nf_conntrack_buckets", wanted))
+    hint = f", and nf_conntrack_buckets to {wanted:,} where it is less" if buckets is None else ""
+    return sysctl(
+        "Raise the limit, and the hash table with it." if len(values) > 1 else f"Raise the limit{hint}.",
+        evidence,
+        values,
+        cost=f"about {ENTRY_BYTES * most / 1e6:.0f} MB more of kernel memory when full",
+        check="conntrack on top of the screen falls; drop stands still",
+    )
+
+
+ENTRY_BYTES = 320
+"""Of one entry with its extensions, as the slab nf_conntrack has it."""
 
 
 def _fillers(evidence: Evidence) -> Iterator[str]:
@@ -79,20 +95,20 @@ def table_full_in_container(evidence: Evidence) -> Iterator[Finding]:
     """
     most = evidence.snapshot.conntrack.max
     for each in evidence.snapshot.containers:
-        if not most or each.own_table is None or each.own_table < FILL_WARN * most:
+        if not most or each.own_table is None or each.own_table < FULL_WARNING * most:
             continue
-        fill = each.own_table / most
         yield Finding(
             "table-full-in-container",
-            Severity.CRITICAL if fill >= FILL_CRITICAL else Severity.WARNING,
+            Severity.CRITICAL if each.own_table >= FULL_CRITICAL * most else Severity.WARNING,
             each.container.name,
-            f"the conntrack table inside {each.container.name} is {100 * fill:.0f} % full",
+            f"the conntrack table inside {each.container.name} is {percent_of(each.own_table, most)} % full",
             (f"{each.own_table:,} of {most:,} entries in its own network namespace",),
             (
                 sysctl(
                     "Raise the limit; it counts for each namespace by itself.",
                     evidence,
                     (("net.netfilter.nf_conntrack_max", 2 * most),),
+                    cost=f"about {ENTRY_BYTES * most / 1e6:.0f} MB more of kernel memory for each table that is full",
                 ),
             ),
             Lead("containers", each.container.id),
@@ -117,7 +133,7 @@ def time_wait_buildup(evidence: Evidence) -> Iterator[Finding]:
     To fix: keep-alive, so that fewer connections are opened.
     """
     waiting = evidence.snapshot.time_wait
-    if not waiting or waiting.count < TIME_WAIT_LEAST or (waiting.share or 0) <= TIME_WAIT_SHARE:
+    if not waiting or waiting.count < TIME_WAIT_LEAST or waiting.share is None or waiting.share <= TIME_WAIT_SHARE:
         return
     ends = {"their clients": waiting.closed_by_client, "their servers": waiting.closed_by_server}
     closer = max(ends, key=lambda name: ends[name])
@@ -128,25 +144,24 @@ def time_wait_buildup(evidence: Evidence) -> Iterator[Finding]:
         "time-wait-buildup",
         Severity.INFO if waiting.concern is None else Severity.WARNING,
         busiest[0][0] if busiest else HOST,
-        f"{waiting.count:,} flows in TIME_WAIT, {100 * (waiting.share or 0):.0f} % of TCP: {verdict}",
+        f"{waiting.count:,} flows in TIME_WAIT, {100 * waiting.share:.0f} % of TCP: {verdict}",
         (
             *([f"closed first by {closer}: {ends[closer]:,}"] if ends[closer] else []),
             *([f"most in {named(busiest)}"] if busiest else []),
             *([f"services: {named(waiting.services)}"] if waiting.services else []),
             *([f"at this rate it settles at about {waiting.steady_state:,.0f}"] if waiting.steady_state else []),
-            *([_fullest(evidence)] if evidence.fullest else []),
+            *_fullest(evidence),
         ),
         (keep_alive([name for name, _ in busiest]),),
         Lead("flows", filter="state:time_wait"),
     )
 
 
-def _fullest(evidence: Evidence) -> str:
+def _fullest(evidence: Evidence) -> Iterator[str]:
     pool = evidence.fullest
-    assert pool
-    return (
-        f"fullest NAT pool: {100 * pool.use:.0f} % of {pool.capacity:,}, {100 * pool.hard_use:.0f} % without TIME_WAIT"
-    )
+    if pool:
+        evictable = f"; {pool.soft:,} of its ports may be evicted for new connections" if pool.soft else ""
+        yield f"fullest NAT pool: {percent_of(pool.used, pool.capacity)} % of {pool.capacity:,}{evictable}"
 
 
 @rule("Hash chains of the conntrack table are too long")
@@ -154,37 +169,48 @@ def hash_chains(evidence: Evidence) -> Iterator[Finding]:
     """The limit was raised without the hash table, so that each bucket holds many entries: lookups get slow, and from
     50 to 79 in one chain new entries are refused (since Linux 5.15, nf_conntrack_core.c).
 
-    Decided by: chaintoolong rising, or nf_conntrack_max more than 8 times the buckets in a table that is in use.
+    Decided by: chaintoolong rising, or more than 4 entries for each bucket in the table as it is.
 
     To fix: more buckets; 8 bytes each.
     """
-    conntrack, losses = evidence.snapshot.conntrack, evidence.losses
-    refused = losses.chain if losses else 0
-    long = bool(conntrack.buckets and (conntrack.count or 0) > ENTRIES_A_BUCKET / 2 * conntrack.buckets)
-    if not refused and not long:
+    table = evidence.snapshot.conntrack
+    refused = evidence.losses.chain if evidence.losses else 0
+    a_bucket = table.count / table.buckets if table.count is not None and table.buckets else None
+    if not refused and (a_bucket is None or a_bucket <= CHAIN_WARNING):
         return
-    now = conntrack.max or 0
     yield Finding(
         "hash-chains",
         Severity.CRITICAL if refused else Severity.WARNING,
         HOST,
-        f"{many(refused, 'new flow')} refused {evidence.span}: hash chains are too long"
+        f"hash chains are too long: {many(refused, 'new flow')} refused {evidence.span}"
         if refused
-        else f"{(conntrack.count or 0) / (conntrack.buckets or 1):.0f} entries a hash bucket: lookups are slow",
-        (f"{conntrack.count or 0:,} entries and a limit of {now:,} on {conntrack.buckets or 0:,} buckets",),
-        (
-            sysctl(
-                "Enlarge the hash table.",
-                evidence,
-                (("net.netfilter.nf_conntrack_buckets", max(1024, now // 2)),),
-                check="chaintoolong stands still",
-            ),
-        ),
+        else f"{a_bucket:.0f} entries in each hash bucket: lookups are slow",
+        tuple(_hashed(table)),
+        tuple(_more_buckets(evidence, table)),
         Lead("counters"),
     )
 
 
-INVALID_PER_S = 10.0
+def _hashed(table: Conntrack) -> Iterator[str]:
+    if table.count is not None and table.buckets is not None:
+        yield f"{table.count:,} entries on {table.buckets:,} buckets"
+    if table.max is not None:
+        yield f"the limit is {table.max:,} entries"
+
+
+def _more_buckets(evidence: Evidence, table: Conntrack) -> Iterator[Remedy]:
+    """Twice as many at least; all namespaces share them, so that the limit alone does not say how many are enough."""
+    if table.buckets and table.max:
+        yield sysctl(
+            "Enlarge the hash table.",
+            evidence,
+            (("net.netfilter.nf_conntrack_buckets", max(2 * table.buckets, table.max // 2)),),
+            check="chaintoolong stands still",
+        )
+
+
+INVALID_PER_S, INVALID_LEAST = 10.0, 100
+"""A burst of a second is no fault."""
 
 
 @rule("Packets that conntrack calls INVALID")
@@ -192,13 +218,13 @@ def invalid_packets(evidence: Evidence) -> Iterator[Finding]:
     """Packets out of their connection's window, or of no connection known, are INVALID. NAT leaves them alone, so they
     reach the peer with a wrong address, and the peer may reset the connection in mid-transfer.
 
-    Decided by: invalid rising by more than 10 a second.
+    Decided by: invalid rising by more than 10 a second, and by at least 100.
 
     To fix: let conntrack be liberal about windows, or drop INVALID packets before they leave; first find out which they
     are with nf_conntrack_log_invalid.
     """
     rose = evidence.risen("invalid")
-    if rose is None or not evidence.since or rose / evidence.since.seconds <= INVALID_PER_S:
+    if rose is None or not evidence.since or rose < INVALID_LEAST or rose / evidence.since.seconds <= INVALID_PER_S:
         return
     yield Finding(
         "invalid-packets",
@@ -216,12 +242,7 @@ def invalid_packets(evidence: Evidence) -> Iterator[Finding]:
                 (("net.netfilter.nf_conntrack_tcp_be_liberal", 1),),
                 cost="blind injection into a connection gets easier",
             ),
-            Remedy(
-                "Or drop them before they leave with a wrong address.",
-                ("iptables -I DOCKER-USER -m conntrack --ctstate INVALID -j DROP",),
-                ("iptables -D DOCKER-USER -m conntrack --ctstate INVALID -j DROP",),
-                check="invalid rises on, resets stop",
-            ),
+            drop_invalid(evidence),
         ),
         Lead("counters"),
     )
@@ -264,6 +285,12 @@ def established_zombies(evidence: Evidence) -> Iterator[Finding]:
 UNREPLIED_LEAST = 50
 
 
+def unanswered(evidence: Evidence) -> Sequence[Pile]:
+    """The ends that let more than UNREPLIED_LEAST connections wait."""
+    facts = evidence.facts
+    return [pile for pile in facts.unreplied if pile.count > UNREPLIED_LEAST] if facts else ()
+
+
 @rule("Connections that nobody answers")
 def unreplied_syns(evidence: Evidence) -> Iterator[Finding]:
     """SYNs went out towards one end and nothing came back: the service is down, or a firewall drops them. Not NAT.
@@ -272,23 +299,16 @@ def unreplied_syns(evidence: Evidence) -> Iterator[Finding]:
 
     To fix: look at the service, the route to it and the firewalls between.
     """
-    facts = evidence.facts
-    for pile in facts.unreplied if facts else ():
-        if pile.count <= UNREPLIED_LEAST:
-            return
+    for pile in unanswered(evidence):
         yield Finding(
             "unreplied-syns",
             Severity.WARNING,
-            pile.owners[0] if pile.owners else HOST,
+            known_caller(pile),
             f"{pile.count:,} connections to {pile.what} are not answered: it is down or filtered; not NAT",
             (f"{pile.count:,} flows in SYN_SENT without a reply", f"opened by {', '.join(pile.owners)}"),
             (Remedy(f"See whether {pile.what} listens and whether a firewall on the way drops the SYNs."),),
-            Lead("flows", filter=f"state:syn_sent dst:{_address(pile.what)}"),
+            Lead("flows", filter=f"state:syn_sent dst:{address_of(pile.what)}"),
         )
-
-
-def _address(end: str) -> str:
-    return end.rpartition("/")[0].rpartition(":")[0].strip("[]")
 
 
 CLOSING_SHARE = 0.05
@@ -329,23 +349,27 @@ def stale_mapping(evidence: Evidence) -> Iterator[Finding]:
     """An entry made for a container that is gone still rewrites packets to its old address. With UDP it lives as long
     as the sender goes on, so that a service that was created anew gets nothing.
 
-    Decided by: flows that began before the present owner of the address did, or lead to an address whose owner is gone.
+    Decided by: flows whose server is a container that is gone: they were that container's when they were seen before,
+    or began before the present owner of the address did. It is a warning for UDP that DNAT sends there.
 
     To fix: delete these entries; the next packet makes a new one.
     """
     facts = evidence.facts
     for pile in facts.stale if facts else ():
-        address, udp = _address(pile.what), pile.what.endswith("/udp")
-        command = f"conntrack -D -p {pile.what.rpartition('/')[2]} --orig-dst {address}"
-        port = pile.what.rpartition("/")[0].rpartition(":")[2]
-        if port.isdigit():
-            command += f" --orig-port-dst {port}"
+        is_mapped = pile.answering is not None and pile.answering != address_of(pile.what)
         yield Finding(
             "stale-mapping",
-            Severity.WARNING if udp else Severity.INFO,
+            Severity.WARNING if is_mapped and pile.what.endswith("/udp") else Severity.INFO,
             pile.owners[0] if pile.owners else HOST,
-            f"{pile.count:,} flows to {pile.what} still belong to a container that is gone",
-            (f"{pile.count:,} flows of kind STALE", f"their client: {', '.join(pile.owners)}"),
-            (delete_flows("Delete these entries.", command),) if is_address(address) else (),
-            Lead("flows", filter=f"kind:stale dst:{address}"),
+            _leads_nowhere(pile, is_mapped),
+            (f"{many(pile.count, 'flow')} of kind STALE; {pile.answering} should answer",),
+            (deleted_flows(pile),) if is_mapped else (),
+            Lead("flows", filter=f"kind:stale dst:{address_of(pile.what)}"),
         )
+
+
+def _leads_nowhere(pile: Pile, is_mapped: bool) -> str:
+    name = pile.owners[0].removeprefix(GONE) if pile.owners else "a container"
+    if is_mapped:
+        return f"{pile.what} still leads to {name}, which is gone: {many(pile.count, 'flow')}"
+    return f"{name} is gone, and {pile.what}, where it was, is still called: {many(pile.count, 'flow')}"

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from natop.diagnose.evidence import HOST, Evidence
 from natop.diagnose.registry import rule
-from natop.model import Finding, Lead, Pile, Remedy, Severity
+from natop.diagnose.remedies import by_name
+from natop.model import Finding, Lead, Remedy, Severity
 
 PROXIED_LEAST = 50
 HAIRPIN_LEAST = 50
@@ -30,23 +31,15 @@ def docker_proxy_path(evidence: Evidence) -> Iterator[Finding]:
             f"{pile.count:,} flows to {pile.what} pass through docker-proxy",
             (f"called by {', '.join(pile.owners)}", "each connection is two flows, copied by a process"),
             (
-                _by_name(pile),
+                by_name(evidence, pile, "proxied"),
                 Remedy(
                     'Or let the kernel do it: `"userland-proxy": false` in daemon.json, then restart dockerd.',
-                    cost="containers stop while dockerd restarts, unless live-restore is on",
+                    cost="containers stop while dockerd restarts, unless live-restore is on; calls that come from a "
+                    "network which the other container is not on are dropped then",
                 ),
             ),
             Lead("flows", pile.key, "kind:proxied"),
         )
-
-
-def _by_name(pile: Pile) -> Remedy:
-    return Remedy(
-        f"Let {' and '.join(pile.owners)} call the other container by its name, on a network that both are on.",
-        ("docker network create backend", "docker network connect backend CONTAINER"),
-        ("docker network disconnect backend CONTAINER", "docker network rm backend"),
-        check="kind:proxied finds nothing",
-    )
 
 
 @rule("Containers call each other through the host's address (hairpin)")
@@ -54,7 +47,7 @@ def hairpin(evidence: Evidence) -> Iterator[Finding]:
     """A container calls a published port of this host and the packets turn round: DNAT to the container and SNAT to the
     bridge's address. It works, takes a NAT port, and hides the client's address.
 
-    Decided by: at least 50 flows with both DNAT and SNAT to a container.
+    Decided by: at least 50 flows of containers with both DNAT and SNAT to a container.
 
     To fix: the container's name or a network alias instead of the public address.
     """
@@ -68,6 +61,6 @@ def hairpin(evidence: Evidence) -> Iterator[Finding]:
             pile.owners[0] if pile.owners else HOST,
             f"{pile.count:,} flows to {pile.what} turn round at the host (hairpin NAT)",
             (f"called by {', '.join(pile.owners)}", "each takes a NAT source port"),
-            (_by_name(pile),),
+            (by_name(evidence, pile, "hairpin"),),
             Lead("flows", pile.key, "kind:hairpin"),
         )

@@ -1,0 +1,151 @@
+"""The remedy against races for NAT source ports: a table of nft's own that chooses them at random."""
+
+from collections.abc import Iterator, Sequence
+
+from natop.diagnose.evidence import Evidence
+from natop.model import NatRule, Network, NetworkNat, Remedy
+
+TABLE = "natop_random"
+PRIORITY = 90
+"""Before Docker's own chain at srcnat (100): the first NAT rule that takes a connection wins (nf_nat_core.c)."""
+BRIDGES = ("docker0", "br-*")
+"""The names that Docker gives its bridges. They stand in rules of their own: before 1.0.3 nft takes no `*` in a set."""
+NAMES_COME_IN = (5, 5)
+"""Since then a rule after routing can ask for the interface that a packet came in by (nft_meta.c)."""
+PORTED = ("tcp", "udp")
+"""What the table takes; everything else stays with the rules that there are."""
+_EITHER = "meta l4proto { tcp, udp }"
+
+
+def fully_random(evidence: Evidence) -> Remedy:
+    """Ports chosen at random for Docker's bridge networks, by a table that Docker leaves alone."""
+    families = _families(evidence)
+    commands = tuple(f"nft -f - <<'END'\n{random_table(family, evidence)}\nEND" for family in families)
+    return Remedy(
+        "Let NAT choose source ports at random, in a table of its own before Docker's; Docker has no option for it. "
+        f"{_lasts(evidence)} To keep it over a reboot, put the table into a file that nftables.service reads.",
+        commands,
+        tuple(f"nft delete table {family} {TABLE}" for family in families),
+        cost="source ports are no longer kept, which some UDP, STUN, IPsec and NFS peers rely on; rules that exempt "
+        "some destinations from NAT, those of a VPN say, are no longer asked: put such lines before the last ones",
+        check=f"nft list table {families[0]} {TABLE}: its counters rise; insert_failed stands still",
+    )
+
+
+def _lasts(evidence: Evidence) -> str:
+    if not _by_name(evidence):
+        return "It survives restarts of dockerd; a new network needs a line of its own."
+    lasts = "It survives restarts of dockerd, and holds for new networks; one without NAT needs a line with `return`."
+    if evidence.snapshot.firewall is None:
+        return f"{lasts} The NAT rules could not be read: networks without NAT need such a line now."
+    return lasts
+
+
+def _families(evidence: Evidence) -> tuple[str, ...]:
+    """Those in which Docker's networks have NAT; IPv4 where nobody knows."""
+    translated = {_family(place) for place in _places(evidence) if place.rule}
+    return tuple(sorted(translated)) or ("ip",)
+
+
+def random_table(family: str, evidence: Evidence) -> str:
+    """The table of one family (ip, ip6), as nft reads it."""
+    lines = "".join(f"    {line}\n" for line in _lines(family, evidence))
+    return (
+        f"table {family} {TABLE} {{\n"
+        "  chain postrouting {\n"
+        f"    type nat hook postrouting priority {_priority(evidence)}; policy accept;\n"
+        f"{lines}"
+        "  }\n"
+        "}"
+    )
+
+
+def _priority(evidence: Evidence) -> int:
+    """Before the rules that the networks have now."""
+    return min([PRIORITY, *(place.rule.priority - 10 for place in _places(evidence) if place.rule)])
+
+
+def _lines(family: str, evidence: Evidence) -> Iterator[str]:
+    """What stays between bridges is left alone, then what has no NAT or one of its own; the rest is masqueraded."""
+    yield from (f'oifname "{bridge}" return' for bridge in _bridges(evidence))
+    for place in _places(evidence):
+        if _family(place) == family:
+            yield from _own_lines(place, _source(place, evidence))
+    yield from (f"{source} {_EITHER} counter masquerade fully-random" for source in _sources(family, evidence))
+
+
+def _sources(family: str, evidence: Evidence) -> list[str]:
+    """All of Docker's bridges; by their subnets where the kernel cannot ask for a name."""
+    if _by_name(evidence):
+        return [f'iifname "{bridge}"' for bridge in _bridges(evidence)]
+    if evidence.snapshot.firewall:
+        return [_source(place, evidence) for place in _places(evidence) if place.rule and _family(place) == family]
+    subnets = [subnet for network in _networks(evidence) for subnet in network.subnets if not network.internal]
+    return [f"{family} saddr {subnet}" for subnet in subnets if (":" in subnet) == (family == "ip6")]
+
+
+def _own_lines(place: NetworkNat, source: str) -> Iterator[str]:
+    """What the last lines of the table would do otherwise than the rules of today."""
+    by_rule: dict[NatRule | None, list[str]] = {}
+    for proto in PORTED:
+        rule = place.rule_of(proto)
+        taken = rule if rule is None or not rule.protocols or proto in rule.protocols else None
+        by_rule.setdefault(taken, []).append(proto)
+    for rule, protocols in by_rule.items():
+        is_all = len(protocols) == len(PORTED)
+        which = _EITHER if is_all else f"meta l4proto {protocols[0]}"
+        if rule is None or "/" in (rule.to_address or ""):
+            yield f"{source} return" if is_all else f"{source} {which} return"
+        elif rule.to_address or rule.ports:
+            yield f"{source} {which} counter {_translation(rule)} fully-random"
+
+
+def _translation(rule: NatRule) -> str:
+    """As `snat to 203.0.113.11:1024-2047` or `masquerade to :1024-2047`; IPv6 addresses in brackets before ports."""
+    ports = f":{min(rule.ports)}-{max(rule.ports)}" if rule.ports else ""
+    if rule.to_address is None:
+        return f"masquerade to {ports}"
+    ends = rule.to_address.replace("[", "").replace("]", "").split("-")
+    if ports and ":" in rule.to_address:
+        ends = [f"[{end}]" for end in ends]
+    return f"snat to {'-'.join(ends)}{ports}"
+
+
+def _source(place: NetworkNat, evidence: Evidence) -> str:
+    """What tells a network's packets from others'."""
+    if _by_name(evidence) and place.bridge and _is_plain(place.bridge):
+        return f'iifname "{place.bridge}"'
+    return f"{_family(place)} saddr {place.subnet}"
+
+
+def _by_name(evidence: Evidence) -> bool:
+    return evidence.kernel_is(NAMES_COME_IN) is not False
+
+
+def _family(place: NetworkNat) -> str:
+    return "ip6" if ":" in place.subnet else "ip"
+
+
+def _places(evidence: Evidence) -> Sequence[NetworkNat]:
+    firewall = evidence.snapshot.firewall
+    return firewall.networks if firewall else ()
+
+
+def _bridges(evidence: Evidence) -> tuple[str, ...]:
+    """Docker's patterns, and the names that people gave."""
+    named = {network.bridge for network in _networks(evidence) if network.bridge}
+    return (*BRIDGES, *sorted(name for name in named if _is_plain(name) and not _is_docker_s(name)))
+
+
+def _is_docker_s(name: str) -> bool:
+    return name == "docker0" or name.startswith("br-")
+
+
+def _networks(evidence: Evidence) -> Sequence[Network]:
+    inventory = evidence.snapshot.inventory
+    return [each for each in inventory.networks if each.driver == "bridge"] if inventory else ()
+
+
+def _is_plain(name: str) -> bool:
+    """Whether an interface's name can stand in a command as it is."""
+    return name.replace("-", "").replace("_", "").replace(".", "").isalnum() and name.isascii()
