@@ -10,7 +10,7 @@ from natop.markdown import escaped
 from natop.report import WIDTH, wrapped
 
 LONG = 12
-"""Cells of a word before a sentence from which on it stands in line with that."""
+"""Cells of the longest word before a sentence that the sentences are indented for."""
 ARROW, MARKDOWN_ARROW = "->", "→"
 
 
@@ -27,14 +27,13 @@ def as_text(comparison: Comparison, view: View, width: int | None = None) -> Ite
 
 
 def _sentences(sentences: tuple[tuple[str, str], ...], width: int | None) -> Iterator[str]:
-    """Texts stand under each other, but behind words that are long."""
-    longest = max((cells_of(word) for word, _ in sentences if cells_of(word) <= LONG), default=0)
+    """Texts under each other where all words before them are short, else each behind its word and a colon."""
+    longest = max((cells_of(word) for word, _ in sentences), default=0)
     for word, text in sentences:
-        if cells_of(word) > LONG:
-            yield from wrapped(text, f"{word}: ", width or WIDTH, 2)
+        if longest > LONG:
+            yield from wrapped(text, f"{word}: " if word else "", width or WIDTH, 2)
         else:
-            start = f"{padded(word, longest)}  " if longest else ""
-            yield from wrapped(text, start, width or WIDTH, len(start))
+            yield from wrapped(text, f"{padded(word, longest)}  " if longest else "", width or WIDTH)
 
 
 def _table(section: Section, width: int | None) -> Iterator[str]:
@@ -63,11 +62,15 @@ def as_markdown(comparison: Comparison, view: View) -> Iterator[str]:
     for section in sections(comparison, view, MARKDOWN_ARROW):
         if section.title:
             yield f"\n#### {section.title.capitalize()}\n"
-        for some in (section.sentences, section.below):
-            if some:
-                yield "\n"
-            for word, text in some:
-                yield f"- **{escaped(word)}** {escaped(text)}\n" if word else f"- {escaped(text)}\n"
-            if some is section.sentences and section.cells:
-                yield "\n"
-                yield from tables.as_markdown(section.columns, section.cells)
+        yield from _items(section.sentences)
+        if section.cells:
+            yield "\n"
+            yield from tables.as_markdown(section.columns, section.cells)
+        yield from _items(section.below)
+
+
+def _items(sentences: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    if sentences:
+        yield "\n"
+    for word, text in sentences:
+        yield f"- **{escaped(word)}** {escaped(text)}\n" if word else f"- {escaped(text)}\n"

@@ -168,7 +168,7 @@ def _blind(comparison: Comparison) -> Section:
     told: dict[str, list[str]] = {}
     for side, gap in comparison.gaps:
         told.setdefault(f"{gap.source}: {gap.reason}", []).append(side)
-    sentences = [("not read", f"{' and '.join(dict.fromkeys(sides))}: {reason}") for reason, sides in told.items()]
+    sentences = [(" and ".join(dict.fromkeys(sides)), reason) for reason, sides in told.items()]
     return Section("NOT READ", tuple(sentences))
 
 
@@ -189,7 +189,7 @@ _ROSE = 5
 
 def _host(comparison: Comparison, view: View) -> Section:
     shown = [each for each in comparison.host if view.all or each.is_told]
-    folded = [each for each in comparison.host if each not in shown]
+    folded = [each for each in comparison.host if not (view.all or each.is_told)]
     rows = [_host_row(each, comparison.elapsed_s) for each in shown]
     wide = len(_HOST_COLUMNS) if any(row[_ROSE] for row in rows) else _ROSE
     below = [
@@ -239,11 +239,11 @@ def _containers(rows: Sequence[ContainerChange], view: View, arrow: str) -> Sect
     paired = [each for each in rows if each.before and each.after]
     shown = [each for each in paired if view.all or each.is_told]
     columns, cells = _table("CONTAINER", CONTAINER_MEASURES, [(each.name, each.changes) for each in shown], arrow)
-    return Section("", (), columns, cells, tuple(_below_containers(rows, shown, arrow)))
+    return Section("", (), columns, cells, tuple(_below_containers(rows, shown, view, arrow)))
 
 
 def _below_containers(
-    rows: Sequence[ContainerChange], shown: Sequence[ContainerChange], arrow: str
+    rows: Sequence[ContainerChange], shown: Sequence[ContainerChange], view: View, arrow: str
 ) -> Iterator[tuple[str, str]]:
     """Facts of those shown; who came and went; how many are as they were."""
     alike: dict[str, list[str]] = {}
@@ -258,11 +258,12 @@ def _below_containers(
         some = [_alone(each) for each in rows if each.fate is fate and not (each.before and each.after)]
         if some:
             yield "", f"{_FATES[fate]}: {', '.join(some)}"
-    quiet = [each for each in rows if each.before and each.after and each not in shown]
+    quiet = [each for each in rows if each.before and each.after and not (view.all or each.is_told)]
     if quiet:
         blank = sum(each.is_blank for each in quiet)
-        of_these = f", of {count(blank)} of them nothing is known" if blank else ""
-        yield "", f"{count(len(quiet))} container{'s' if len(quiet) > 1 else ''} unchanged{of_these}"
+        known = "" if not blank else f"; nothing is known of {count(blank)} of them"
+        known = ", of which nothing is known" if blank == len(quiet) else known
+        yield "", f"{count(len(quiet))} container{'s' if len(quiet) > 1 else ''} unchanged{known}"
 
 
 _FATES = {

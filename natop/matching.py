@@ -217,7 +217,7 @@ def containers(before: Side, after: Side, same_boot: bool | None, is_backwards: 
     for was, is_ in _paired(then, now):
         fate = Fate.UNKNOWN if unknown else _fate(was, is_, before.state, after.state)
         changes = [each.change(was, is_) for each in CONTAINER_MEASURES]
-        if was and is_ and same_boot and fate is Fate.STAYED and was.part.pid:
+        if was and is_ and same_boot and fate is Fate.STAYED and was.part.pid and is_.part.pid:
             earlier, later = in_time(was, is_, is_backwards)
             changes = [
                 change.risen(each.rise(earlier, later))

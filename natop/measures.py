@@ -179,7 +179,7 @@ class Change:
         difference = self.difference
         if difference is None:
             return math.sqrt(self.rise or 0)
-        return abs(difference) / math.sqrt((self.before or 0) + (self.after or 0) or 1)
+        return abs(difference) / math.sqrt(abs(self.before or 0) + abs(self.after or 0) or 1)
 
     @property
     def place(self) -> tuple[int, int, float]:
@@ -370,7 +370,8 @@ def _tcp_of(key: str, title: str, rank: int) -> Measure[Member]:
 def _connect_p95(member: Member) -> float | None:
     if member.part.probes is None:
         return None
-    return connects_of(probe_series(member.part.probes, member.part.id), member.part.id)
+    connects = connects_of(probe_series(member.part.probes, member.part.id), member.part.id)
+    return None if connects is None else float(connects)
 
 
 def _pool(member: Member) -> float | None:

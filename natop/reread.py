@@ -17,6 +17,8 @@ from natop.text import clean
 
 MOST_BYTES = 1 << 29
 """Longest document, in bytes; 250,000 flows take 130 MB."""
+EARLIEST, LATEST = 1970, 9998
+"""Years of which every time zone can be told."""
 MOST_TEXT = 1_024
 """Longest text kept, in characters: sentences of findings are longer than names."""
 
@@ -83,7 +85,6 @@ class HostPart(Part, frozen=True):
 
 
 class TimeWaitPart(Part, frozen=True):
-    growth_per_min: Real | None = None
     steady_state: Real | None = None
 
 
@@ -273,6 +274,8 @@ def decoded(data: bytes) -> Document:
         raise _refusal(data, error) from error
     if document.schema != SCHEMA:
         raise _other_schema(document.schema)
+    if not EARLIEST <= document.taken_at.year <= LATEST:
+        raise NotASnapshot(f"it is no snapshot of natop: nobody took one in the year {document.taken_at.year}")
     return document
 
 
