@@ -99,9 +99,9 @@ def watched(source: Source, for_s: float, every_s: float) -> Watched:
     return Watched(last, last.monotonic_s - started_s)
 
 
-def probed(source: Source, rounds: int, *, counts_own: bool) -> Snapshot:
+def probed(source: Source, rounds: int, manners: Manners, *, counts_own: bool) -> Snapshot:
     """One reading, after so many probes of each published port by each of its ways. Raises CannotRead."""
-    with closing(source.open(follow=False)) as reader, closing(Prober(Manners(), source.namespace())) as prober:
+    with closing(source.open(follow=False)) as reader, closing(Prober(manners, source.namespace())) as prober:
         reader.wait_for_answers(PATIENCE_S)
         before = _sampled(reader, dump=False)
         results = None
@@ -179,10 +179,10 @@ class LiveFeed:
     Iterate it on one thread; the other methods may be called from any.
     """
 
-    def __init__(self, source: Source, interval_s: float) -> None:
-        """Raises CannotRead."""
+    def __init__(self, source: Source, interval_s: float, manners: Manners | None = None) -> None:
+        """`manners` are those of probes. Raises CannotRead."""
         self.interval_s = interval_s
-        self._probes = ProbeFeed(source.namespace())
+        self._probes = ProbeFeed(source.namespace(), manners)
         self._reader = source.open(follow=True, process_budget_s=LIVE_BUDGET_S)
         self._wanted = threading.Event()
         self._closed = False

@@ -8,7 +8,7 @@ from pathlib import Path
 from natop.collect import netns
 from natop.collect.prober import Manners, Prober
 from natop.model import Aim, Container, Inventory, OwnFlow, ProbeTarget, Sample
-from natop.probing import RUNNING, ProbeWish, aims, named, netns_of
+from natop.probing import RUNNING, ProbeWish, aims, called, named, netns_of
 
 
 class CannotProbe(Exception):
@@ -67,8 +67,7 @@ class _Own:
 
 def _container(name: str, containers: Sequence[Container]) -> Container:
     """The running container with this name or this beginning of its id. Raises CannotProbe."""
-    by_name = [each for each in containers if each.name == name]
-    found = by_name or [each for each in containers if name and each.id.startswith(name)]
+    found = called(name, containers)
     if len(found) != 1:
         what = "several containers have ids that begin so" if found else "the engine knows no such container"
         raise CannotProbe(f"--from {name}: {what}\n`docker ps` lists those that run")

@@ -1,7 +1,7 @@
 """What to probe, and by which ways. Pure."""
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -36,8 +36,7 @@ class ProbeWish:
     published: bool = True
     """The published ports of all running containers."""
     targets: tuple[ProbeTarget, ...] = ()
-    sources: tuple[str, ...] = ()
-    """Ids of the containers from whose namespaces the targets are called too."""
+    """What the user named, each with the containers that call it too."""
     counts_own: bool = False
     """Whether natop's own connections count among the flows."""
 
@@ -74,12 +73,65 @@ def _request(path: str, query: str) -> str:
 def aims(wish: ProbeWish, inventory: Inventory | None, addresses: Sequence[str]) -> tuple[Aim, ...]:
     """All that is to be probed on a host with these containers and these addresses of its own."""
     containers = inventory.containers if inventory else ()
-    sources = [each for identity in wish.sources for each in containers if each.id == identity]
-    found = [named(target, sources, containers) for target in wish.targets]
+    found = [named(target, _sources(target, containers), containers) for target in wish.targets]
     if wish.published and inventory:
         own = own_addresses(addresses, inventory)
         found += [aim for each in containers for aim in _published_aims(each, own)]
     return tuple(found)
+
+
+def called(name: str, containers: Sequence[Container]) -> list[Container]:
+    """The containers that a user may mean by this: the one with that name, else those whose ids begin so."""
+    by_name = [each for each in containers if each.name == name]
+    return by_name or [each for each in containers if name and each.id.startswith(name)]
+
+
+def _sources(target: ProbeTarget, containers: Sequence[Container]) -> list[Container]:
+    """The containers that call the target, each once; those that cannot be told are for `asked` to name."""
+    found = (called(name, containers) for name in target.sources)
+    return list({each[0].id: each[0] for each in found if len(each) == 1}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A way to a target of the user's own."""
+
+    target: str
+    path: ProbePath
+    container: str = ""
+    """The id of the container that calls it; empty where there is none."""
+    name: str = ""
+    """Its name, or what the user called it; empty is the host."""
+    obstacle: str = ""
+    """Why it is not called now; empty where it can be."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """As that of its results, where there can be any."""
+        return self.target, self.path, self.container or (f"?{self.name}" if self.name else "")
+
+    @property
+    def text(self) -> str:
+        """`host` or `from app1`."""
+        return f"from {self.name}" if self.name else str(self.path)
+
+
+def asked(targets: Iterable[ProbeTarget], containers: Sequence[Container]) -> Iterator[Asked]:
+    """All ways that a user asked for, also those that there are not now."""
+    for target in targets:
+        yield Asked(target.text, ProbePath.HOST)
+        ways = (_asked_from(target.text, name, containers) for name in target.sources)
+        yield from {each.key: each for each in ways}.values()
+
+
+def _asked_from(target: str, name: str, containers: Sequence[Container]) -> Asked:
+    found = called(name, containers)
+    if len(found) != 1:
+        return Asked(target, ProbePath.NETNS, "", name, "several containers" if found else "no such container")
+    [one] = found
+    why = "namespace not known" if one.state in RUNNING else one.state
+    obstacle = "" if netns_of(one, containers) is not None else why
+    return Asked(target, ProbePath.NETNS, one.id, one.name, obstacle)
 
 
 def named(target: ProbeTarget, sources: Sequence[Container], containers: Sequence[Container]) -> Aim:
@@ -129,6 +181,25 @@ def _subnets(inventory: Inventory) -> Iterator[ipaddress.IPv4Network | ipaddress
 
 def _published_aims(container: Container, own: dict[int, str]) -> Iterator[Aim]:
     """An aim for each port of a running container that is published over TCP, and each IP version."""
+    for port, subject, places in _ports(container, own):
+        ways = tuple(
+            ProbeWay(path, _endpoint(host, number), host, number, container.id, container.name, subject=subject)
+            for path, host, number in places
+        )
+        yield Aim(f"{container.id} {port.host_ip} {port.host_port}", ways)
+
+
+def published_ways(container: Container) -> Iterator[tuple[str, tuple[ProbePath, ...]]]:
+    """What probes of a container's ports are about, as `web 8080→80`, and the ways that a host may have to each."""
+    for _, subject, places in _ports(container, {4: "", 6: ""}):
+        yield subject, tuple(path for path, _, _ in places)
+
+
+_Place = tuple[ProbePath, str, int]
+
+
+def _ports(container: Container, own: dict[int, str]) -> Iterator[tuple[PublishedPort, str, tuple[_Place, ...]]]:
+    """The ports of a running container that are published over TCP, and where to call them."""
     if container.state not in RUNNING:
         return
     for port in container.published:
@@ -136,13 +207,8 @@ def _published_aims(container: Container, own: dict[int, str]) -> Iterator[Aim]:
         inside = _inside(container, version)
         if port.proto != "tcp" or inside is None:
             continue
-        called = [(ProbePath.CONTAINER, inside, port.container_port), *_outside(port, version, own)]
         subject = f"{container.name} {port.host_port}→{port.container_port}{' IPv6' if version == 6 else ''}"
-        ways = tuple(
-            ProbeWay(path, _endpoint(host, number), host, number, container.id, container.name, subject=subject)
-            for path, host, number in called
-        )
-        yield Aim(f"{container.id} {port.host_ip} {port.host_port}", ways)
+        yield port, subject, ((ProbePath.CONTAINER, inside, port.container_port), *_outside(port, version, own))
 
 
 def _inside(container: Container, version: int) -> str | None:
@@ -152,7 +218,7 @@ def _inside(container: Container, version: int) -> str | None:
     return next((text for text in texts if text), None)
 
 
-def _outside(port: PublishedPort, version: int, own: dict[int, str]) -> Iterator[tuple[ProbePath, str, int]]:
+def _outside(port: PublishedPort, version: int, own: dict[int, str]) -> Iterator[_Place]:
     """The addresses of the host at which a port is published."""
     if port.host_ip not in _ANY:
         if address := _address(port.host_ip):

@@ -14,8 +14,10 @@ from natop.cli.live import run_live_view
 from natop.cli.options import EVERY, FILTER, INTERVAL, SORT, Common, Exit, Refused, Seconds, common_options
 from natop.cli.output import opened, say, standard_output, write_snapshots
 from natop.cli.reading import source_of
+from natop.cli.settings import manners, settled
 
 if TYPE_CHECKING:
+    from natop.config import Probes
     from natop.feed import Source
     from natop.model import Snapshot
 
@@ -41,17 +43,18 @@ def program(
 
     Without a command: the live view. Press ? in it for its keys.
     """
-    context.obj = Common(**common)
+    given = context.obj = Common(**common)
     if not batch and (batch_count or batch_every):
         raise click.UsageError("-n and -d go with -b")
     if batch and context.invoked_subcommand:
         raise click.UsageError("-b goes without a command")
     if context.invoked_subcommand is None:
+        settings = settled(given)
         if batch:
-            every_s = batch_every or context.obj.interval_s
-            write_snapshots(context.obj, "text", None, False, _readings(every_s, batch_count))
+            every_s = batch_every or settings.common.interval_s
+            write_snapshots(settings.common, "text", None, False, _readings(every_s, batch_count))
         else:
-            run_live_view(context.obj, ascii)
+            run_live_view(settings, ascii)
 
 
 FORMATS = ("json", "csv", "md", "text")
@@ -82,12 +85,12 @@ def snapshot(
     **common: Any,
 ) -> None:
     """One reading, to stdout or to a file."""
-    options = Common(**common).over(context.obj)
+    options, config = settled(Common(**common).over(context.obj))
     form = form or ("text" if output is None and sys.stdout.isatty() else "json")
     if probe:
         if every is not None or options.no_docker:
             raise click.UsageError(f"--probe does not go with {'--every' if every is not None else '--no-docker'}")
-        write_snapshots(options, form, output, flows, _probed(count or 1, own_flows))
+        write_snapshots(options, form, output, flows, _probed(count or 1, config.probe, own_flows))
         return
     if own_flows:
         raise click.UsageError("--own-flows goes with --probe")
@@ -101,10 +104,10 @@ def _readings(every_s: float, count: int | None) -> "Callable[[Source], Iterator
     return lambda source: feed.readings(source, every_s, count)
 
 
-def _probed(rounds: int, counts_own: bool) -> "Callable[[Source], Iterator[Snapshot]]":
+def _probed(rounds: int, wanted: "Probes", counts_own: bool) -> "Callable[[Source], Iterator[Snapshot]]":
     from natop import feed
 
-    return lambda source: iter([feed.probed(source, rounds, counts_own=counts_own)])
+    return lambda source: iter([feed.probed(source, rounds, manners(wanted), counts_own=counts_own)])
 
 
 @program.command()
@@ -117,7 +120,7 @@ def doctor(context: click.Context, /, watch_s: float, form: str, check: bool, **
     """What is wrong, how natop knows, and what to do about it."""
     from natop import feed, report
 
-    options = Common(**common).over(context.obj)
+    options = settled(Common(**common).over(context.obj)).common
     write = {"text": report.as_text, "json": report.as_json, "md": report.as_markdown}[form]
     try:
         with opened(None) as out:
@@ -193,13 +196,11 @@ def demo(context: click.Context, /, command: tuple[str, ...]) -> None:
 
 
 @program.command()
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
+@click.argument("targets", nargs=-1, metavar="TARGET…")
 @click.option("--count", type=click.IntRange(1), default=5, metavar="N", help="Probe each N times (5).")
-@click.option(
-    "--every", type=Seconds(2, 86_400), default=2.0, metavar="S", help="Seconds between them, at least 2 (2)."
-)
+@click.option("--every", "every_s", type=Seconds(2, 86_400), metavar="S", help="Seconds between them, at least 2 (2).")
 @click.option("--from", "sources", multiple=True, metavar="CONTAINER", help="Call from inside that container too.")
-@click.option("--timeout", "timeout_s", type=Seconds(0.1, 120), default=10.0, metavar="S", help="Give up after S (10).")
+@click.option("--timeout", "timeout_s", type=Seconds(0.1, 120), metavar="S", help="Give up after S (10).")
 @click.option("--polite", is_flag=True, help="Close with FIN, not RST: no line in servers' logs, but a TIME_WAIT here.")
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", help="text.")
 @common_options
@@ -209,31 +210,36 @@ def probe(
     /,
     targets: tuple[str, ...],
     count: int,
-    every: float,
+    every_s: float | None,
     sources: tuple[str, ...],
-    timeout_s: float,
+    timeout_s: float | None,
     polite: bool,
     form: str,
     **common: Any,
 ) -> None:
     """Timed connects to HOST:PORT, and how many SYNs were lost; http://HOST/PATH also asks twice for a page.
 
-    With --from, the host and the containers call in the same second: what differs is the work of NAT.
+    With --from, the host and the containers call in the same second: what differs is the work of NAT. Without TARGET,
+    those of the configuration file.
     """
     from natop import export, feed
-    from natop.collect.prober import Manners
     from natop.probing import BadTarget, parse_target
 
-    source = source_of(Common(**common).over(context.obj))
+    options, config = settled(Common(**common).over(context.obj))
+    given = config.probe
+    if not (targets or given.targets):
+        raise click.UsageError("Missing argument 'TARGET…'.")
+    source = source_of(options)
+    asked = manners(given, every_s, timeout_s, polite)
     try:
-        wanted = [parse_target(text) for text in dict.fromkeys(targets)]
-        run = feed.ProbeRun(source, wanted, sources, count, Manners(every, timeout_s, polite))
+        wanted = [parse_target(text) for text in dict.fromkeys(targets or given.targets)]
+        run = feed.ProbeRun(source, wanted, sources or given.sources, count, asked)
     except BadTarget as error:
         raise click.UsageError(str(error)) from error
     except feed.CannotRead as error:
         raise Refused(Exit.UNREADABLE, str(error)) from error
     if sys.stderr.isatty():
-        say(f"{count} probes of each target, one every {every:g} s; Ctrl+C shows what was measured until then")
+        say(f"{count} probes of each target, one every {asked.every_s:g} s; Ctrl+C shows what was measured until then")
     with opened(None) as out:
         try:
             run.wait()

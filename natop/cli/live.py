@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from natop.cli.options import Common, Exit, Refused
+from natop.cli.options import Exit, Refused
 from natop.cli.reading import source_of, view_of
+from natop.cli.settings import Settings, for_live_view, manners
 
 if TYPE_CHECKING:
-    from natop.model import Snapshot
+    from natop.config import Probes
+    from natop.model import ProbeTarget, Snapshot
+    from natop.tui.probechoice import ProbeChoice
 
 
-def run_live_view(common: Common, ascii: bool) -> None:
+def run_live_view(settings: Settings, ascii: bool) -> None:
     from natop.tui import terminal
 
+    common, probes = for_live_view(settings), settings.config.probe
     if reason := terminal.refusal():
         raise Refused(Exit.USAGE, reason)
     if common.filter or common.sort:
@@ -26,7 +30,7 @@ def run_live_view(common: Common, ascii: bool) -> None:
         from natop.feed import LiveFeed
 
         source = source_of(common)
-        return LiveFeed(replace(source, netns=namespace) if namespace else source, common.interval_s)
+        return LiveFeed(replace(source, netns=namespace) if namespace else source, common.interval_s, manners(probes))
 
     app = NatopApp(
         open_feed,
@@ -34,11 +38,25 @@ def run_live_view(common: Common, ascii: bool) -> None:
         filter_text=common.filter or "",
         sort=common.sort,
         save_dir=Path.cwd(),
-        ascii=ascii or terminal.needs_ascii(),
+        ascii=ascii or settings.config.ascii or terminal.needs_ascii(),
         save=save,
+        probes=_chosen(probes),
     )
     app.run()
     raise click.exceptions.Exit(app.return_code or 0)
+
+
+def _chosen(probes: "Probes") -> "ProbeChoice":
+    """What the configuration file has probed from the start; it has been checked."""
+    from natop.tui.probechoice import ProbeChoice
+
+    targets: tuple[ProbeTarget, ...] = ()
+    if probes.targets:
+        from natop.probing import parse_target
+
+        found = (parse_target(text) for text in dict.fromkeys(probes.targets))
+        targets = tuple(replace(each, sources=probes.sources) for each in found)
+    return ProbeChoice(probes.published or bool(targets), probes.published, targets, probes.sources)
 
 
 def save(taken: "Snapshot", directory: Path) -> tuple[Path, ...]:

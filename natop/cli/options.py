@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -40,6 +41,7 @@ class Common:
     docker_host: str | None = None
     no_docker: bool | None = None
     netns: str | None = None
+    config: Path | None = None
 
     def over(self, others: "Common | None") -> "Common":
         """These options, and the others' where these are not given."""
@@ -76,6 +78,7 @@ _COMMON_OPTIONS = (
     click.option("--docker-host", metavar="URL", help="Docker Engine to ask, as unix:///run/docker.sock."),
     click.option("--no-docker", is_flag=True, default=None, help="Leave Docker out; flows by address."),
     click.option("--netns", metavar="NAME|PATH|PID", help="Read that network namespace."),
+    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Read that configuration file."),
 )
 
 

@@ -36,7 +36,8 @@ SI_USER = 0
 
 PACKAGES = Path(__file__).parents[2]
 PYTHON = (sys.executable, "-P")
-NATOP = (*PYTHON, "-m", "natop")
+NATOP = (*PYTHON, "-m", "natop", "--config", os.devnull)
+"""The user's configuration is about another host: an engine, a namespace, targets that the demo does not have."""
 HOST = (*PYTHON, "-m", "natop.demo.host")
 
 Tell = Callable[[str], None]

@@ -48,6 +48,8 @@ class ProbeTarget:
     port: int
     request: str | None = None
     """Path and query of the HTTP request; None where a connect is all."""
+    sources: tuple[str, ...] = ()
+    """Containers by name, or by the beginning of their id, from inside which it is called too."""
 
 
 @dataclass(frozen=True, slots=True)

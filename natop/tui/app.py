@@ -36,14 +36,16 @@ from natop.tui.keys import bind
 from natop.tui.messages import Feed, FeedEnded, FeedFailed, FeedOpened, SnapshotTaken
 from natop.tui.namespaces import NamespacesScreen
 from natop.tui.pools import PoolsScreen
+from natop.tui.probechoice import ProbeChoice
 from natop.tui.probes import ProbesScreen
 from natop.tui.reading import start_reading
+from natop.tui.targets import TargetScreen
 from natop.tui.themes import DARK, LIGHT, first_theme, tone_variables
 from natop.tui.trends import TrendsScreen
 from natop.tui.wish import TrendsWish, Wish
 
 if TYPE_CHECKING:
-    from natop.model import Namespace, Snapshot
+    from natop.model import Namespace, ProbeTarget, Snapshot
     from natop.tui.shell import Shell
     from natop.window import Watched
 
@@ -51,6 +53,7 @@ OpenFeed = Callable[[str | None], Feed]
 """Opens the feed of the network namespace with that path; None is the one that natop was started for."""
 Save = Callable[["Snapshot", Path], tuple[Path, ...]]
 
+NO_PROBES = ProbeChoice()
 INTERVALS_S = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0)
 EXIT_UNREADABLE = 3
 """Exit status when the feed cannot be opened."""
@@ -104,6 +107,7 @@ class NatopApp(App[None]):
         save_dir: Path,
         ascii: bool = False,
         save: Save,
+        probes: ProbeChoice = NO_PROBES,
     ) -> None:
         terminal.prepare()
         super().__init__(ansi_color=True if "NO_COLOR" in environ else None)
@@ -129,8 +133,8 @@ class NatopApp(App[None]):
         """When the snapshot shown came, on this process's clock."""
         self._is_settled = False
         """Whether the memory is."""
-        self._is_probing = self._counts_own = False
-        """Whether published ports are probed, and whether natop's own connections count among the flows."""
+        self.probes = probes
+        """What is probed, and what could be."""
         self._one_more = False
         """Whether the next snapshot is shown although the screen is paused."""
         wish = Wish(filter_text, sort=sort)
@@ -277,22 +281,40 @@ class NatopApp(App[None]):
         self._deliver()
 
     def action_probe(self) -> None:
-        """Connect to the published ports from now on, or no more."""
-        self._is_probing = not self._is_probing
-        self._wish_probes()
-        self.tell("probing the published ports, each way every 2 s" if self._is_probing else "probing no more")
+        """Connect to the published ports and the user's targets from now on, or to nothing more."""
+        self._probe(self.probes.switched())
+        self.tell(self.probes.told())
 
     def action_own_flows(self) -> None:
         """Count natop's own connections among the flows, or leave them out."""
-        self._counts_own = not self._counts_own
+        counts = not self.probes.counts_own
+        self._probe(replace(self.probes, counts_own=counts))
+        self.tell("natop's own flows count" if counts else "natop's own flows are left out of every count")
+
+    async def ask_for_target(self, source: str | None = None) -> None:
+        """Have the user name a target, to be called from the host and from containers; at first from that one."""
+        inventory = self._news.snapshot.inventory if self._news.snapshot else None
+        sources = (source,) if source else self.probes.sources
+        await self.push_screen(TargetScreen(inventory, sources), self._target_named)
+
+    def _target_named(self, target: ProbeTarget | None) -> None:
+        if target:
+            self._probe(self.probes.with_target(target))
+            self.tell(self.probes.told())
+
+    def remove_target(self, text: str) -> None:
+        """Probe the user's target of that name no more, and show it no more."""
+        self._probe(self.probes.without(text))
+        self.tell(f"{text} is no target any more")
+
+    def _probe(self, choice: ProbeChoice) -> None:
+        self.probes = choice
         self._wish_probes()
-        self.tell("natop's own flows count" if self._counts_own else "natop's own flows are left out of every count")
+        self._deliver()
 
     def _wish_probes(self) -> None:
-        from natop.probing import ProbeWish
-
         if self._feed:
-            self._feed.probe(ProbeWish(counts_own=self._counts_own) if self._is_probing else None)
+            self._feed.probe(self.probes.wish)
 
     def action_read_now(self) -> None:
         """Read at once; while paused the one snapshot is shown. After a failure, start again."""

@@ -12,7 +12,7 @@ from natop.grouping import NO_PROJECT
 from natop.model import Container, Firewall, Snapshot
 from natop.tui.formats import count
 from natop.tui.glyphs import Glyphs
-from natop.tui.tones import Line, Piece, Tone
+from natop.tui.tones import Line, Piece, Tone, length_of
 
 _LABEL = 11
 
@@ -48,6 +48,21 @@ def container_lines(row: ContainerRow, around: Around, glyphs: Glyphs) -> list[L
         _line("ways", _numbers(ways, glyphs)),
         _line("protocols", _numbers(counts.protocols if counts else None, glyphs)),
     ]
+
+
+def folded(line: Line, width: int) -> Sequence[Line]:
+    """The line in lines of at most so many cells where it can be parted: after a fact, which ends in blanks."""
+    lines: list[list[Piece]] = [[]]
+    fact: list[Piece] = []
+    for piece in line:
+        fact.append(piece)
+        if not piece[0].endswith("  ") and piece is not line[-1]:
+            continue
+        if len(lines[-1]) > 1 and length_of([*lines[-1], *fact]) - 3 > width:
+            lines.append([(" " * _LABEL, Tone.QUIET)])
+        lines[-1] += fact
+        fact = []
+    return lines
 
 
 def network_text(row: ContainerRow, around: Around) -> str | None:

@@ -6,7 +6,8 @@
      shop-app-1          88     12     0        70 ▁▁▁▂▂▁▁▁        6     80      8
      (host)              12      0     0         0 ▁▁▁▁▁▁▁▁        0      -      -
 
-Enter shows the flows of the row under the cursor, `t` its trends. `g` groups: by compose project, network, destination.
+Enter shows the flows of the row under the cursor, `t` its trends, `i` its details and probes. `g` groups: by compose
+project, network, destination.
 
      1 Containers  2 Flows   2 compose projects
      PROJECT          FLOWS▼  ESTAB   SYN TIME_WAIT CLOSING     IN    OUT
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 
+from natop.tui.container import ContainerScreen
 from natop.tui.flows import FlowsScreen
 from natop.tui.keys import Hint, bind
 from natop.tui.tableview import TableView
@@ -35,7 +37,11 @@ if TYPE_CHECKING:
 class ContainersScreen(TableView):
     VIEW = "containers"
     THINGS = "containers"
-    BINDINGS: ClassVar[list[BindingType]] = [bind("g", "group", "Group"), bind("t", "trends", "Trends")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        bind("g", "group", "Group"),
+        bind("t", "trends", "Trends"),
+        bind("i", "details", "Details"),
+    ]
     HINTS: ClassVar[tuple[Hint, ...]] = (
         Hint("question_mark", "?", "help", 1),
         Hint("slash", "/", "filter", 1),
@@ -44,6 +50,7 @@ class ContainersScreen(TableView):
         Hint("I", "I", "reverse", 4),
         Hint("g", "g", "group", 3),
         Hint("t", "t", "trends", 3),
+        Hint("i", "i", "details", 3),
         Hint("p", "p", "pause"),
         Hint("r", "r", "read now", 3),
         Hint("plus", "+ -", "interval", 3),
@@ -92,6 +99,16 @@ class ContainersScreen(TableView):
         if identity is not None:
             wish = replace(self.natop.trends_wish, subject=str(identity), selected=0, alone=False)
             await self.app.push_screen(TrendsScreen(wish))
+
+    async def action_details(self) -> None:
+        """What the table has no column for, and the container's probes side by side."""
+        from natop.columns import HOST_KEY
+
+        identity = self.table.choose()
+        if self.wish.by is not None or identity in (None, HOST_KEY):
+            self.natop.tell("only a container has details")
+        else:
+            await self.app.push_screen(ContainerScreen(str(identity)))
 
     async def open(self, identity: Hashable) -> None:
         await self.app.push_screen(FlowsScreen(Wish(scope=str(identity), named=self.natop.named)))

@@ -64,9 +64,12 @@ OF_VIEW = {
         ("Enter", "the flows of the row under the cursor"),
         ("g", "group: by compose project, by network, by destination called, by container again"),
         ("t", "the trends of the row under the cursor"),
+        ("i", "details of the container under the cursor, with the ways to it and from inside it that are probed"),
     ),
     "probes": (
-        ("P", "connect to the published ports of all containers, each way every 2 s; again: no more"),
+        ("P", "connect to the published ports of all containers, and to your targets; again: to nothing any more"),
+        ("a", "add a target, HOST:PORT or http://HOST/PATH, called from the host and from inside containers"),
+        ("A  Delete", "remove the target of the row under the cursor"),
         ("Enter", "the flows of the container whose port it is"),
         ("/", "only ways in which these letters occur"),
     ),

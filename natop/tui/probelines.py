@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from natop.model import ProbeResult, ProbeSeries, Snapshot
+from natop.formats import UNKNOWN
+from natop.model import ProbePath, ProbeResult, ProbeSeries, Snapshot
 from natop.ordering import rows_by, sort_column_or
 from natop.probecolumns import PROBE_COLUMNS, ProbeColumn, losses
+from natop.probing import Asked, asked
 from natop.tui.formats import count
 from natop.tui.glyphs import Glyphs
 from natop.tui.layout import Column
+from natop.tui.probechoice import ProbeChoice
 from natop.tui.tones import Line, Piece, Tone
 from natop.tui.wish import Arranged, Wish
 
+_NONE: Mapping[Hashable, Asked] = {}
 _MOST_SYNS = 9
 """Lost SYNs that one character can tell."""
 
@@ -44,15 +48,43 @@ COLUMNS: tuple[ProbeColumn | StripColumn, ...] = (
 )
 
 
-def arrange_probes(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
-    """The ways in order; a filter is looked for in the target, the way and the error."""
-    series = snapshot.probes or ()
+_WAITING = "waiting"
+"""In place of an error, where there is no result yet."""
+_OFF = "not probed now"
+
+
+def arrange_probes(snapshot: Snapshot, wish: Wish, choice: ProbeChoice, glyphs: Glyphs) -> Arranged:
+    """The ways in order; a filter is looked for in the target, the way and the error.
+
+    Of targets that a user named there are the ways asked for now, below the others those without a result.
+    """
+    own = own_ways(snapshot, choice)
+    shown = [each for each in snapshot.probes or () if not _is_own(each) or each.last.key in own]
+    known = {each.last.key for each in shown}
+    awaited = [replace(each, obstacle=why(each, choice)) for key, each in own.items() if key not in known]
     word = wish.filter_text.strip().casefold()
-    found = [each for each in series if word in _searched(each)]
+    found = [each for each in shown if word in _searched(each)]
     column, own_way = sort_column_or(PROBE_COLUMNS, wish.sort, "target")
     descending = own_way if wish.descending is None else wish.descending
     rows = rows_by(found, column.order, lambda each: each.last.target, descending)
-    return Arranged(ProbeLines(rows, glyphs), column.key, descending, len(rows), len(series))
+    rest = [each for each in awaited if word in f"{each.target} {each.text} {each.obstacle}".casefold()]
+    content = ProbeLines(rows, glyphs, rest, own)
+    return Arranged(content, column.key, descending, len(content), len(shown) + len(awaited))
+
+
+def own_ways(snapshot: Snapshot, choice: ProbeChoice) -> dict[Hashable, Asked]:
+    """The ways to the user's own targets by their keys."""
+    containers = snapshot.inventory.containers if snapshot.inventory else ()
+    return {each.key: each for each in asked(choice.targets, containers)}
+
+
+def why(way: Asked, choice: ProbeChoice) -> str:
+    """Why there is no result of it yet."""
+    return way.obstacle or (_WAITING if choice.is_on else _OFF)
+
+
+def _is_own(series: ProbeSeries) -> bool:
+    return series.last.path in (ProbePath.HOST, ProbePath.NETNS)
 
 
 def _searched(series: ProbeSeries) -> str:
@@ -75,25 +107,46 @@ class ProbeLines:
 
     columns: Sequence[ProbeColumn | StripColumn] = COLUMNS
 
-    def __init__(self, series: Sequence[ProbeSeries], glyphs: Glyphs) -> None:
-        self.series, self._glyphs = series, glyphs
+    def __init__(
+        self,
+        series: Sequence[ProbeSeries],
+        glyphs: Glyphs,
+        awaited: Sequence[Asked] = (),
+        own: Mapping[Hashable, Asked] = _NONE,
+    ) -> None:
+        """`awaited` are ways without a result, for the reason that they name; `own` all that the user asked for."""
+        self.series, self.awaited, self._own, self._glyphs = series, awaited, own, glyphs
+        self._keys = [*(each.last.key for each in series), *(each.key for each in awaited)]
 
     def __len__(self) -> int:
-        return len(self.series)
+        return len(self._keys)
 
     def identity(self, line: int) -> Hashable:
-        return self.series[line].last.key
+        return self._keys[line]
 
     def line_of(self, identity: Hashable) -> int | None:
-        return next((line for line, each in enumerate(self.series) if each.last.key == identity), None)
+        return next((line for line, key in enumerate(self._keys) if key == identity), None)
 
     def text(self, line: int) -> str:
         """The line for the clipboard."""
-        return "\t".join(f"{column.title} {column.text(self.series[line])}" for column in PROBE_COLUMNS)
+        return "\t".join(f"{column.title} {self._text(line, column)}" for column in PROBE_COLUMNS)
+
+    def _text(self, line: int, column: ProbeColumn) -> str:
+        if line < len(self.series):
+            series = self.series[line]
+            obstacle = self._own[series.last.key].obstacle if series.last.key in self._own else ""
+            text = column.text(series)
+            return ", ".join(part for part in (obstacle, text) if part) if column.key == "error" else text
+        return self._awaited_cell(self.awaited[line - len(self.series)], column)
+
+    def _awaited_cell(self, way: Asked, column: Column) -> str:
+        """The reason stands in the strip too, which is in sight where errors are not."""
+        told = {"target": way.target, "path": way.text, "count": "0", "error": way.obstacle, STRIP.key: way.obstacle}
+        return told.get(column.key, UNKNOWN)
 
     def facts(self, line: int) -> Sequence[Line]:
         """The strip at full length, how many probes lost how many SYNs, and what that means."""
-        return list(self._facts(self.series[line]))
+        return list(self._facts(self.series[line])) if line < len(self.series) else []
 
     def _facts(self, series: ProbeSeries) -> Iterator[Line]:
         lost = series.statistics.by_syns_lost
@@ -107,11 +160,13 @@ class ProbeLines:
             yield [(f" {self._glyphs.alarm} ", Tone.NOTICE), (sentence, Tone.PLAIN)]
 
     def cell(self, line: int, column: Column, width: int) -> Piece:
+        if line >= len(self.series):
+            return self._awaited_cell(self.awaited[line - len(self.series)], column), Tone.QUIET
         series = self.series[line]
         if isinstance(column, StripColumn):
             return strip(series.results, width, self._glyphs), Tone.TREND
         assert isinstance(column, ProbeColumn)
-        text = column.text(series)
+        text = self._text(line, column)
         bad = (column.key == "failed" and series.statistics.failed) or (
             column.key == "syns_lost" and series.statistics.syns_lost
         )

@@ -5,7 +5,8 @@
      198.18.0.1:8080      published web 9      0    0.11    0.11    0.12    0.12         0 ·········
      172.17.0.2:80        container web 9      0    0.18    2,031   2,031   2,031   4 in 2 ··2·2····
 
-Nothing is probed until `P` is pressed; then the published ports of all containers, and what the command line named.
+Nothing is probed until `P` is pressed, then the published ports of all containers; and targets of the user's own, which
+`a` adds and `A` takes away.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar
 
+from textual.binding import BindingType
+
 from natop.tui.flows import FlowsScreen
-from natop.tui.keys import Hint
+from natop.tui.header import News
+from natop.tui.keys import Hint, bind
 from natop.tui.tableview import TableView
 from natop.tui.tones import Piece, Tone
 from natop.tui.wish import Arranged, Wish
 
 if TYPE_CHECKING:
     from natop.model import Snapshot
+    from natop.tui.probechoice import ProbeChoice
 
 
 class ProbesScreen(TableView):
@@ -29,6 +34,8 @@ class ProbesScreen(TableView):
     HINTS: ClassVar[tuple[Hint, ...]] = (
         Hint("question_mark", "?", "help", 1),
         Hint("P", "P", "probe", 1),
+        Hint("a", "a", "add target", 2),
+        Hint("A", "A", "remove", 3),
         Hint("slash", "/", "filter", 3),
         Hint("enter", "Enter", "flows"),
         Hint("greater_than_sign", "< >", "sort"),
@@ -40,10 +47,25 @@ class ProbesScreen(TableView):
         Hint("q", "q", "quit", 1),
     )
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        bind("a", "add_target", "Add a target"),
+        bind("A,delete", "remove_target", "Remove the target"),
+    ]
+
+    def __init__(self, wish: Wish) -> None:
+        super().__init__(wish)
+        self._shown_choice: ProbeChoice | None = None
+
     def lines_of(self, snapshot: Snapshot, wish: Wish) -> Arranged:
         from natop.tui.probelines import arrange_probes
 
-        return arrange_probes(snapshot, wish, self.glyphs)
+        return arrange_probes(snapshot, wish, self.natop.probes, self.glyphs)
+
+    def show(self, news: News) -> None:
+        """What is asked for makes lines too."""
+        if self._shown_choice is not self.natop.probes:
+            self._shown_choice, self._shown_source = self.natop.probes, None
+        super().show(news)
 
     def place(self) -> list[Piece]:
         snapshot = self.natop.news.snapshot
@@ -55,12 +77,27 @@ class ProbesScreen(TableView):
         snapshot = self.natop.news.snapshot
         if snapshot is None or self.wish.good_filter:
             return super().empty_text()
-        if snapshot.is_probing:
+        if self.natop.probes.is_on:
             return "probing; results come within seconds, where containers publish ports"
-        return "nothing is probed; P connects to the published ports of this host, every 2 s each"
+        return "nothing is probed; P connects to the published ports of this host, a to a target that you name"
+
+    async def action_add_target(self) -> None:
+        await self.natop.ask_for_target()
+
+    def action_remove_target(self) -> None:
+        """That of the row under the cursor, with all its ways."""
+        identity = self.table.choose()
+        target = identity[0] if isinstance(identity, tuple) else None
+        if any(each.text == target for each in self.natop.probes.targets):
+            self.natop.remove_target(str(target))
+        elif identity is not None:
+            self.natop.tell("only a target of yours is removed; P ends all probing")
 
     async def open(self, identity: Hashable) -> None:
         """The flows of the container whose port it is, or from whose namespace the call starts."""
         assert isinstance(identity, tuple)
         _, _, container = identity
-        await self.app.push_screen(FlowsScreen(Wish(scope=container or None, named=self.natop.named)))
+        if container.startswith("?"):
+            self.natop.tell(f"no such container: {container[1:]}")
+        else:
+            await self.app.push_screen(FlowsScreen(Wish(scope=container or None, named=self.natop.named)))

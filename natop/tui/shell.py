@@ -6,6 +6,7 @@ from typing import Protocol
 
 from natop.tui.glyphs import Glyphs
 from natop.tui.header import News
+from natop.tui.probechoice import ProbeChoice
 from natop.tui.wish import TrendsWish
 
 
@@ -18,6 +19,8 @@ class Shell(Protocol):
     """Names instead of addresses, in screens opened from now on."""
     trends_wish: TrendsWish
     """What was asked for last in the view of trends; screens opened from now on begin with it."""
+    probes: ProbeChoice
+    """What is probed, and what could be."""
     reading_number: int
     """Counts the feeds opened; what an earlier one still has to say is of no interest."""
 
@@ -27,6 +30,12 @@ class Shell(Protocol):
 
     def tell(self, *lines: str, bad: bool = False) -> None:
         """Say something in a corner for some seconds."""
+
+    async def ask_for_target(self, source: str | None = None) -> None:
+        """Have the user name a target, to be called from the host and from containers; at first from that one."""
+
+    def remove_target(self, text: str) -> None:
+        """Probe the user's target of that name no more, and show it no more."""
 
     def remember_filter(self, text: str) -> None: ...
 

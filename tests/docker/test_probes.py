@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -195,7 +196,7 @@ def test_the_live_feed_follows_containers_that_come_and_go(docker_host: DockerHo
             assert taken.whole is not None
         app = next(each for each in taken.inventory.containers if each.name == "app1") if taken.inventory else None
         assert app is not None
-        live.probe(ProbeWish(published=False, targets=(parse_target(f"{OUTSIDE}:443"),), sources=(app.id,)))
+        live.probe(ProbeWish(published=False, targets=(replace(parse_target(f"{OUTSIDE}:443"), sources=(app.id,)),)))
         deadline = time.monotonic() + 10
         for taken in live:
             if {"host", "netns"} <= {each.last.path for each in taken.probes or ()}:

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
-from natop.model import ProbePath, ProbeResult, Snapshot
+from natop.model import Container, ProbePath, ProbeResult, Snapshot
 from natop.probed import with_results
-from natop.probing import ProbeWish
+from natop.probing import ProbeWish, parse_target, published_ways
+from natop.tui.containerprobes import probe_lines
 from natop.tui.glyphs import ASCII, UNICODE
+from natop.tui.probechoice import ProbeChoice
 from natop.tui.probelines import strip
+from natop.tui.targets import TargetScreen
 from tests.tui.live import open_live
 from tests.tui.worlds import world
 
@@ -88,3 +91,225 @@ def test_a_strip_has_the_newest_at_its_right_end() -> None:
     assert strip(series.results, 2, UNICODE) == "19"
     assert strip(series.results, 4, ASCII) == "2-19"
     assert strip(series.results, 0, UNICODE) == ""
+
+
+# Targets of one's own
+
+OUTSIDE = "198.51.100.7:443"
+FIRST, SECOND = "shop-app-2", "shop-web-1"
+
+
+def reachable(*extra: ProbeResult) -> Snapshot:
+    """A host of which two containers run in namespaces that the engine tells of."""
+    taken = world(4).history(200, 2)[-1]
+    assert taken.inventory is not None
+    told = (
+        replace(each, sandbox=f"/run/docker/netns/{each.name}") if each.name in (FIRST, SECOND) else each
+        for each in taken.inventory.containers
+    )
+    inventory = replace(taken.inventory, containers=tuple(told))
+    return replace(taken, inventory=inventory, probes=with_results((), extra, 60))
+
+
+def first() -> Container:
+    """It publishes a port."""
+    inventory = reachable().inventory
+    assert inventory is not None
+    return next(each for each in inventory.containers if each.name == FIRST)
+
+
+def host_result(error: str | None = None) -> ProbeResult:
+    return replace(result(OUTSIDE, 5.0, error=error, path=ProbePath.HOST), container_name=None)
+
+
+async def test_a_target_is_added_with_the_containers_that_call_it_and_removed() -> None:
+    async with open_live([reachable(), reachable(host_result())], SMALL) as live:
+        await live.press("4", "a")
+        assert isinstance(live.app.screen, TargetScreen)
+        shown = "\n".join(live.frame)
+        assert "HOST:PORT or http://HOST/PATH" in shown
+        assert f"[ ] {FIRST}" in shown
+        assert f"[ ] {SECOND}" in shown
+        assert shown.count("[ ]") == 2, "the others cannot be called from"
+        await live.type(OUTSIDE)
+        await live.press("down", "space", "up", "space", "space", "enter")
+        wish = live.feed.wishes[-1]
+        assert wish == ProbeWish(published=False, targets=(replace(parse_target(OUTSIDE), sources=(SECOND,)),))
+        assert [live.cells(line)[:2] for line in (0, 1)] == [[OUTSIDE, "host"], [OUTSIDE, f"from {SECOND}"]]
+        assert live.cell(0, "strip") == live.cell(1, "error") == "waiting"
+        await live.step()
+        assert [live.cell(line, "count") for line in (0, 1)] == ["1", "0"]
+        await live.press("end", "A")
+        assert live.feed.wishes[-1] is None
+        assert live.names == []
+        await live.press("a")
+        assert f"[x] {SECOND}" in "\n".join(live.frame), "chosen last"
+
+
+async def test_a_mistake_in_a_target_is_told_at_the_place() -> None:
+    async with open_live([reachable()], SMALL) as live:
+        await live.press("4", "a")
+        await live.type("example.org")
+        await live.press("enter")
+        lines = live.frame
+        at = next(number for number, line in enumerate(lines) if "> example.org" in line)
+        assert "'example.org' has no port: give HOST:PORT" in lines[at + 1]
+        await live.type(":443")
+        assert "has no port" not in "\n".join(live.frame)
+        await live.press("enter")
+        assert live.feed.wishes[-1] == ProbeWish(published=False, targets=(parse_target("example.org:443"),))
+
+
+async def test_leaving_adds_nothing_and_letters_are_letters() -> None:
+    async with open_live([reachable()], SMALL) as live:
+        await live.press("4", "a")
+        await live.type("qP4:1")
+        await live.press("escape")
+        assert not isinstance(live.app.screen, TargetScreen)
+        assert live.feed.wishes == [None]
+        assert live.names == []
+
+
+async def test_keys_typed_in_one_go_find_their_places() -> None:
+    async with open_live([reachable()], SMALL) as live:
+        await live.press("4", "a", *OUTSIDE, "enter", "slash", *"host", "enter")
+        assert live.names == [OUTSIDE]
+        assert live.view.wish.filter_text == "host"
+
+
+async def test_without_containers_only_the_host_calls() -> None:
+    async with open_live([replace(reachable(), inventory=None)], SMALL) as live:
+        await live.press("4", "a")
+        shown = "\n".join(live.frame)
+        assert "from the host " in shown
+        assert "Space" not in shown
+        await live.type(OUTSIDE)
+        await live.press("space", "enter")
+        assert live.feed.wishes[-1] == ProbeWish(published=False, targets=(parse_target(OUTSIDE),))
+
+
+async def test_only_targets_of_one_s_own_are_removed() -> None:
+    async with open_live([probed(*SLOW)], SMALL) as live:
+        await live.press("4", "delete")
+        assert live.names == ["172.18.0.2:80"]
+        assert live.feed.wishes == [None]
+
+
+async def test_one_key_starts_all_and_ends_all() -> None:
+    mine = parse_target(OUTSIDE)
+    async with open_live([reachable()], SMALL, probes=ProbeChoice(True, False, (mine,))) as live:
+        await live.press("4", "P", "P")
+        assert live.feed.wishes == [ProbeWish(False, (mine,)), ProbeWish(True, (mine,)), None]
+        assert live.cell(0, "error") == "not probed now", "and stays"
+        await live.press("P")
+        assert live.feed.wishes[-1] == ProbeWish(True, (mine,))
+
+
+async def test_what_keeps_a_container_from_calling_is_told() -> None:
+    mine = replace(parse_target(OUTSIDE), sources=("none-such", FIRST))
+    async with open_live([reachable()], SMALL, probes=ProbeChoice(True, False, (mine,))) as live:
+        await live.press("4")
+        told = {live.cell(line, "path"): live.cell(line, "error") for line in range(3)}
+        assert told == {"host": "waiting", "from none-such": "no such container", f"from {FIRST}": "waiting"}
+        await live.press("slash", *"none", "enter")
+        assert [live.cell(0, "path"), len(live.names)] == ["from none-such", 1]
+        await live.press("enter")
+        assert live.app.screen is live.view, "there is nothing to show of it"
+
+
+async def test_a_hostile_answer_or_name_reaches_no_terminal() -> None:
+    evil = host_result(error="refused\x1b[31m")
+    async with open_live(
+        [reachable(evil)], (160, 50), probes=ProbeChoice(True, False, (parse_target(OUTSIDE),))
+    ) as live:
+        await live.press("4")
+        assert "\x1b" not in "\n".join(live.frame)
+
+
+async def test_the_panel_is_ascii_where_the_screen_is() -> None:
+    async with open_live([reachable()], SMALL, ascii=True) as live:
+        await live.press("4", "a")
+        await live.type("x")
+        await live.press("enter")
+        assert "\n".join(live.frame).isascii()
+
+
+# The details of a container
+
+
+def details(choice: ProbeChoice, *results: ProbeResult, width: int = 78) -> list[str]:
+    lines = probe_lines(first(), reachable(*results), choice, width, UNICODE)
+    return ["".join(text for text, _ in line) for line in lines]
+
+
+def ways_to_first(path: ProbePath, *lost: int, error: str | None = None) -> list[ProbeResult]:
+    subject, _ = next(published_ways(first()))
+    made = (
+        result("172.18.0.2:80", at, number, error, path=path, container=first().id) for at, number in enumerate(lost)
+    )
+    return [replace(each, subject=subject, container_name=FIRST) for each in made]
+
+
+def test_without_probes_a_line_says_how_to_have_them() -> None:
+    shown = details(ProbeChoice())
+    assert shown[1] == " nothing is probed: P calls the published ports, a adds a target"
+    ways = [line.split()[0] for line in shown if line.startswith("   ")]
+    assert ways[:3] == ["container", "published", "proxy"]
+    assert all(line.split()[1:] == ["–"] * 5 for line in shown if line.startswith("   "))  # noqa: RUF001  # natop's dash
+
+
+def test_the_ways_to_a_container_stand_side_by_side() -> None:
+    slow = ways_to_first(ProbePath.CONTAINER, 0, 2, 0)
+    dead = ways_to_first(ProbePath.PROXY, 0, 0, error="refused")
+    shown = details(ProbeChoice(True, True), *slow, *dead)
+    by_way = {line.split()[0]: line for line in shown if line.startswith("   ")}
+    assert by_way["container"].split()[1:] == [
+        "172.18.0.2:80",
+        "0.20",
+        "0.20",
+        "2,000",
+        "2,000",
+        "!",
+        "2",
+        "in",
+        "1",
+        "·2·",
+    ]
+    assert "last error refused" in by_way["!"]
+    assert "(2 of 2 failed)" in by_way["!"]
+    assert by_way["proxy"].split()[-1] == "xx"
+    assert "nothing is probed" not in "\n".join(shown)
+    assert max(len(line) for line in shown) <= 78
+
+
+def test_a_target_s_ways_stand_side_by_side() -> None:
+    mine = replace(parse_target(OUTSIDE), sources=(FIRST,))
+    other = replace(parse_target("198.51.100.8:443"), sources=(SECOND,))
+    shown = details(ProbeChoice(True, False, (mine, other)), host_result())
+    assert shown[1] == " published ports are not probed: P calls them too"
+    at = shown.index(f" {OUTSIDE}")
+    assert shown[at + 1].split() == ["host", "0.20", "0.20", "0.20", "0.20", "0", "·"]
+    assert shown[at + 2].split() == ["from", "inside", *["–"] * 5, "waiting"]  # noqa: RUF001  # natop's dash
+    assert "198.51.100.8:443" not in "\n".join(shown), "another container's"
+
+
+async def test_details_of_a_container_are_a_screen_and_lead_to_targets_and_flows() -> None:
+    async with open_live([reachable(*ways_to_first(ProbePath.CONTAINER, 0, 1))], SMALL) as live:
+        await live.press("end", "i")
+        assert live.app.screen is live.view, "the host is no container"
+        await live.press("home", "slash", *FIRST, "enter", "i")
+        shown = "\n".join(live.frame)
+        assert f"→ {FIRST}" in live.title
+        assert "CONNECTS, ms" in shown
+        assert "1 in 1" in shown
+        await live.press("a")
+        assert f"[x] {FIRST}" in "\n".join(live.frame)
+        await live.type(OUTSIDE)
+        await live.press("enter")
+        assert live.feed.wishes[-1] is not None
+        assert live.feed.wishes[-1].targets[0].sources == (FIRST,)
+        await live.press("end", "G")
+        await live.press("enter")
+        assert live.view.wish.scope == first().id
+        await live.press("escape", "escape")
+        assert live.view.VIEW == "containers"

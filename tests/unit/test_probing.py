@@ -7,8 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.model import Attachment, Container, Engine, Inventory, Network, ProbePath, ProbeTarget, PublishedPort
-from natop.probing import BadTarget, ProbeWish, aims, named, netns_of, own_addresses, parse_target
+from natop.model import Aim, Attachment, Container, Engine, Inventory, Network, ProbePath, ProbeTarget, PublishedPort
+from natop.probing import (
+    BadTarget,
+    ProbeWish,
+    aims,
+    asked,
+    called,
+    named,
+    netns_of,
+    own_addresses,
+    parse_target,
+    published_ways,
+)
 from tests.unit.hosts import HOST_ADDRESSES, WEB, container
 
 OUTSIDE = ProbeTarget("198.51.100.7:443", "198.51.100.7", 443)
@@ -176,8 +187,48 @@ def test_where_a_container_s_namespace_is() -> None:
 def test_a_wish_says_what_is_probed() -> None:
     host = inventory(WEB, container("app", "172.18.0.3", sandbox="/run/docker/netns/abc"))
     app = host.containers[1]
-    only_named = ProbeWish(published=False, targets=(OUTSIDE,), sources=(app.id, "gone"))
+    mine = replace(OUTSIDE, sources=("app", app.id[:6], "gone"))
+    only_named = ProbeWish(published=False, targets=(mine,))
     assert [len(aim.ways) for aim in aims(only_named, host, HOST_ADDRESSES)] == [2]
     both = ProbeWish(targets=(OUTSIDE,))
     assert [len(aim.ways) for aim in aims(both, host, HOST_ADDRESSES)] == [1, 3]
     assert [len(aim.ways) for aim in aims(both, None, HOST_ADDRESSES)] == [1]
+
+
+def test_a_container_is_called_by_its_name_or_else_by_its_id() -> None:
+    app, other = container("app"), container("other")
+    alike = replace(container("alike"), id="app" + app.id[3:])
+    everyone = (app, other, alike)
+    assert called("app", everyone) == [app]
+    assert called(other.id[:8], everyone) == [other]
+    assert called("nobody", everyone) == called("", everyone) == []
+
+
+def test_every_way_asked_for_is_told_and_why_it_is_not_called() -> None:
+    app = container("app", "172.18.0.3", sandbox="/run/docker/netns/abc")
+    dead = container("dead", state="exited", sandbox="/run/docker/netns/abd")
+    far = container("far")
+    mine = replace(OUTSIDE, sources=("app", "dead", "far", "none", "app"))
+    everyone = (app, dead, far)
+    told = list(asked([mine], everyone))
+    assert [(each.text, each.container, each.obstacle) for each in told] == [
+        ("host", "", ""),
+        ("from app", app.id, ""),
+        ("from dead", dead.id, "exited"),
+        ("from far", far.id, "namespace not known"),
+        ("from none", "", "no such container"),
+    ]
+    called_now = [way.key for way in named(mine, [app], everyone).ways]
+    assert called_now == [each.key for each in told if not each.obstacle], "as their results will have it"
+    assert told[4].key == (OUTSIDE.text, "netns", "?none")
+
+
+def test_what_can_be_known_of_a_container_s_published_ports() -> None:
+    ways = dict(published_ways(WEB))
+    assert ways == {aim.ways[0].subject: tuple(way.path for way in aim.ways) for aim in aims_of(WEB)}
+    assert ways
+    assert dict(published_ways(replace(WEB, state="exited"))) == {}
+
+
+def aims_of(*containers: Container) -> tuple[Aim, ...]:
+    return aims(ProbeWish(), inventory(*containers), HOST_ADDRESSES)
