@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from natop import matching
+from natop.change import Change, in_time
 from natop.matching import ContainerChange, Fact, FindingChange, WayChange
-from natop.measures import HOST_MEASURES, Change, in_time
+from natop.measures import HOST_MEASURES
 from natop.reread import Document, GapPart
 from natop.sides import Side
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from natop import __version__
+from natop.change import Change, Verdict
 from natop.compare import Comparison
 from natop.diffsections import View
 from natop.document import SCHEMA
 from natop.formats import timestamp
 from natop.matching import ContainerChange, Fact, FindingChange
-from natop.measures import Change, Verdict
 from natop.sides import Side
 
 Json = dict[str, object]

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from natop.change import Change, Measure, Unit, Verdict, per_minute
 from natop.compare import Comparison
 from natop.formats import UNKNOWN, count, timestamp
 from natop.matching import ContainerChange, Fact, Fate, WayChange
-from natop.measures import CONTAINER_MEASURES, WAY_MEASURES, Change, Measure, Unit, Verdict, per_minute
+from natop.measures import CONTAINER_MEASURES, WAY_MEASURES
 from natop.ordering import rows_by, sort_column
 from natop.sides import Side
 

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 import msgspec
 
+from natop.change import Change, in_time
 from natop.columns import published_text
 from natop.firewall import rule_words
-from natop.measures import CONTAINER_MEASURES, WAY_MEASURES, Change, Member, in_time
+from natop.measures import CONTAINER_MEASURES, WAY_MEASURES, Member
 from natop.model import Attachment, Container, NatRule, ProbePath, PublishedPort
 from natop.reread import ContainerPart, Document, FindingPart, NetworkNatPart, RulePart, Sysctls
 from natop.sides import Side, probe_series

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop import diffdocument, diffreport, export
+from natop.change import Change, Unit, Verdict
 from natop.compare import Comparison
 from natop.diffsections import View, duration
 from natop.filters import parse
 from natop.formats import cells_of
 from natop.matching import Fate
-from natop.measures import Change, Unit, Verdict
 from natop.model import Snapshot
 from natop.reread import NotASnapshot
 from tests.unit import hosts, netlink
