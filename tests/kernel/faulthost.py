@@ -22,10 +22,10 @@ from natop.collect.engine import Target
 from natop.demo.engine import EngineServer
 from natop.demo.inventory import Inventory
 from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoNetwork
+from natop.export.report import as_json
 from natop.feed import PATIENCE_S, Source
 from natop.model import Snapshot
 from natop.observe import observe
-from natop.report import as_json
 from tests.kernel import product
 from tests.lab.netns import Namespace, entered, wait_until
 

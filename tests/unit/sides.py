@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from natop.compare import Comparison, compared
-from natop.reread import documents
-from natop.sides import Side, side_of
+from natop.diff.compare import Comparison, compared
+from natop.diff.reread import documents
+from natop.diff.sides import Side, side_of
 
 Json = dict[str, Any]
 BOOT, OTHER_BOOT = "boot-1", "boot-2"

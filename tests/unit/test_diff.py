@@ -11,15 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop import diffdocument, diffreport, export
-from natop.change import Change, Unit, Verdict
-from natop.compare import Comparison
-from natop.diffsections import View, duration
-from natop.filters import parse
+from natop.columns.filters import parse
+from natop.diff import document as diffdocument
+from natop.diff import report as diffreport
+from natop.diff.change import Change, Unit, Verdict
+from natop.diff.compare import Comparison
+from natop.diff.matching import Fate
+from natop.diff.reread import NotASnapshot
+from natop.diff.sections import View, duration
+from natop.export import snapshots
 from natop.formats import cells_of
-from natop.matching import Fate
 from natop.model import Snapshot
-from natop.reread import NotASnapshot
 from tests.unit import hosts, netlink
 from tests.unit.plain import Flow
 from tests.unit.sides import OTHER_BOOT, Json, between, container, document, over, rated
@@ -422,7 +424,7 @@ TAKEN = {
 
 
 def written(taken: Snapshot) -> Json:
-    found: Json = json.loads("".join(export.as_json(taken, export.View())))
+    found: Json = json.loads("".join(snapshots.as_json(taken, snapshots.View())))
     return found
 
 

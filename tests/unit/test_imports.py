@@ -59,6 +59,6 @@ def test_an_engine_loads_the_sdk_and_still_no_screen() -> None:
     assert not found & {"lark", "rich", "textual"}
 
 
-@pytest.mark.parametrize("module", ["natop.observe", "natop.export"])
+@pytest.mark.parametrize("module", ["natop.observe", "natop.export.snapshots"])
 def test_what_is_pure_loads_nothing_that_could_reach_the_host(module: str) -> None:
     assert not loaded(f"import {module}") & {"docker", "psutil", "pyroute2", "requests", "rich", "textual", "lark"}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.flowtext import Flows
-from natop.join import Memory, Place, attribute
+from natop.join.flows import Flows
+from natop.join.owners import Memory, Place, attribute
 from natop.model import HOST_SOCKETS, Attribution, Container, Descriptor, FlowTable, Kind, Process, Sockets
 from tests.unit import diag, plain
 from tests.unit.diag import Socket, connected, listening

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop import export
-from natop.reread import MOST_TEXT, CutShort, Document, NotASnapshot, documents
+from natop.diff.reread import MOST_TEXT, CutShort, Document, NotASnapshot, documents
+from natop.export import snapshots
 from tests.unit import hosts
 from tests.unit.sides import Json, container, document, rated, side
 
@@ -26,7 +26,7 @@ def line(made: Json) -> bytes:
 
 def test_what_was_written_is_read_back() -> None:
     taken = hosts.observed(hosts.sample([], containers=hosts.CONTAINERS))
-    (found,) = read("".join(export.as_json(taken, export.View(flows=True))).encode())
+    (found,) = read("".join(snapshots.as_json(taken, snapshots.View(flows=True))).encode())
     assert (found.host.hostname, found.host.netns, found.host.boot_id) == ("natter", hosts.HOST_NETNS, hosts.BOOT_ID)
     assert found.host.sysctls["ip_local_port_range"] == (32768, 60999)
     assert [each.name for each in found.containers or ()] == [each.name for each in hosts.CONTAINERS]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from natop.formats import UNKNOWN, count, milliseconds
 from natop.model import ProbePath, ProbeResult, ProbeSeries
-from natop.probed import explanation
+from natop.summarise.probed import explanation
 
 
 @dataclass(frozen=True, slots=True)

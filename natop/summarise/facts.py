@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from natop.alike import kinds
-from natop.flowtext import Flows, endpoint
-from natop.join import GONE
+from natop.join.flows import Flows, endpoint
+from natop.join.owners import GONE
 from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows, address_value
+from natop.summarise.alike import kinds
 from natop.uapi import IpProto, Ips, TcpState, proto_name
 
 TOP = 5

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from natop.local import NOBODY, Codes, Parties, Proxy, process_name, tied
+from natop.join.local import NOBODY, Codes, Parties, Proxy, process_name, tied
 from natop.model import FlowTable, Mask, Rows
 from natop.uapi import Ips
 

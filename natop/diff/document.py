@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from natop import __version__
-from natop.change import Change, Verdict
-from natop.compare import Comparison
-from natop.diffsections import View
-from natop.document import SCHEMA
+from natop.diff.change import Change, Verdict
+from natop.diff.compare import Comparison
+from natop.diff.matching import ContainerChange, Fact, FindingChange
+from natop.diff.sections import View
+from natop.diff.sides import Side
+from natop.export.document import SCHEMA
 from natop.formats import timestamp
-from natop.matching import ContainerChange, Fact, FindingChange
-from natop.sides import Side
 
 Json = dict[str, object]
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.decode.sockets import decode_sockets
-from natop.local import (
+from natop.join.local import (
     NOBODY,
     Codes,
     Parties,
@@ -23,6 +23,7 @@ from natop.local import (
     proxies,
     server_ends,
 )
+from natop.join.proxied import Noted, Proxied
 from natop.model import (
     HOST_SOCKETS,
     U8,
@@ -39,7 +40,6 @@ from natop.model import (
     address_value,
     no_sockets,
 )
-from natop.proxied import Noted, Proxied
 from natop.uapi import IpProto, Ips
 
 THE_HOST = -(2**31)

@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO
 import msgspec
 from msgspec import Meta, Struct
 
-from natop.document import SCHEMA
+from natop.export.document import SCHEMA
 from natop.text import clean
 
 MOST_BYTES = 1 << 29

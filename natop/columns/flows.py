@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from natop.flowtext import STATELESS, Flows, answering_end, called_end, client_end, flow_state, nat_text, stateless
+from natop.columns.ordering import numbers_by
+from natop.join.flows import STATELESS, Flows, answering_end, called_end, client_end, flow_state, nat_text, stateless
 from natop.model import (
     NO_STATE,
     U64,
@@ -17,7 +18,6 @@ from natop.model import (
     Kind,
     Rows,
 )
-from natop.ordering import numbers_by
 from natop.uapi import Ips, proto_name
 
 

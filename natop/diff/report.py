@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from natop import tables
-from natop.compare import Comparison
-from natop.diffsections import Section, View, sections
+from natop.diff.compare import Comparison
+from natop.diff.sections import Section, View, sections
+from natop.export.report import WIDTH, wrapped
 from natop.formats import cells_of, padded
 from natop.markdown import escaped
-from natop.report import WIDTH, wrapped
 
 LONG = 12
 """Cells of the longest word before a sentence that the sentences are indented for."""

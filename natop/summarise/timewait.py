@@ -11,8 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from natop.alike import kinds, order_of
-from natop.flowtext import endpoint
+from natop.join.flows import endpoint
 from natop.model import (
     U32,
     U64,
@@ -28,7 +27,8 @@ from natop.model import (
     TimeWait,
     address_text,
 )
-from natop.ownership import Ints, Ownership
+from natop.summarise.alike import kinds, order_of
+from natop.summarise.ownership import Ints, Ownership
 from natop.uapi import IpProto, TcpState, proto_name
 
 TOP = 5

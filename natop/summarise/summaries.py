@@ -29,9 +29,9 @@ from natop.model import (
     Snapshot,
     TimeWait,
 )
-from natop.ownership import Ints, Ownership
-from natop.pools import Arrivals, busiest_pools, evicts, nat_pools, port_choice, rewritten
-from natop.timewait import concern, crowded_pools, growth_per_min, in_time_wait, time_waits
+from natop.summarise.ownership import Ints, Ownership
+from natop.summarise.pools import Arrivals, busiest_pools, evicts, nat_pools, port_choice, rewritten
+from natop.summarise.timewait import concern, crowded_pools, growth_per_min, in_time_wait, time_waits
 from natop.uapi import TCP_STATES, IpProto, Ips, proto_name
 
 WHOLE = "whole"

@@ -7,7 +7,7 @@ import msgspec
 
 from natop import __version__
 from natop.diagnose import RULES, verdict
-from natop.document import SCHEMA, finding_objects, gap_objects
+from natop.export.document import SCHEMA, finding_objects, gap_objects
 from natop.formats import timestamp
 from natop.markdown import escaped
 from natop.model import Finding, Remedy, Severity, Snapshot

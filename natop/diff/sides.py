@@ -6,9 +6,9 @@ Any kind of file will do that tells snapshots one after the other.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from natop.diff.reread import ContainerPart, CutShort, Document, NotASnapshot, ProbePart
 from natop.model import ProbeResult, ProbeSeries
-from natop.probed import with_results
-from natop.reread import ContainerPart, CutShort, Document, NotASnapshot, ProbePart
+from natop.summarise.probed import with_results
 
 Rates = Mapping[str, float]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from natop import tables
-from natop.columns import (
+from natop.columns.containers import (
     CONTAINER_COLUMNS,
     DEFAULT_SORT,
     Connects,
@@ -20,19 +20,19 @@ from natop.columns import (
     container_rows,
     sorted_rows,
 )
-from natop.document import FLOWS_AT_ONCE, encode, encode_probes
-from natop.flowcolumns import FLOW_COLUMNS, sorted_flows
-from natop.flowdocument import flow_objects
-from natop.flowtext import Flows
+from natop.columns.flows import FLOW_COLUMNS, sorted_flows
+from natop.columns.ordering import Value, sort_column, sort_column_or
+from natop.columns.probes import PROBE_COLUMNS, ProbeColumn, losses
+from natop.export.document import FLOWS_AT_ONCE, encode, encode_probes
+from natop.export.flowdocument import flow_objects
+from natop.export.report import findings_markdown, verdict_line
 from natop.formats import count, decimal, rate, share, timestamp
+from natop.join.flows import Flows
 from natop.markdown import escaped
 from natop.model import ProbeSeries, Rows, Snapshot
-from natop.ordering import Value, sort_column, sort_column_or
-from natop.probecolumns import PROBE_COLUMNS, ProbeColumn, losses
-from natop.report import findings_markdown, verdict_line
 
 if TYPE_CHECKING:
-    from natop.filters import Filter
+    from natop.columns.filters import Filter
 
 UNKNOWN = "-"
 """In text and Markdown, for what could not be read."""

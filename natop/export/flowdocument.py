@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import msgspec
 
-from natop.flowtext import Flows, has_ports, status_names
 from natop.formats import timestamp
+from natop.join.flows import Flows, has_ports, status_names
 from natop.model import U16, U64, UNKNOWN32, UNKNOWN64, Addresses, Kind, Rows, address_text
 from natop.uapi import PORTED, proto_name, state_name
 

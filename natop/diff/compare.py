@@ -7,12 +7,12 @@ of the same boot and network namespace: everywhere else they count something els
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from natop import matching
-from natop.change import Change, in_time
-from natop.matching import ContainerChange, Fact, FindingChange, WayChange
-from natop.measures import HOST_MEASURES
-from natop.reread import Document, GapPart
-from natop.sides import Side
+from natop.diff import matching
+from natop.diff.change import Change, in_time
+from natop.diff.matching import ContainerChange, Fact, FindingChange, WayChange
+from natop.diff.measures import HOST_MEASURES
+from natop.diff.reread import Document, GapPart
+from natop.diff.sides import Side
 
 
 @dataclass(frozen=True, slots=True)

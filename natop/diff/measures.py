@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from natop import states
-from natop.change import Measure, Number, Unit
-from natop.columns import connects_of
+from natop.columns.containers import connects_of
 from natop.decode.counters import MODULUS
+from natop.diff.change import Measure, Number, Unit
+from natop.diff.reread import ContainerPart, PoolPart
+from natop.diff.sides import ALL_SYN_RETRANS, Rates, Side, probe_series
 from natop.model import COUNTER_NAMES, TCP_NAMES, ProbeSeries
-from natop.reread import ContainerPart, PoolPart
-from natop.sides import ALL_SYN_RETRANS, Rates, Side, probe_series
 from natop.uapi import TcpState
 
 

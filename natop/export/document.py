@@ -6,10 +6,11 @@ from itertools import zip_longest
 import msgspec
 
 from natop import __version__
-from natop.columns import ContainerRow
-from natop.flowdocument import flow_objects
-from natop.flowtext import Flows
+from natop.columns.containers import ContainerRow
+from natop.export.flowdocument import flow_objects
+from natop.export.natdocument import PoolObjects, nat_rules_object, port_choice_object, time_wait_object
 from natop.formats import timestamp
+from natop.join.flows import Flows
 from natop.model import (
     COUNTER_NAMES,
     TCP_NAMES,
@@ -26,8 +27,7 @@ from natop.model import (
     Rows,
     Snapshot,
 )
-from natop.natdocument import PoolObjects, nat_rules_object, port_choice_object, time_wait_object
-from natop.probed import waited_ms
+from natop.summarise.probed import waited_ms
 from natop.sysctls import differing
 
 Json = dict[str, object]

@@ -15,8 +15,8 @@ import numpy as np
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
-from natop.columns import container_rows
-from natop.flowtext import STATELESS, Flows, stateless
+from natop.columns.containers import container_rows
+from natop.join.flows import STATELESS, Flows, stateless
 from natop.model import (
     NO_STATE,
     UNKNOWN32,

@@ -2,9 +2,9 @@
 
 from math import isnan
 
-from natop.flowtext import Flows, has_ports
+from natop.join.flows import Flows, has_ports
 from natop.model import Firewall, NatPools, NatRule, PortChoice, Snapshot, TimeWait
-from natop.pools import sustainable_per_s
+from natop.summarise.pools import sustainable_per_s
 from natop.uapi import proto_name
 
 Json = dict[str, object]

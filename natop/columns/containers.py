@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from natop import states
+from natop.columns.ordering import Value, rows_by
 from natop.formats import milliseconds
 from natop.model import (
     UNOWNED,
@@ -16,7 +17,6 @@ from natop.model import (
     ProbeSeries,
     Snapshot,
 )
-from natop.ordering import Value, rows_by
 
 
 class Connects(float):

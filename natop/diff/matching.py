@@ -8,13 +8,13 @@ from typing import TypeVar
 
 import msgspec
 
-from natop.change import Change, in_time
-from natop.columns import published_text
-from natop.firewall import rule_words
-from natop.measures import CONTAINER_MEASURES, WAY_MEASURES, Member
+from natop.columns.containers import published_text
+from natop.diff.change import Change, in_time
+from natop.diff.measures import CONTAINER_MEASURES, WAY_MEASURES, Member
+from natop.diff.reread import ContainerPart, Document, FindingPart, NetworkNatPart, RulePart, Sysctls
+from natop.diff.sides import Side, probe_series
+from natop.join.firewall import rule_words
 from natop.model import Attachment, Container, NatRule, ProbePath, PublishedPort
-from natop.reread import ContainerPart, Document, FindingPart, NetworkNatPart, RulePart, Sysctls
-from natop.sides import Side, probe_series
 from natop.sysctls import value_text
 
 T = TypeVar("T")

@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from natop.change import Change, Measure, Unit, Verdict, per_minute
-from natop.compare import Comparison
+from natop.columns.ordering import rows_by, sort_column
+from natop.diff.change import Change, Measure, Unit, Verdict, per_minute
+from natop.diff.compare import Comparison
+from natop.diff.matching import ContainerChange, Fact, Fate, WayChange
+from natop.diff.measures import CONTAINER_MEASURES, WAY_MEASURES
+from natop.diff.sides import Side
 from natop.formats import UNKNOWN, count, timestamp
-from natop.matching import ContainerChange, Fact, Fate, WayChange
-from natop.measures import CONTAINER_MEASURES, WAY_MEASURES
-from natop.ordering import rows_by, sort_column
-from natop.sides import Side
 
 if TYPE_CHECKING:
-    from natop.filters import Filter
+    from natop.columns.filters import Filter
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from natop.columns import CONTAINER_COLUMNS, HOST_KEY, ContainerColumn, ContainerRow, container_rows
-from natop.filters import Filter, parse
-from natop.flowtext import Flows, endpoint
-from natop.local import mixed
+from natop.columns.containers import CONTAINER_COLUMNS, HOST_KEY, ContainerColumn, ContainerRow, container_rows
+from natop.columns.filters import Filter, parse
+from natop.join.flows import Flows, endpoint
+from natop.join.local import mixed
 from natop.model import Addresses, Attribution, FlowSummary, Mask, Snapshot, address_value
-from natop.summarise import count_groups
+from natop.summarise.summaries import count_groups
 from natop.uapi import PORTED, proto_name
 
 Codes = npt.NDArray[np.int32]

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from natop.alike import Kinds, hashed, kinds, order_of
-from natop.confined import Confined, confined
-from natop.flowtext import endpoint
+from natop.join.flows import endpoint
 from natop.model import (
     NO_STATE,
     U8,
@@ -32,7 +30,9 @@ from natop.model import (
     Rows,
     kernel_version,
 )
-from natop.portsearch import Taken, chance_of_loss
+from natop.summarise.alike import Kinds, hashed, kinds, order_of
+from natop.summarise.confined import Confined, confined
+from natop.summarise.portsearch import Taken, chance_of_loss
 from natop.sysctls import EVICTING
 from natop.uapi import AF_INET6, IpProto, Ips, TcpState, proto_name
 
