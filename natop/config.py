@@ -195,8 +195,8 @@ def _check_sense(config: Config, place: _Place) -> None:
         except BadTarget as error:
             raise place.mistake("probe", "targets", str(error)) from error
     if config.sort:
-        from natop.columns import CONTAINER_COLUMNS
-        from natop.flowcolumns import FLOW_COLUMNS
+        from natop.columns.containers import CONTAINER_COLUMNS
+        from natop.columns.flows import FLOW_COLUMNS
 
         keys = [each.key for each in CONTAINER_COLUMNS] + [each.key for each in FLOW_COLUMNS]
         if config.sort.removeprefix("-") not in keys:
@@ -204,7 +204,7 @@ def _check_sense(config: Config, place: _Place) -> None:
                 "", "sort", f"no column {clean(config.sort)!r}; there are {' '.join(dict.fromkeys(keys))}"
             )
     if config.filter:
-        from natop.filters import FilterError, parse
+        from natop.columns.filters import FilterError, parse
 
         try:
             parse(config.filter)

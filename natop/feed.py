@@ -20,9 +20,9 @@ from natop.decode.counters import PROC_FILES
 from natop.decode.inventory import decode_inventory
 from natop.model import Inventory, Pace, ProbeSeries, ProbeTarget, Sample, Snapshot
 from natop.observe import observe
-from natop.probed import with_results
 from natop.probefeed import CannotProbe, ProbeFeed, targets_aims
 from natop.probing import ProbeWish, aims
+from natop.summarise.probed import with_results
 
 SHARE = 0.10
 """The part of one core that reading flows may cost; beyond it dumps come less often than the interval."""

@@ -17,11 +17,9 @@ from natop.decode.inventory import decode_inventory
 from natop.decode.routes import uplinks
 from natop.decode.sockets import refused
 from natop.diagnose import diagnose
-from natop.facts import flow_facts
-from natop.firewall import judge
-from natop.flowtext import Flows
-from natop.history import remembered
-from natop.join import Memory, Place, attribute
+from natop.join.firewall import judge
+from natop.join.flows import Flows
+from natop.join.owners import Memory, Place, attribute
 from natop.model import (
     AskSockets,
     Conntrack,
@@ -42,12 +40,14 @@ from natop.model import (
     Snapshot,
     Sockets,
 )
-from natop.probed import not_permitted, with_results, without_own
-from natop.summarise import Setting, Summary, summarise
-from natop.testimony import testify
+from natop.summarise.facts import flow_facts
+from natop.summarise.history import remembered
+from natop.summarise.probed import not_permitted, with_results, without_own
+from natop.summarise.summaries import Setting, Summary, summarise
+from natop.summarise.testimony import testify
+from natop.summarise.window import extended, mark_of
 from natop.text import clean
 from natop.uapi import proto_name
-from natop.window import extended, mark_of
 
 DOCKER = "docker"
 FLOWS = "flows"

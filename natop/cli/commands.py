@@ -118,7 +118,8 @@ def _probed(rounds: int, wanted: "Probes", counts_own: bool) -> "Callable[[Sourc
 @click.pass_context
 def doctor(context: click.Context, /, watch_s: float, form: str, check: bool, **common: Any) -> None:
     """What is wrong, how natop knows, and what to do about it."""
-    from natop import feed, report
+    from natop import feed
+    from natop.export import report
 
     options = settled(Common(**common).over(context.obj)).common
     write = {"text": report.as_text, "json": report.as_json, "md": report.as_markdown}[form]
@@ -137,7 +138,7 @@ def doctor(context: click.Context, /, watch_s: float, form: str, check: bool, **
 @click.argument("rule", required=False)
 def explain(rule: str | None) -> None:
     """What a rule of the verdict means, how it decides, what it costs to fix; without RULE, the list of rules."""
-    from natop import report
+    from natop.export import report
 
     text = "".join(report.rule_list()) if rule is None else report.explanation(rule)
     if text is None:
@@ -160,8 +161,9 @@ def diff(context: click.Context, /, before: str, after: str, form: str, everythi
     several readings, the last is the state, and the rates are those of the whole file. --filter names containers;
     --sort goes by how much a number of theirs changed.
     """
-    from natop import diffdocument, diffreport
-    from natop.compare import compared
+    from natop.diff import document as diffdocument
+    from natop.diff import report as diffreport
+    from natop.diff.compare import compared
 
     view = view_of_diff(Common(**common).over(context.obj), everything)
     if before == after == STDIN:
@@ -222,7 +224,8 @@ def probe(
     With --from, the host and the containers call in the same second: what differs is the work of NAT. Without TARGET,
     those of the configuration file.
     """
-    from natop import export, feed
+    from natop import feed
+    from natop.export import snapshots
     from natop.probing import BadTarget, parse_target
 
     options, config = settled(Common(**common).over(context.obj))
@@ -246,7 +249,9 @@ def probe(
         finally:
             series = run.close()
             width = shutil.get_terminal_size().columns if out.isatty() else None
-            out.writelines(export.probes_as_json(series) if form == "json" else export.probes_as_text(series, width))
+            out.writelines(
+                snapshots.probes_as_json(series) if form == "json" else snapshots.probes_as_text(series, width)
+            )
             out.flush()
     if any(each.statistics.failed for each in series):
         raise click.exceptions.Exit(Exit.FINDINGS)

@@ -11,8 +11,8 @@ from natop.cli.options import Common, Exit, Refused
 from natop.cli.reading import parsed_filter
 
 if TYPE_CHECKING:
-    from natop.diffsections import View
-    from natop.sides import Side
+    from natop.diff.sections import View
+    from natop.diff.sides import Side
 
 STDIN = "-"
 _REMEDY = "make one with: natop snapshot --format json --every 2 --count 30 -o FILE"
@@ -20,8 +20,8 @@ _REMEDY = "make one with: natop snapshot --format json --every 2 --count 30 -o F
 
 def side_from(path: str) -> "Side":
     """What a file, or stdin for `-`, has of a host. Raises Refused."""
-    from natop.reread import NotASnapshot, documents
-    from natop.sides import side_of
+    from natop.diff.reread import NotASnapshot, documents
+    from natop.diff.sides import side_of
     from natop.text import clean
 
     name = "stdin" if path == STDIN else clean(path)
@@ -37,7 +37,7 @@ def side_from(path: str) -> "Side":
 
 def view_of_diff(common: Common, everything: bool) -> "View":
     """How the containers are wanted. Raises Refused and click.UsageError."""
-    from natop.diffsections import SORT_KEYS, View
+    from natop.diff.sections import SORT_KEYS, View
 
     if common != Common(filter=common.filter, sort=common.sort):
         raise click.UsageError("diff reads files: of the common options it takes --filter and --sort")

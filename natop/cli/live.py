@@ -61,11 +61,11 @@ def _chosen(probes: "Probes") -> "ProbeChoice":
 
 def save(taken: "Snapshot", directory: Path) -> tuple[Path, ...]:
     """A ticket in Markdown and the snapshot as JSON, named for the host and the time. Raises OSError."""
-    from natop import export
+    from natop.export import snapshots
     from natop.files import unused, write_whole
 
-    stem = export.file_stem(taken)
+    stem = snapshots.file_stem(taken)
     markdown, document = unused(directory / f"{stem}.md"), unused(directory / f"{stem}.json")
-    write_whole(markdown, export.as_markdown(taken, export.View()))
-    write_whole(document, export.as_json(taken, export.View()))
+    write_whole(markdown, snapshots.as_markdown(taken, snapshots.View()))
+    write_whole(document, snapshots.as_json(taken, snapshots.View()))
     return markdown, document

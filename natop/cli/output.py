@@ -16,7 +16,7 @@ from natop.cli.options import Common, Exit, Refused
 from natop.cli.reading import source_of, view_of
 
 if TYPE_CHECKING:
-    from natop.export import View
+    from natop.export.snapshots import View
     from natop.feed import Source
     from natop.model import Snapshot
 
@@ -89,16 +89,16 @@ def _terminal_encoding() -> str | None:
 
 def _pieces(taken: "Snapshot", view: "View", form: str, number: int, width: int | None) -> Iterator[str]:
     """The number-th snapshot in one of FORMATS, tables of text at most `width` cells wide."""
-    from natop import export
+    from natop.export import snapshots
 
     if form == "json":
-        yield from export.as_json(taken, view)
+        yield from snapshots.as_json(taken, view)
     elif form == "csv":
-        yield from export.as_csv(taken, view, header=number == 0)
+        yield from snapshots.as_csv(taken, view, header=number == 0)
     else:
         if number:
             yield "\n"
-        yield from export.as_markdown(taken, view) if form == "md" else export.as_text(taken, view, width)
+        yield from snapshots.as_markdown(taken, view) if form == "md" else snapshots.as_text(taken, view, width)
 
 
 def _why_no_flows(taken: "Snapshot") -> str:

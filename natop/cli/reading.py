@@ -7,9 +7,9 @@ import click
 from natop.cli.options import Common, Exit, Refused
 
 if TYPE_CHECKING:
-    from natop.export import View
+    from natop.columns.filters import Filter
+    from natop.export.snapshots import View
     from natop.feed import Source
-    from natop.filters import Filter
 
 
 def source_of(common: Common) -> "Source":
@@ -24,17 +24,17 @@ def source_of(common: Common) -> "Source":
 
 
 def view_of(common: Common, flows: bool) -> "View":
-    from natop import export
+    from natop.export import snapshots
 
-    keys = export.sort_keys(flows)
+    keys = snapshots.sort_keys(flows)
     if common.sort and common.sort.removeprefix("-") not in keys:
         raise click.UsageError(f"no column {common.sort!r}; there are {' '.join(dict.fromkeys(keys))}")
-    return export.View(parsed_filter(common.filter) if common.filter else None, common.sort, flows)
+    return snapshots.View(parsed_filter(common.filter) if common.filter else None, common.sort, flows)
 
 
 def parsed_filter(text: str) -> "Filter":
     """Raises Refused, with a pointer at the mistake."""
-    from natop.filters import FilterError, parse
+    from natop.columns.filters import FilterError, parse
 
     try:
         return parse(text)

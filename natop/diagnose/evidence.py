@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from natop import meanings
-from natop.facts import UNKNOWN
 from natop.model import (
     HOST_MARK,
     ContainerSummary,
@@ -15,9 +14,10 @@ from natop.model import (
     Snapshot,
     Version,
 )
-from natop.pools import evicts, filter_of, pool_name
+from natop.summarise.facts import UNKNOWN
+from natop.summarise.pools import evicts, filter_of, pool_name
+from natop.summarise.window import Since, over
 from natop.uapi import IpProto
-from natop.window import Since, over
 
 HOST = "host"
 """The subject of what is not one container's."""

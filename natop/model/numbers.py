@@ -155,7 +155,10 @@ class NatPools:
     new_per_s: npt.NDArray[np.float64] | None
     """None on a first reading."""
     loss: npt.NDArray[np.float64]
-    """The chance that a new flow whose own port is taken finds no other and is dropped, 0 to 1 (`natop.portsearch`)."""
+    """The chance that a new flow whose own port is taken finds no other and is dropped, 0 to 1.
+
+    How it is found is told in `natop.summarise.portsearch`.
+    """
     holder: npt.NDArray[np.int32]
     """Codes of `Attribution.client`, those of pool i from `start[i]` to `start[i + 1]`, most ports first."""
     holds: U32

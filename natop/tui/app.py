@@ -46,8 +46,8 @@ from natop.tui.wish import TrendsWish, Wish
 
 if TYPE_CHECKING:
     from natop.model import Namespace, ProbeTarget, Snapshot
+    from natop.summarise.window import Watched
     from natop.tui.shell import Shell
-    from natop.window import Watched
 
 OpenFeed = Callable[[str | None], Feed]
 """Opens the feed of the network namespace with that path; None is the one that natop was started for."""
@@ -212,7 +212,7 @@ class NatopApp(App[None]):
     def on_snapshot_taken(self, message: SnapshotTaken) -> None:
         if message.number != self.reading_number:
             return
-        from natop.window import watched
+        from natop.summarise.window import watched
 
         self._newest, self._watched = message, watched(self._watched, message.snapshot)
         if not self._news.paused or self._one_more or self._news.snapshot is None:
@@ -274,7 +274,7 @@ class NatopApp(App[None]):
         snapshot = self._news.snapshot
         marker = None
         if wanted and snapshot:
-            from natop.window import marker_at
+            from natop.summarise.window import marker_at
 
             marker = marker_at(snapshot)
         self._news = replace(self._news, marker=marker)

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from natop import filters
-from natop.columns import DEFAULT_SORT, HOST_KEY, Connects, ContainerColumn, ContainerRow, sorted_rows
-from natop.flowcolumns import FLOW_COLUMNS, FlowColumn, sorted_flows
-from natop.flowtext import Flows, endpoint, flow_state, path_text
+from natop.columns import filters
+from natop.columns.containers import DEFAULT_SORT, HOST_KEY, Connects, ContainerColumn, ContainerRow, sorted_rows
+from natop.columns.flows import FLOW_COLUMNS, FlowColumn, sorted_flows
+from natop.columns.grouping import MOST_DESTINATIONS, Grouping, columns_of, grouped_rows, in_scope, matching
 from natop.formats import decimal
-from natop.grouping import MOST_DESTINATIONS, Grouping, columns_of, grouped_rows, in_scope, matching
+from natop.join.flows import Flows, endpoint, flow_state, path_text
 from natop.model import Rows, Snapshot, address_value
 from natop.tui.bars import sparkline
 from natop.tui.containerfacts import Around, container_lines, network_text

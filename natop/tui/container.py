@@ -59,7 +59,7 @@ class ContainerScreen(FactsScreen):
 
     def _look_up(self, news: News) -> None:
         """What is known of it now; the last when it has gone."""
-        from natop.columns import container_rows
+        from natop.columns.containers import container_rows
         from natop.tui.containerfacts import Around, container_lines, folded
         from natop.tui.containerprobes import probe_lines
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from natop.columns import HOST_KEY, ContainerRow, network_mode, published_text
-from natop.firewall import described
-from natop.grouping import NO_PROJECT
+from natop.columns.containers import HOST_KEY, ContainerRow, network_mode, published_text
+from natop.columns.grouping import NO_PROJECT
+from natop.join.firewall import described
 from natop.model import Container, Firewall, Snapshot
 from natop.tui.formats import count
 from natop.tui.glyphs import Glyphs

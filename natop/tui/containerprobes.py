@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from natop.columns.probes import syns_text
 from natop.formats import milliseconds
 from natop.model import Container, ProbePath, ProbeSeries, Snapshot
-from natop.probecolumns import syns_text
 from natop.probing import Asked, published_ways
 from natop.tui.formats import clock, fit
 from natop.tui.glyphs import Glyphs

@@ -30,7 +30,7 @@ from natop.tui.trends import TrendsScreen
 from natop.tui.wish import Arranged, Wish
 
 if TYPE_CHECKING:
-    from natop.grouping import Grouping
+    from natop.columns.grouping import Grouping
     from natop.model import Snapshot
 
 
@@ -85,7 +85,7 @@ class ContainersScreen(TableView):
 
     def action_group(self) -> None:
         """What the rows stand for: the next grouping."""
-        from natop.grouping import Grouping
+        from natop.columns.grouping import Grouping
 
         by = (self.wish.by or Grouping.CONTAINER).following
         self.ask(replace(self.wish, by=None if by is Grouping.CONTAINER else by))
@@ -102,7 +102,7 @@ class ContainersScreen(TableView):
 
     async def action_details(self) -> None:
         """What the table has no column for, and the container's probes side by side."""
-        from natop.columns import HOST_KEY
+        from natop.columns.containers import HOST_KEY
 
         identity = self.table.choose()
         if self.wish.by is not None or identity in (None, HOST_KEY):

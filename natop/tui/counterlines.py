@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from natop.meanings import TCP_MEANINGS, meaning
 from natop.model import COUNTER_NAMES, NetnsTcp, Snapshot
+from natop.summarise.window import Marker, Watched
 from natop.tui.formats import clock, count, fit, rate
 from natop.tui.glyphs import Glyphs
 from natop.tui.hostlines import NAME as _NAME
 from natop.tui.hostlines import explained, nat_lines, sysctl_lines, unknown
 from natop.tui.tones import Line, Piece, Tone
-from natop.window import Marker, Watched
 
 _NUMBER, _SINCE = 12, 16
 _TCP_NAME = 19

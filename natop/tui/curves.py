@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from natop.history import Metric
 from natop.model.history import F64, History, Series
+from natop.summarise.history import Metric
 from natop.tui.formats import count, rate
 from natop.tui.glyphs import Glyphs
 

@@ -59,7 +59,7 @@ class FlowScreen(FactsScreen):
 
     def _look_up(self, news: News) -> None:
         """Its numbers of now; the last ones known when it has gone."""
-        from natop.flowtext import Flows
+        from natop.join.flows import Flows
         from natop.tui.arrange import find_flow
         from natop.tui.flowfacts import delete_command, flow_lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
-from natop.flowtext import Flows, endpoint, flow_state, has_ports, path_text, status_names
+from natop.join.flows import Flows, endpoint, flow_state, has_ports, path_text, status_names
 from natop.model import UNKNOWN32, UNKNOWN64, Kind
 from natop.tui.formats import clock, count, span
 from natop.tui.glyphs import Glyphs

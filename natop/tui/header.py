@@ -28,7 +28,7 @@ from natop.tui.tones import Line, Piece, Tone, length_of, text_of, tone_of_state
 
 if TYPE_CHECKING:
     from natop.model import FlowSummary, Snapshot
-    from natop.window import Marker, Watched
+    from natop.summarise.window import Marker, Watched
 
 ROOMY_WIDTH, ROOMY_HEIGHT = 120, 34
 """From this size on, the header takes more lines."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from natop import sysctls
-from natop.firewall import described
+from natop.join.firewall import described
 from natop.model import NetworkNat, Snapshot
 from natop.sysctls import About, Value, Verdict
 from natop.tui.formats import fit

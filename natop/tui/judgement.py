@@ -4,11 +4,11 @@ from rich.cells import cell_len
 
 from natop.diagnose import verdict
 from natop.model import Snapshot
+from natop.summarise.window import Marker, Since
 from natop.tui.findinglines import severity_mark
 from natop.tui.formats import clock, fit
 from natop.tui.glyphs import Glyphs
 from natop.tui.tones import Line, Tone
-from natop.window import Marker, Since
 
 COMPARED = ("insert_failed", "drop", "found")
 """The counters that a remedy should bring to rest."""

@@ -28,7 +28,7 @@ from textual_plot import HiResMode, PlotWidget
 from textual_plot.axis_formatter import AxisFormatter
 from textual_plot.plot_widget import Legend
 
-from natop.history import Metric
+from natop.summarise.history import Metric
 from natop.tui.curves import Curve, age_text, brief, thinned, ticks_of, words
 from natop.tui.glyphs import ASCII, UNICODE, Glyphs, plain
 from natop.tui.tones import TONE_CLASSES, Tone

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from rich.cells import cell_len, chop_cells
 
+from natop.columns.flows import address_order
 from natop.diagnose.evidence import POOL_CRITICAL, POOL_WARN
-from natop.flowcolumns import address_order
-from natop.flowtext import Flows
+from natop.join.flows import Flows
 from natop.model import NatPools, Snapshot
-from natop.pools import evicts, pool_name, sustainable_per_s
+from natop.summarise.pools import evicts, pool_name, sustainable_per_s
 from natop.tui.bars import gauge_of_two
 from natop.tui.formats import chance, count, rate
 from natop.tui.glyphs import Glyphs

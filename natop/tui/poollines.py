@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from natop.columns.ordering import numbers_by
 from natop.model import Rows, Snapshot
-from natop.ordering import numbers_by
-from natop.pools import filter_of, held_by
+from natop.summarise.pools import filter_of, held_by
 from natop.tui.arrange import filter_in_force
 from natop.tui.formats import chance, count, rate, share
 from natop.tui.glyphs import Glyphs

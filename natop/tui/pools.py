@@ -81,7 +81,7 @@ class PoolsScreen(TableView):
         return super().empty_text()
 
     async def open(self, identity: Hashable) -> None:
-        from natop.grouping import POOL_SCOPE
+        from natop.columns.grouping import POOL_SCOPE
         from natop.tui.poollines import PoolLines
 
         content, line = self.table.content, self.table.cursor

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from natop.columns.ordering import rows_by, sort_column_or
+from natop.columns.probes import PROBE_COLUMNS, ProbeColumn, losses
 from natop.formats import UNKNOWN
 from natop.model import ProbePath, ProbeResult, ProbeSeries, Snapshot
-from natop.ordering import rows_by, sort_column_or
-from natop.probecolumns import PROBE_COLUMNS, ProbeColumn, losses
 from natop.probing import Asked, asked
 from natop.tui.formats import count
 from natop.tui.glyphs import Glyphs

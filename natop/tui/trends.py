@@ -34,8 +34,8 @@ from natop.tui.tones import Piece, Tone
 from natop.tui.wish import TrendsWish
 
 if TYPE_CHECKING:
-    from natop.history import Metric
     from natop.model import Snapshot
+    from natop.summarise.history import Metric
     from natop.tui.plots import TrendPlot
 
 RANGES_S = (60.0, 300.0, 900.0)
@@ -171,7 +171,7 @@ class TrendsScreen(Frame):
             plot.styles.column_span = arrangement.columns if is_wide else 1
 
     def _draw_plot(self, snapshot: Snapshot, index: int, is_selected: bool) -> None:
-        from natop.history import BY_KEY
+        from natop.summarise.history import BY_KEY
         from natop.tui.curves import curve_of
 
         wish = self.wish
@@ -212,7 +212,7 @@ class TrendsScreen(Frame):
         return THE_HOST if subject is None else self._names.get(subject, subject[:12])
 
     def explained(self) -> Sequence[Explained]:
-        from natop.history import METRICS
+        from natop.summarise.history import METRICS
 
         return METRICS
 
@@ -242,7 +242,7 @@ class TrendsScreen(Frame):
 
     def _offered(self) -> list[Metric]:
         """The numbers of the subject; a container's plots may show the host's beside its own."""
-        from natop.history import METRICS
+        from natop.summarise.history import METRICS
 
         return [each for each in METRICS if each.host or self.wish.subject is not None]
 

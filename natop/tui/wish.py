@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from natop.ordering import sort_column_or
+from natop.columns.ordering import sort_column_or
 from natop.tui.layout import Column
 from natop.tui.table import Content
 
 if TYPE_CHECKING:
-    from natop.grouping import Grouping
+    from natop.columns.grouping import Grouping
 
 C = TypeVar("C", bound=Column)
 FIRST_RANGE_S = 300.0
@@ -29,7 +29,7 @@ class Wish:
     descending: bool | None = None
     """None is the column's own way: numbers from the largest, text from A."""
     scope: str | None = None
-    """Only flows of what has this key (see `natop.grouping.in_scope`): a container, the host, a group, a NAT pool."""
+    """Only flows of what has this key (`columns.grouping.in_scope`): a container, the host, a group, a NAT pool."""
     by: Grouping | None = None
     """What a row of the table of containers stands for; None is a container."""
     named: bool = False

@@ -9,9 +9,9 @@ import sys
 import numpy as np
 
 from natop.model import Addresses, Attribution, FlowTable, Kind
-from natop.ownership import Ownership
-from natop.pools import Arrivals, nat_pools
-from natop.timewait import time_waits
+from natop.summarise.ownership import Ownership
+from natop.summarise.pools import Arrivals, nat_pools
+from natop.summarise.timewait import time_waits
 from natop.uapi import AF_INET, IpProto
 from tests.bench.joining import median_ms
 

@@ -7,8 +7,8 @@ whole past takes.
 import tracemalloc
 from dataclasses import replace
 
-from natop.history import SPAN_S, remembered
 from natop.model import TCP_NAMES, History, NetnsTcp, Snapshot
+from natop.summarise.history import SPAN_S, remembered
 from tests.bench.joining import median_ms
 from tests.tui.worlds import World, container, flow_table
 

@@ -17,11 +17,11 @@ import numpy as np
 
 from natop.collect.engine import EngineWatcher, Target
 from natop.collect.host import HostReader
-from natop.columns import container_rows
+from natop.columns.containers import container_rows
 from natop.decode.counters import PROC_FILES
-from natop.document import document
-from natop.flowdocument import flow_objects
-from natop.flowtext import Flows
+from natop.export.document import document
+from natop.export.flowdocument import flow_objects
+from natop.join.flows import Flows
 from natop.model import EngineReading, Gap, Snapshot
 from natop.observe import observe
 from tests.lab import oracle

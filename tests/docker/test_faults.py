@@ -8,27 +8,28 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.docker.conftest import WITHOUT_PROXY
 from tests.docker.line import running, sysctl, to
+from tests.kernel import product
 from tests.lab import oracle, printed, traffic
-from tests.lab.dockerhost import HOST, DockerHost
+from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
+from tests.lab.inject import Entry, inject
 from tests.lab.netns import entered, wait_until
 from tests.lab.printed import Finding
 
 CALLS = 60
+OLD, NEW = "172.18.0.50", "172.18.0.51"
 UNSEEN = "blind-spots"
 """What is always told of this host: one of its containers has no network."""
-STAMPED = "net.netfilter.nf_conntrack_timestamp"
 BRIDGED = "net.bridge.bridge-nf-call-iptables"
 TIME_WAIT = "net.netfilter.nf_conntrack_tcp_timeout_time_wait"
 SOON_S = 3
 """So long closed connections stay in the table, that natop may see them and then be rid of them."""
-MAPPING_S = 3.1
-"""Longer than natop allows Docker's and the kernel's clocks to differ."""
 
 
 def doctor(host: DockerHost) -> list[Finding]:
@@ -108,12 +109,12 @@ def test_containers_that_call_each_other_through_docker_proxy(docker_host: Docke
 def test_neighbours_that_call_each_other_through_docker_proxy(docker_host: DockerHost) -> None:
     """They have a network with names in common: no command is needed."""
     with sysctl(docker_host.namespace, TIME_WAIT, SOON_S):
-        assert traffic.get(docker_host.inside("app1"), HOST, 8080, CALLS) == CALLS
-        told = printed.finding(doctor(docker_host), "docker-proxy-path")
+        with traffic.hold(docker_host.inside("app1"), HOST, 8443, CALLS):
+            told = printed.finding(doctor(docker_host), "docker-proxy-path")
         remedy = told["remedies"][0]
-        assert remedy["text"] == "Let app1 call webserver:80 by that name: they are on network internal."
+        assert remedy["text"] == "Let app1 call webserver:443 by that name: they are on network internal."
         assert remedy["commands"] == []
-        gone(docker_host, 8080)
+        gone(docker_host, 8443)
         assert call_by_name(docker_host, "app1", "webserver:80") == CALLS
         assert printed.rules(doctor(docker_host)) == [UNSEEN]
 
@@ -188,3 +189,90 @@ def test_bridged_packets_that_iptables_does_not_see(docker_host: DockerHost) -> 
         follow(docker_host, remedy, "undo")
         assert (place.sysctl(BRIDGED), calls()) == ("0", 0)
     assert place.sysctl(BRIDGED) == "1"
+
+
+class Readings:
+    """`natop snapshot` of a Docker host, a document at a time."""
+
+    def __init__(self, host: DockerHost) -> None:
+        arguments = ("--format", "json", "--every", "0.5", "--count", "200", "--docker-host", host.url)
+        self._process = product.start(host.namespace, "snapshot", *arguments)
+
+    def __enter__(self) -> Readings:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.communicate(timeout=30)
+
+    def until(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """The first reading from now on of which that is true."""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            document: dict[str, Any] = json.loads(line)
+            if condition(document):
+                return document
+        raise AssertionError("no reading was like that")
+
+
+def addresses(document: dict[str, Any], name: str) -> list[str]:
+    """Where a reading has a container, if it runs."""
+    found = [each for each in document["containers"] if each["name"] == name and each["state"] == "running"]
+    return [place["ipv4"] for each in found for place in each["networks"]]
+
+
+def test_a_udp_mapping_to_a_container_that_was_made_anew(docker_host: DockerHost) -> None:
+    """A sender that never stops keeps an entry alive which still leads to the old address.
+
+    Engines since 20.10.23 delete such entries of their published ports; this one is put back as the kernel had it.
+    """
+    place, published = docker_host.namespace, ("--publish", "9053:53/udp")
+
+    def asks() -> bool:
+        """Whether the sender gets an answer to its next datagram."""
+        sender.send(b"hello")
+        try:
+            return sender.recv(64) == b"hello"
+        except OSError:  # silence, or the kernel's word that nobody has the old address
+            return False
+
+    def mappings() -> list[str]:
+        """Where conntrack sends what comes for the service."""
+        return [flow["reply"]["src"] for flow in to(oracle.flows(place), dst=HOST, dport=9053)]
+
+    with entered(docker_host.outside):
+        sender = socket.socket(type=socket.SOCK_DGRAM)
+    with sender, Readings(docker_host) as readings:
+        sender.settimeout(1)
+        sender.bind((OUTSIDE, 0))
+        sender.connect((HOST, 9053))
+        with running(docker_host, "dns", "internal", "--ip", OLD, *published):
+            with traffic.Responder(docker_host.inside("dns"), ["0.0.0.0"], [53]):
+                assert (asks(), mappings()) == (True, [OLD])
+            readings.until(lambda told: addresses(told, "dns") == [OLD])
+        with running(docker_host, "dns", "internal", "--ip", NEW, *published):
+            place.run("conntrack", "-D", "-p", "udp", "--orig-port-dst", "9053", check=False)
+            port = sender.getsockname()[1]
+            entry = Entry(src=OUTSIDE, dst=HOST, sport=port, dport=9053, proto="udp", dnat=OLD, dnat_port=53)
+            inject(place, [entry])
+            with traffic.Responder(docker_host.inside("dns"), ["0.0.0.0"], [53]):
+                assert (asks(), mappings()) == (False, [OLD])
+                told = readings.until(lambda told: addresses(told, "dns") == [NEW] and stale(told))
+                assert sorted(printed.rules(told["findings"])) == [UNSEEN, "stale-mapping"]
+                (found,) = stale(told)
+                assert (found["severity"], found["subject"]) == ("warning", "gone: dns")
+                assert found["summary"] == f"{HOST}:9053/udp still leads to dns, which is gone: {len(mappings())} flow"
+                assert any(OLD in each for each in found["evidence"])
+                (remedy,) = found["remedies"]
+                with docker_host.hold_egress("app1", 1):
+                    others = {flow["id"] for flow in oracle.flows(place)} - {
+                        to(oracle.flows(place), dport=9053)[0]["id"]
+                    }
+                    follow(docker_host, remedy)
+                    assert others <= {flow["id"] for flow in oracle.flows(place)}, "nothing else was deleted"
+                assert (asks(), mappings()) == (True, [NEW])
+                readings.until(lambda told: not stale(told))
+
+
+def stale(document: dict[str, Any]) -> list[Finding]:
+    return [each for each in document["findings"] if each["rule"] == "stale-mapping"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from natop.flowtext import Flows, path_text
+from natop.join.flows import Flows, path_text
 from tests.docker.line import Line, Row, containers, ends, network, parties, rows, running, sysctl, this_process, to
 from tests.lab import oracle, traffic
 from tests.lab.dockerhost import HOST, HOST_6, OUTSIDE, OUTSIDE_6, DockerHost

@@ -22,10 +22,10 @@ from natop.collect.engine import Target
 from natop.demo.engine import EngineServer
 from natop.demo.inventory import Inventory
 from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoNetwork
+from natop.export.report import as_json
 from natop.feed import PATIENCE_S, Source
 from natop.model import Snapshot
 from natop.observe import observe
-from natop.report import as_json
 from tests.kernel import product
 from tests.lab.netns import Namespace, entered, wait_until
 
@@ -150,10 +150,11 @@ class Watch:
         """Read for the first time, with the engine's and the firewall's answers."""
         self._reader = host.source.open(follow=True)
         self.snapshot: Snapshot | None = None
-        self._begun = time.monotonic()
+        self._begun = 0.0
 
     def __enter__(self) -> Self:
         self._reader.wait_for_answers(PATIENCE_S)
+        self._begun = time.monotonic()
         self.look()
         return self
 
@@ -162,8 +163,6 @@ class Watch:
 
     def look(self) -> Snapshot:
         """One more reading, with its flows."""
-        if self.snapshot is None:
-            self._begun = time.monotonic()
         self.snapshot = observe(self.snapshot, self._reader.sample(dump=True))
         return self.snapshot
 

@@ -15,8 +15,8 @@ import numpy as np
 from natop.collect.engine import EngineWatcher
 from natop.collect.host import HostReader
 from natop.decode.counters import PROC_FILES
-from natop.flowdocument import flow_objects
-from natop.flowtext import Flows
+from natop.export.flowdocument import flow_objects
+from natop.join.flows import Flows
 from natop.model import Snapshot
 from natop.observe import observe
 from tests.lab.netns import Namespace

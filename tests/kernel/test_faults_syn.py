@@ -12,6 +12,7 @@ from tests.kernel.faulthost import (
     ADDRESSES,
     FAR,
     FAR_TOO,
+    HOST,
     OUTSIDE,
     WEB_PORT,
     FaultHost,
@@ -160,3 +161,14 @@ def test_only_the_last_seconds_count(made: FaultHost) -> None:
         with knocking(made.inside["app"], end, 8):
             wait_until(lambda: overflows(made.inside["web"]) >= 6 and sent_again(made) >= 5, what="overflows")
         quiet(made.doctor())
+
+
+def test_a_server_of_the_host_s_own_that_does_not_accept(made: FaultHost) -> None:
+    """As with a container on the host's network: the counters are the host's, and the loss is not outside."""
+    with listener(made.host, (OUTSIDE, 9000), backlog=0), Watch(made) as watch:
+        with knocking(made.inside["app"], (OUTSIDE, 9000), 12):
+            wait_until(lambda: overflows(made.host) >= 10 and sent_again(made) >= 5, what="overflows")
+        told = watch.verdict()
+        assert grave(told) == [("accept-queue-overflow", HOST)]
+        assert number_behind(the(told, "accept-queue-overflow"), "ListenOverflows") == overflows(made.host)
+        assert nothing_lost(made)

@@ -85,7 +85,8 @@ def test_a_full_table_refuses_new_flows(made: FaultHost) -> None:
         finding = the(told, "table-full")
         assert finding["severity"] == "critical"
         assert number_behind(finding, "drop - insert_failed") == refused
-        assert finding["summary"].startswith(f"{refused} new flows refused")
+        assert finding["summary"].startswith("the conntrack table is ")
+        assert f": {refused} new flows refused in " in finding["summary"]
         assert f"{oracle.count(made.host):,} of {LIMIT:,} entries" in finding["evidence"]
         assert any(each.startswith("most entries: web (") for each in finding["evidence"])
         made.host.flush()

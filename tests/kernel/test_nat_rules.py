@@ -19,7 +19,7 @@ import pytest
 from natop.collect import rules
 from natop.decode.routes import uplinks
 from natop.decode.rules import decode_rules
-from natop.firewall import judge
+from natop.join.firewall import judge
 from natop.model import Firewall, NatRule, Network
 from tests.kernel import product
 from tests.lab import oracle

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from natop.model import Firewall, NatPools, NatRule
-from natop.pools import nat_pools
-from natop.portsearch import expected_found
+from natop.summarise.pools import nat_pools
+from natop.summarise.portsearch import expected_found
 from tests.kernel import product
 from tests.lab.nathost import CLIENTS, OUTSIDE, OUTSIDE_6, SERVER_6, SERVERS, NatHost, Outcome
 from tests.lab.netns import Namespace, wait_until

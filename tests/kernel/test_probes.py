@@ -25,8 +25,8 @@ from natop.collect.prober import Manners, Prober
 from natop.collect.schedule import MOST_PER_S
 from natop.feed import LiveFeed, Source
 from natop.model import Aim, ProbePath, ProbeResult, ProbeTarget, ProbeWay, Snapshot
-from natop.probed import waited_ms
 from natop.probing import ProbeWish
+from natop.summarise.probed import waited_ms
 from tests.kernel import product
 from tests.lab import oracle, traffic
 from tests.lab.inject import Entry, inject

@@ -50,7 +50,7 @@ stay_off() {
 [ "${LAB:-1}" = 0 ] && exit 0
 wanted=
 need ip iproute2; need nsenter util-linux; need setpriv util-linux
-need conntrack conntrack; need nft nftables; need iptables iptables
+need conntrack conntrack; need nft nftables; need iptables iptables; need ethtool ethtool
 need dockerd docker.io; need containerd docker.io
 need_busybox
 if ! command -v docker >/dev/null 2>&1; then need docker "$(client_package)"; fi

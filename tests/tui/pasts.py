@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from natop.history import remembered
 from natop.model import Container, FlowRates, FlowSummary, History, Snapshot
+from natop.summarise.history import remembered
 from tests.tui.worlds import World, flow_table, world
 
 INTERVAL_S = 2.0

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from natop.columns import container_rows
+from natop.columns.containers import container_rows
 from natop.model import Firewall, NatRule, NetworkNat
 from natop.tui.containerfacts import Around, container_lines
 from natop.tui.glyphs import UNICODE

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from natop.columns import CONTAINER_COLUMNS, HOST_NAME
+from natop.columns.containers import CONTAINER_COLUMNS, HOST_NAME
 from natop.model import Snapshot
 from natop.tui.flows import FlowsScreen
 from natop.tui.glyphs import UNICODE

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop.model import COUNTER_NAMES, Conntrack, Firewall, Gap, NatRule, NetnsTcp, NetworkNat, Snapshot
+from natop.summarise.window import watched
 from natop.tui.counterlines import counter_lines
 from natop.tui.formats import clock
 from natop.tui.glyphs import UNICODE
 from natop.tui.tones import Tone, text_of
-from natop.window import watched
 from tests.tui.live import open_live
 from tests.tui.worlds import world
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.history import BY_KEY
 from natop.model import Series
+from natop.summarise.history import BY_KEY
 from natop.tui.curves import Curve, age_text, amount, axis_end, brief, runs_of, thinned, ticks_of, words
 from natop.tui.glyphs import ASCII, UNICODE
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from natop.flowcolumns import FLOW_COLUMNS
+from natop.columns.flows import FLOW_COLUMNS
 from natop.model import Snapshot
 from natop.tui.flow import FlowScreen
 from natop.tui.flows import FlowsScreen

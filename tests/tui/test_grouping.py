@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from natop.columns import HOST_NAME
-from natop.flowtext import Flows
-from natop.grouping import NO_PROJECT, Grouping
+from natop.columns.containers import HOST_NAME
+from natop.columns.grouping import NO_PROJECT, Grouping
+from natop.join.flows import Flows
 from natop.model import Attachment, Snapshot
 from natop.tui.flows import FlowsScreen
 from natop.tui.help import HelpScreen

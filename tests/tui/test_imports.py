@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-PLOTS = ("textual_plot", "textual_hires_canvas", "natop.tui.plots", "natop.history")
+PLOTS = ("textual_plot", "textual_hires_canvas", "natop.tui.plots", "natop.summarise.history")
 LATER = (
     *PLOTS,
     "numpy",
@@ -13,8 +13,8 @@ LATER = (
     "lark",
     "msgspec",
     "natop.model",
-    "natop.columns",
-    "natop.filters",
+    "natop.columns.containers",
+    "natop.columns.filters",
 )
 
 

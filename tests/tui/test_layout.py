@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from natop.columns import CONTAINER_COLUMNS
-from natop.flowcolumns import FLOW_COLUMNS
+from natop.columns.containers import CONTAINER_COLUMNS
+from natop.columns.flows import FLOW_COLUMNS
 from natop.tui.keys import Hint, fitting
 from natop.tui.layout import Column, place
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from natop.columns import CONTAINER_COLUMNS
-from natop.export import View
-from natop.filters import parse
-from natop.flowcolumns import FLOW_COLUMNS
+from natop.columns.containers import CONTAINER_COLUMNS
+from natop.columns.filters import parse
+from natop.columns.flows import FLOW_COLUMNS
+from natop.export.snapshots import View
 from natop.model import UNKNOWN32, Snapshot
 from natop.tui.arrange import ContainerLines, FlowLines, arrange_containers, arrange_flows
 from natop.tui.glyphs import UNICODE

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from natop.filters import parse
-from natop.flowtext import Flows
+from natop.columns.filters import parse
+from natop.join.flows import Flows
 from natop.model import Snapshot
 from natop.tui.finding import FindingScreen
 from natop.tui.flows import FlowsScreen

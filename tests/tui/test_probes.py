@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from natop.model import Container, ProbePath, ProbeResult, Snapshot
-from natop.probed import with_results
 from natop.probing import ProbeWish, parse_target, published_ways
+from natop.summarise.probed import with_results
 from natop.tui.containerprobes import probe_lines
 from natop.tui.glyphs import ASCII, UNICODE
 from natop.tui.probechoice import ProbeChoice

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from natop.history import METRICS
 from natop.model import UNOWNED, Snapshot
+from natop.summarise.history import METRICS
 from natop.tui.choosing import ChoiceScreen
 from natop.tui.containers import ContainersScreen
 from natop.tui.frame import VIEWS as VIEWS_NOW

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from natop.diagnose import diagnose
-from natop.history import remembered
-from natop.join import Place, attribute
+from natop.join.owners import Place, attribute
 from natop.model import (
     NO_STATE,
     V4_MAPPED,
@@ -34,9 +33,10 @@ from natop.model import (
     address_value,
 )
 from natop.probing import ProbeWish
-from natop.summarise import Setting, Summary, summarise
+from natop.summarise.history import remembered
+from natop.summarise.summaries import Setting, Summary, summarise
+from natop.summarise.window import extended, mark_of
 from natop.uapi import AF_INET, AF_INET6, IpProto, Ips, TcpState
-from natop.window import extended, mark_of
 
 TAKEN_AT = 1_795_373_100.0
 HOST_ADDRESSES = ("127.0.0.1", "203.0.113.5", "172.18.0.1", "172.19.0.1")

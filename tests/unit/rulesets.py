@@ -9,7 +9,7 @@ from pathlib import Path
 
 from natop.decode.routes import uplinks
 from natop.decode.rules import CHAINS, LISTED, TABLES, decode_rules, save_command
-from natop.firewall import judge
+from natop.join.firewall import judge
 from natop.model import Firewall, FirewallText, Network
 
 Described = tuple[str, Mapping[str, object], Sequence[object]]

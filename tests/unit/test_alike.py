@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.alike import hashed, kinds, order_of
 from natop.model import U64
+from natop.summarise.alike import hashed, kinds, order_of
 
 Table = Sequence[tuple[int, ...]]
 WORDS = st.integers(0, 2**64 - 1)

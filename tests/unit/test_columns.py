@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop import export
-from natop.columns import CONTAINER_COLUMNS, ContainerRow, container_rows, published_text, sorted_rows
-from natop.flowcolumns import FLOW_COLUMNS, FlowColumn, sorted_flows
-from natop.flowtext import Flows, path_text, status_names
+from natop.columns.containers import CONTAINER_COLUMNS, ContainerRow, container_rows, published_text, sorted_rows
+from natop.columns.flows import FLOW_COLUMNS, FlowColumn, sorted_flows
+from natop.export import snapshots
+from natop.join.flows import Flows, path_text, status_names
 from natop.model import Attribution, PublishedPort, Sample, Snapshot
 from natop.states import PARTS
 from natop.uapi import TcpState
@@ -108,7 +108,7 @@ def test_how_full_a_container_s_fullest_pool_is() -> None:
     assert values("app", taken)["rewritten"] == 3
     assert {values(name, taken)["pool"] for name in ("web", "db", "(host)")} == {None}
     title, app = (
-        line for line in "".join(export.as_text(taken, export.View())).splitlines() if line[:3] in ("CON", "app")
+        line for line in "".join(snapshots.as_text(taken, snapshots.View())).splitlines() if line[:3] in ("CON", "app")
     )
     assert app[: title.index("POOL%") + len("POOL%")].split()[-1] == "0.2"
 

@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from natop import document, export
-from natop.columns import CONTAINER_COLUMNS
-from natop.export import View
-from natop.filters import parse
-from natop.flowcolumns import FLOW_COLUMNS
+from natop.columns.containers import CONTAINER_COLUMNS
+from natop.columns.filters import parse
+from natop.columns.flows import FLOW_COLUMNS
+from natop.export import document, snapshots
+from natop.export.natdocument import MOST_POOLS
+from natop.export.snapshots import View
 from natop.formats import timestamp
 from natop.model import COUNTER_NAMES, TCP_NAMES, Attachment, Gap, Kind, NetnsText, PublishedPort, Snapshot
-from natop.natdocument import MOST_POOLS
 from tests.unit import netlink
 from tests.unit.hosts import BOOT_ID, CONTAINERS, EDGE, HOST_NETNS, WEB, container, observed, sample, tcp_text
 from tests.unit.plain import ICMP, IGMP, Ends, Flow, flow
@@ -82,7 +82,7 @@ SNAPSHOTS = {
 
 def parsed(taken: Snapshot, view: View | None = None) -> dict[str, Any]:
     """The JSON document, valid by the schema and on one line."""
-    text = "".join(export.as_json(taken, view or View()))
+    text = "".join(snapshots.as_json(taken, view or View()))
     assert text.endswith("}\n")
     assert text.count("\n") == 1
     found: dict[str, Any] = json.loads(text)
@@ -91,7 +91,7 @@ def parsed(taken: Snapshot, view: View | None = None) -> dict[str, Any]:
 
 
 def text_of(taken: Snapshot, view: View | None = None, width: int | None = None) -> str:
-    return "".join(export.as_text(taken, view or View(), width))
+    return "".join(snapshots.as_text(taken, view or View(), width))
 
 
 # JSON
@@ -444,7 +444,7 @@ def test_containers_that_the_table_knows_nothing_of() -> None:
 @pytest.mark.parametrize("count", range(8))
 def test_flows_are_written_in_pieces(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document, "FLOWS_AT_ONCE", 3)
-    monkeypatch.setattr(export, "FLOWS_AT_ONCE", 3)
+    monkeypatch.setattr(snapshots, "FLOWS_AT_ONCE", 3)
     taken = observed(sample([replace(FLOWS[0], id=number) for number in range(count)], containers=CONTAINERS))
     assert [each["id"] for each in parsed(taken, View(flows=True))["flows"]] == list(range(count))
     assert [row["id"] for row in rows_of(taken, View(flows=True))] == [str(number) for number in range(count)]
@@ -501,7 +501,7 @@ def test_flows_filtered_and_sorted(view: View, expected: list[int]) -> None:
 
 
 def test_every_column_sorts_both_ways() -> None:
-    for key in export.sort_keys(flows=True):
+    for key in snapshots.sort_keys(flows=True):
         for sign in ("", "-"):
             found = parsed(FULL, View(sort=sign + key, flows=True))
             assert (len(found["containers"]), len(found["flows"])) == (4, 4)
@@ -509,15 +509,15 @@ def test_every_column_sorts_both_ways() -> None:
 
 def test_sort_keys_are_the_columns() -> None:
     containers = {column.key for column in CONTAINER_COLUMNS}
-    assert set(export.sort_keys(flows=False)) == containers
-    assert set(export.sort_keys(flows=True)) == containers | {column.key for column in FLOW_COLUMNS}
+    assert set(snapshots.sort_keys(flows=False)) == containers
+    assert set(snapshots.sort_keys(flows=True)) == containers | {column.key for column in FLOW_COLUMNS}
 
 
 # CSV
 
 
 def rows_of(taken: Snapshot, view: View | None = None) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO("".join(export.as_csv(taken, view or View(), header=True)))))
+    return list(csv.DictReader(io.StringIO("".join(snapshots.as_csv(taken, view or View(), header=True)))))
 
 
 def test_csv_parses_back() -> None:
@@ -563,8 +563,8 @@ def test_csv_leaves_what_is_unknown_empty() -> None:
 
 
 def test_csv_has_its_header_once() -> None:
-    header, *lines = export.as_csv(FULL, View(), header=True)
-    assert list(export.as_csv(FULL, View(), header=False)) == lines
+    header, *lines = snapshots.as_csv(FULL, View(), header=True)
+    assert list(snapshots.as_csv(FULL, View(), header=False)) == lines
     assert header.startswith("taken_at,id,name,flows,")
 
 
@@ -638,7 +638,7 @@ def unescaped(text: str) -> str:
 @pytest.mark.parametrize("with_flows", [False, True])
 def test_hostile_names_are_shown_letter_by_letter(with_flows: bool) -> None:
     taken = hostile_host()
-    lines = "".join(export.as_markdown(taken, View(flows=with_flows))).splitlines()
+    lines = "".join(snapshots.as_markdown(taken, View(flows=with_flows))).splitlines()
     assert lines[0] == r"### natop: ho\|st\*"
     assert r"- **not read** docker: it said: \<b\>\|no\</b\>" in lines
     tables = [line for line in lines if line.startswith("|")]
@@ -653,7 +653,7 @@ def test_hostile_names_are_shown_letter_by_letter(with_flows: bool) -> None:
 
 
 def test_markdown_of_a_snapshot() -> None:
-    lines = "".join(export.as_markdown(FULL, View())).splitlines()
+    lines = "".join(snapshots.as_markdown(FULL, View())).splitlines()
     assert lines[0] == "### natop: natter"
     assert "- **conntrack** 6 of 262,144 (0.0 %)  new 0.0/s  gone 1.0/s" in lines
     assert "- **not read** x: y" in lines
@@ -701,7 +701,7 @@ def test_what_the_title_tells_is_not_told_again() -> None:
     end = title.index("NEW/s") + len("NEW/s")
     assert [line[:end].split()[-1] for line in lines] == ["0.0", "0.0", "0.0", "0.0"]
     header, _, *rows = [
-        cells_of(line) for line in "".join(export.as_markdown(FULL, View())).splitlines() if line[:1] == "|"
+        cells_of(line) for line in "".join(snapshots.as_markdown(FULL, View())).splitlines() if line[:1] == "|"
     ]
     assert {row[header.index("NEW/s")] for row in rows} <= {"0.0", "0.5", "1.0"}
 
@@ -712,7 +712,7 @@ def test_text_shows_what_is_unknown_as_such() -> None:
     assert "host        natter  Linux -  Docker 29.0.0" in text
     assert "conntrack   - of - (-)  new -  gone -\nTCP         -\n" in text
     assert f"not read: flows: {GAP.reason}; {GAP.remedy}\n" in text
-    ticket = "".join(export.as_markdown(taken, View()))
+    ticket = "".join(snapshots.as_markdown(taken, View()))
     assert "- **not read** flows: reading conntrack needs CAP\\_NET\\_ADMIN; run: sudo natop\n" in ticket
     web = next(line for line in text.splitlines() if line.startswith("web"))
     assert web.split()[1:9] == ["-"] * 8
@@ -746,7 +746,7 @@ def test_nothing_from_outside_acts_on_the_terminal() -> None:
     evil = container("\x1b[2Jevil\u202e", "10.0.0.1", image="\x9b31m", project="a\nb")
     gap = Gap("docker", "x")
     taken = observed(sample([flow("10.0.0.1:1", "192.0.2.1:1")], containers=(evil,), hostname="\x07", gaps=(gap,)))
-    for text in (text_of(taken, View(flows=True)), "".join(export.as_markdown(taken, View(flows=True)))):
+    for text in (text_of(taken, View(flows=True)), "".join(snapshots.as_markdown(taken, View(flows=True)))):
         assert not [character for character in text if character in "\x1b\x9b\x07\u202e"]
 
 
@@ -754,9 +754,9 @@ def test_nothing_from_outside_acts_on_the_terminal() -> None:
 
 
 def test_a_file_s_name_tells_host_and_time() -> None:
-    assert export.file_stem(FULL) == "natop-natter-20261122T211002Z"
+    assert snapshots.file_stem(FULL) == "natop-natter-20261122T211002Z"
     strange = replace(FULL, host=replace(FULL.host, hostname="../a b\x00ü"))
-    assert export.file_stem(strange) == "natop-.._a_b__-20261122T211002Z"
+    assert snapshots.file_stem(strange) == "natop-.._a_b__-20261122T211002Z"
 
 
 @pytest.mark.parametrize(

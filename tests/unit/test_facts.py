@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from natop.facts import LOCAL_PORTS_FLOOR, flow_facts
-from natop.flowtext import Flows
+from natop.join.flows import Flows
 from natop.model import Attribution, Closer, FlowFacts, Kind, Pile
+from natop.summarise.facts import LOCAL_PORTS_FLOOR, flow_facts
 from tests.unit import plain
 from tests.unit.hosts import APP, CONTAINERS, DB, WEB
 from tests.unit.plain import UDP, Flow, flow

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.columns import container_rows
-from natop.filters import FIELDS, FilterError, parse
+from natop.columns.containers import container_rows
+from natop.columns.filters import FIELDS, FilterError, parse
 from natop.model import Container, Kind, Snapshot
 from tests.unit import plain
 from tests.unit.hosts import CONTAINERS, HOST_ADDRESSES, container, observed, sample

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from natop.firewall import described
+from natop.join.firewall import described
 from natop.model import Firewall, NatRule, Network, NetworkNat
 from tests.unit.rulesets import (
     BRIDGE,

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop import grouping
-from natop.columns import HOST_KEY, HOST_NAME, ContainerRow, container_rows
-from natop.flowtext import Flows
-from natop.grouping import Grouping, grouped_rows, in_scope
+from natop.columns import grouping
+from natop.columns.containers import HOST_KEY, HOST_NAME, ContainerRow, container_rows
+from natop.columns.grouping import Grouping, grouped_rows, in_scope
+from natop.join.flows import Flows
 from natop.model import Attachment, Container, Kind, Snapshot
-from natop.summarise import Setting
+from natop.summarise.summaries import Setting
 from tests.unit.hosts import CONTAINERS, HOST_ADDRESSES, container, observed, sample
 from tests.unit.oracle import STATES, judged
 from tests.unit.plain import DST_NAT, GRE, ICMP, IGMP, SRC_NAT, TCP, UDP, Ends, Flow, flow

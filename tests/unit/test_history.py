@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop import history
-from natop.history import BY_KEY, METRICS, OF_CONTAINER, OF_HOST, SPAN_S, remembered
 from natop.model import (
     COUNTER_NAMES,
     TCP_NAMES,
@@ -22,6 +20,8 @@ from natop.model import (
     Snapshot,
 )
 from natop.observe import observe
+from natop.summarise import history
+from natop.summarise.history import BY_KEY, METRICS, OF_CONTAINER, OF_HOST, SPAN_S, remembered
 from tests.unit.hosts import APP, CONTAINERS, WEB, container, observed, sample
 from tests.unit.plain import Flow, flow
 

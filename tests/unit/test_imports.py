@@ -1,9 +1,13 @@
 """What each command loads: starting fast, and never the screen without a screen."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.unit.sides import document
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +31,7 @@ def test_the_command_line_alone_loads_nothing() -> None:
     assert loaded("import natop.cli") == set()
 
 
-@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("snapshot", "--help")])
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("snapshot", "--help"), ("diff", "--help")])
 def test_answers_without_a_reading_load_nothing(arguments: tuple[str, ...]) -> None:
     assert after(*arguments) == set()
 
@@ -42,12 +46,19 @@ def test_a_filter_loads_the_grammar_and_still_no_screen() -> None:
     assert not found & {"docker", "rich", "textual"}
 
 
+def test_a_comparison_of_files_loads_nothing_that_could_reach_the_host(tmp_path: Path) -> None:
+    file = tmp_path / "natop.json"
+    file.write_text(json.dumps(document()))
+    found = after("diff", str(file), str(file))
+    assert not found & {"docker", "lark", "psutil", "pyroute2", "requests", "rich", "textual", "textual_plot"}
+
+
 def test_an_engine_loads_the_sdk_and_still_no_screen() -> None:
     found = after("snapshot", "--docker-host", "unix:///nowhere/d.sock")
     assert "docker" in found
     assert not found & {"lark", "rich", "textual"}
 
 
-@pytest.mark.parametrize("module", ["natop.observe", "natop.export"])
+@pytest.mark.parametrize("module", ["natop.observe", "natop.export.snapshots"])
 def test_what_is_pure_loads_nothing_that_could_reach_the_host(module: str) -> None:
     assert not loaded(f"import {module}") & {"docker", "psutil", "pyroute2", "requests", "rich", "textual", "lark"}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.flowtext import Flows
-from natop.join import Place, attribute
+from natop.join.flows import Flows
+from natop.join.owners import Place, attribute
 from natop.model import HOST_SOCKETS, Container, Descriptor, Kind, Process, Sockets
 from tests.unit import diag, plain
 from tests.unit.hosts import APP, CONTAINERS, DB, HOST_ADDRESSES, WEB, container

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop.decode.sockets import decode_sockets
-from natop.local import NOBODY, Parties, Proxy, SocketIndex, client_ends, holders, proxies, server_ends, tied
+from natop.join.local import NOBODY, Parties, Proxy, SocketIndex, client_ends, holders, proxies, server_ends, tied
 from natop.model import Descriptor, Process, Sockets, address_value
 from tests.unit import diag, plain
 from tests.unit.diag import Socket

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from natop import observe as observe_module
 from natop.decode import counters
-from natop.firewall import described
-from natop.flowtext import Flows
+from natop.join.firewall import described
+from natop.join.flows import Flows
 from natop.model import (
     HOST_SOCKETS,
     Attachment,

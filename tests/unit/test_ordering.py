@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.columns import CONTAINER_COLUMNS
-from natop.flowcolumns import FLOW_COLUMNS
-from natop.ordering import Value, numbers_by, rows_by, sort_column, sort_column_or
+from natop.columns.containers import CONTAINER_COLUMNS
+from natop.columns.flows import FLOW_COLUMNS
+from natop.columns.ordering import Value, numbers_by, rows_by, sort_column, sort_column_or
 
 UNKNOWN = 99
 

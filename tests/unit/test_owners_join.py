@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.flowtext import Flows
-from natop.join import Memory, Place, attribute
+from natop.join.flows import Flows
+from natop.join.owners import Memory, Place, attribute
 from natop.model import HOST_SOCKETS, Attribution, Container, Descriptor, FlowTable, Kind, Process, Sockets
 from tests.unit import diag, plain
 from tests.unit.diag import Socket, connected, listening
 from tests.unit.hosts import container, observed, sample
-from tests.unit.plain import Flow, flow
+from tests.unit.plain import UDP, Flow, flow
 
 HOST, GATEWAY, REMOTE = "203.0.113.10", "172.17.0.1", "192.0.2.9"
 HOST_ADDRESSES = ("127.0.0.1", HOST, GATEWAY)
@@ -419,6 +419,16 @@ def test_flows_first_seen_while_nobody_had_the_address(seen_at: float, expected:
     for at in (BORN + 2, BORN + 4):
         told = dumps.told([old, new], place(heir, former=former), at)
         assert told == [("STALE", "gone: app", None), expected]
+
+
+def test_an_entry_made_anew_in_the_place_of_a_stale_one() -> None:
+    """Once that is deleted the sender's next packet makes one with the same id, which leads elsewhere."""
+    called, heir = (f"{REMOTE}:4000", f"{HOST}:5300"), container("heir", "172.18.0.9")
+    stale, anew = (flow(*called, dnat=f"{address}:53", proto=UDP) for address in ("172.18.0.3", "172.18.0.9"))
+    dumps, former = Dumps(), {"172.18.0.3": "app"}
+    assert dumps.told([stale], place(APP)) == [("PUBLISHED", None, "app")]
+    assert dumps.told([stale], place(heir, former=former)) == [("STALE", None, "gone: app")]
+    assert dumps.told([anew], place(heir, former=former)) == [("PUBLISHED", None, "heir")]
 
 
 def test_a_container_seen_after_its_flows_is_their_owner() -> None:

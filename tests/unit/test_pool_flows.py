@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.filters import parse
+from natop.columns.filters import parse
 from natop.model import Firewall, FlowReading, NatPools, Skipped, Snapshot
-from natop.pools import filter_of, held_by, nat_pools, pool_name
+from natop.summarise.pools import filter_of, held_by, nat_pools, pool_name
 from tests.unit import plain, plainpools, scenarios
 from tests.unit.plain import ICMP, SRC_NAT, UDP, Ends, Flow, flow
 from tests.unit.test_pools import FIREWALLS, HOST, REMOTE, entries, out, owners, pooled

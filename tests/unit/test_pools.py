@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.alike import hashed
 from natop.model import Addresses, Attribution, Firewall, Kind, NatPools, NatRule, NetworkNat, kernel_version
-from natop.pools import (
+from natop.summarise.alike import hashed
+from natop.summarise.pools import (
     Arrivals,
     busiest_pools,
     evicts,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.portsearch import Taken, chance_of_loss, expected_found
+from natop.summarise.portsearch import Taken, chance_of_loss, expected_found
 
 Pool = tuple[int, int, dict[int, bool]]
 """First and last port; the ports taken, and whether each may be evicted."""

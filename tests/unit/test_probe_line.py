@@ -18,15 +18,15 @@ import pytest
 from natop import cli, feed
 from natop.collect import probe
 from natop.collect.prober import Manners
-from natop.columns import container_rows
-from natop.document import document
-from natop.export import View, as_markdown, as_text, probes_as_json, probes_as_text
+from natop.columns.containers import container_rows
+from natop.export.document import document
+from natop.export.snapshots import View, as_markdown, as_text, probes_as_json, probes_as_text
 from natop.feed import LiveFeed, Source
 from natop.model import Aim, OwnFlow, ProbeResult, ProbeTarget, Sample, Snapshot
 from natop.observe import observe
-from natop.probed import HISTORY
 from natop.probefeed import CannotProbe, ProbeFeed, targets_aims
 from natop.probing import ProbeWish
+from natop.summarise.probed import HISTORY
 from tests.unit import netlink
 from tests.unit.hosts import CONTAINERS, HOST_ADDRESSES, WEB, container, observed, sample
 from tests.unit.plain import flow

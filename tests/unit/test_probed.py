@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from natop.columns.probes import PROBE_COLUMNS, losses, way_text
 from natop.model import OwnFlow, ProbeResult
-from natop.probecolumns import PROBE_COLUMNS, losses, way_text
-from natop.probed import (
+from natop.summarise.probed import (
     HISTORY,
     MOST_SERIES,
     explanation,

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from natop import report
 from natop.diagnose import RULES, diagnose, verdict
+from natop.export import report
 from natop.model import Severity, Snapshot
 from tests.unit.scenarios import FOLDER, read, snapshot
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from natop.columns.filters import parse
 from natop.diagnose import RULES, diagnose
 from natop.diagnose.evidence import address_of, listed, percent_of
-from natop.filters import parse
 from natop.model import Finding
 from tests.unit.scenarios import FOLDER, read, snapshot
 

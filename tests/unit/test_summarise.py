@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from natop.model import TREND_LENGTH, UNOWNED, Attachment, Container, FlowSummary, Kind, Snapshot
 from natop.observe import observe
-from natop.summarise import Setting
+from natop.summarise.summaries import Setting
 from tests.unit.hosts import APP, CONTAINERS, DB, EDGE, WEB, container, observed, sample
 from tests.unit.oracle import STATES, History
 from tests.unit.plain import DST_NAT, SCTP, SRC_NAT, TCP, UDP, Ends, Flow, flow

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from natop.model import Container, NetnsTcp, NetnsText, Sample, Snapshot
 from natop.observe import observe
-from natop.testimony import SYN_PATIENCE_S, share_out
+from natop.summarise.testimony import SYN_PATIENCE_S, share_out
 from tests.unit import netlink
 from tests.unit.hosts import APP, DB, EDGE, HOST_NETNS, PROC, WEB, container, observed, sample, tcp_text
 from tests.unit.plain import flow

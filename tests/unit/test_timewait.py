@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop.decode import counters
-from natop.history import SPAN_S
 from natop.model import Attribution, Container, Snapshot, TimeWait
 from natop.observe import observe
-from natop.timewait import TOP
+from natop.summarise.history import SPAN_S
+from natop.summarise.timewait import TOP
 from tests.unit import netlink
 from tests.unit.hosts import APP, CONTAINERS, DB, PROC, WEB, observed, sample
 from tests.unit.plain import TCP, UDP, Flow, flow

@@ -1,7 +1,7 @@
 """How far counters have come between marks."""
 
 from natop.model import Conntrack, Mark, NetnsTcp
-from natop.window import WINDOW_S, extended, over, since
+from natop.summarise.window import WINDOW_S, extended, over, since
 
 
 def mark(at: float, found: int, **lost: int) -> Mark:

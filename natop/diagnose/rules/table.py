@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from natop.diagnose.evidence import HOST, Evidence, address_of, known_caller, many, named, percent_of
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import deleted_flows, drop_invalid, keep_alive, sysctl
-from natop.join import GONE
+from natop.join.owners import GONE
 from natop.model import Conntrack, Finding, Lead, Pile, Remedy, Severity
 from natop.sysctls import CHAIN_WARNING, FULL_CRITICAL, FULL_WARNING
 
@@ -350,13 +350,16 @@ def stale_mapping(evidence: Evidence) -> Iterator[Finding]:
     as the sender goes on, so that a service that was created anew gets nothing.
 
     Decided by: flows whose server is a container that is gone: they were that container's when they were seen before,
-    or began before the present owner of the address did. It is a warning for UDP that DNAT sends there.
+    or began before the present owner of the address did. It is a warning for UDP that DNAT sends there. UDP to an
+    address that a container of the same name has again is where it should be.
 
     To fix: delete these entries; the next packet makes a new one.
     """
     facts = evidence.facts
     for pile in facts.stale if facts else ():
         is_mapped = pile.answering is not None and pile.answering != address_of(pile.what)
+        if pile.what.endswith("/udp") and _is_back(evidence, pile):
+            continue
         yield Finding(
             "stale-mapping",
             Severity.WARNING if is_mapped and pile.what.endswith("/udp") else Severity.INFO,
@@ -366,6 +369,17 @@ def stale_mapping(evidence: Evidence) -> Iterator[Finding]:
             (deleted_flows(pile),) if is_mapped else (),
             Lead("flows", filter=f"kind:stale dst:{address_of(pile.what)}"),
         )
+
+
+def _is_back(evidence: Evidence, pile: Pile) -> bool:
+    """Whether containers of the same names have the address again: what has no connection goes where it should."""
+    there = {
+        GONE + each.container.name
+        for each in evidence.snapshot.containers
+        for place in each.container.networks
+        if pile.answering in (place.ipv4, place.ipv6)
+    }
+    return bool(pile.owners) and there.issuperset(pile.owners)
 
 
 def _leads_nowhere(pile: Pile, is_mapped: bool) -> str:

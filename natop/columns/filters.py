@@ -1,0 +1,421 @@
+"""Filter expressions: `container:web* state:time_wait,close dport:443 !proto:udp src:10.0.0.0/8`.
+
+Terms are joined by *and*, a comma is *or*, `!` or `-` before a term negates it. A term is tried on whole columns at
+once: each value becomes a mask over the rows of the flow table.
+"""
+
+import fnmatch
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from lark import Lark, Token, Tree
+from lark.exceptions import UnexpectedInput
+
+from natop.columns.containers import container_rows
+from natop.join.flows import STATELESS, Flows, stateless
+from natop.model import (
+    NO_STATE,
+    UNKNOWN32,
+    UNKNOWN64,
+    V4_MAPPED,
+    Addresses,
+    Container,
+    FlowTable,
+    Kind,
+    Mask,
+    Snapshot,
+    address_value,
+)
+from natop.uapi import PORTED, STATEFUL, IpProto, Ips, proto_name
+
+CONTAINER_FIELDS = ("container", "client", "server", "project", "service", "image", "network")
+_OWN_FIELDS = ("container", "project", "service", "image", "network")
+"""Fields that a container in the table must match itself, beside having the flows that are asked for."""
+WORD_FIELDS = ("state", "status", "kind", "proto")
+ADDRESS_FIELDS = ("src", "dst", "nat", "addr", "rsrc", "rdst")
+PORT_FIELDS = ("sport", "dport", "port")
+REPLY_PORT_FIELDS = ("rsport", "rdport")
+"""The reply tuple's as it is: of ICMP, the id, and type × 256 + code."""
+NUMBER_FIELDS = (*PORT_FIELDS, *REPLY_PORT_FIELDS, "zone", "mark", "timeout", "packets", "bytes")
+OTHERS_FIELDS = (None, "container", "client", "server")
+"""Fields that may also name who is no container: a process of the host, a container that is gone."""
+FIELDS = (*CONTAINER_FIELDS, *WORD_FIELDS, *ADDRESS_FIELDS, *NUMBER_FIELDS)
+
+_GRAMMAR = rf"""
+start: term*
+term: NEGATION? FIELD? value ("," value)*
+value: REGEX | NUMBERS | QUOTED | WORD
+NEGATION: /[!-]/
+FIELD.2: /({"|".join(FIELDS)}):/
+REGEX: /\/(\\.|[^\/\\])*\/(?![^\s,])/
+NUMBERS: /[<>]=?\d+(?![^\s,])/
+QUOTED: /"[^"]*"(?![^\s,])/
+WORD: /[^\s,!"<>\/-][^\s,"]*/
+%ignore /\s+/
+"""
+
+_PATTERNLESS = ("src", "dst", "addr", "rsrc", "rdst", *NUMBER_FIELDS)
+"""Fields whose values are numbers or addresses, never patterns."""
+_OTHER_FIELD = re.compile(r"([A-Za-z_]+):(?!:)")
+_SOME_OCTETS = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}\.|\d{1,3}(\.\d{1,3}){1,2}")
+
+
+class FilterError(ValueError):
+    """An expression that does not parse. `column` counts from 0."""
+
+    def __init__(self, message: str, expression: str, column: int) -> None:
+        super().__init__(message)
+        self.expression = expression
+        self.column = min(column, len(expression))
+
+    def pointer(self) -> str:
+        """Two lines: the expression, and a caret under the mistake with what is wrong."""
+        return re.sub(r"\s", " ", self.expression) + f"\n{' ' * self.column}^ {self}"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One alternative of a term: a pattern for text, and where it reads as such a range or a network."""
+
+    text: str
+    matches: Callable[[str], bool]
+    numbers: tuple[int, int] | None = None
+    """Inclusive bounds."""
+    network: tuple[int, int] | None = None
+    """First and last 128-bit address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    negated: bool
+    field: str | None
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A parsed expression; the empty one matches everything."""
+
+    text: str
+    terms: tuple[Term, ...]
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it has no term with a field."""
+        return all(term.field is None for term in self.terms)
+
+    def name(self, name: str) -> bool:
+        """Whether something of that name, and with no other words, matches."""
+        return all(_on_container(term, None, name) for term in self.terms)
+
+    @property
+    def asks_flows(self) -> bool:
+        """Whether it has a term that only flows can match."""
+        return any(term.field not in (None, *CONTAINER_FIELDS) for term in self.terms)
+
+    def container(self, container: Container) -> bool:
+        """Whether a container's own words match all terms."""
+        return all(_on_container(term, container, container.name) for term in self.terms)
+
+    def flows(self, snapshot: Snapshot) -> Mask:
+        """Which rows of the snapshot's flow table match."""
+        flows = Flows.of(snapshot)
+        return np.zeros(0, np.bool_) if flows is None else self.rows(flows)
+
+    def rows(self, flows: Flows) -> Mask:
+        """Which rows of a flow table match."""
+        found = np.ones(len(flows.table), np.bool_)
+        for term in self.terms:
+            found &= _on_flows(term, flows)
+        return found
+
+    def containers(self, snapshot: Snapshot) -> tuple[bool, ...]:
+        """Which of `container_rows` match: by their own words and, where flows are asked for, by having such flows."""
+        rows = container_rows(snapshot)
+        of_flows = self.asks_flows
+        own = [term for term in self.terms if term.field in _OWN_FIELDS or not of_flows]
+        matching = tuple(all(_on_container(term, row.container, row.name) for term in own) for row in rows)
+        if not of_flows:
+            return matching
+        flows = Flows.of(snapshot)
+        if flows is None:
+            return (False,) * len(rows)
+        found = self.flows(snapshot)
+        client, server = flows.attribution.client, flows.attribution.server
+        owners = {*np.unique(client[found]).tolist(), *np.unique(server[found]).tolist()}
+        host = bool((found & (client < 0) & (server < 0)).any())
+        having = (*(index in owners for index in range(len(rows) - 1)), host)
+        return tuple(own and has for own, has in zip(matching, having, strict=True))
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Lark:
+    return Lark(_GRAMMAR, parser="lalr", propagate_positions=True)
+
+
+def parse(text: str) -> Filter:
+    """Raises FilterError."""
+    try:
+        tree = _parser().parse(text)
+    except UnexpectedInput as error:
+        column = _column(error, text)
+        what = "a value is missing" if column >= len(text) else f"{text[column]!r} cannot stand here"
+        raise FilterError(what, text, column) from None
+    return Filter(text, tuple(_term(term, text) for term in tree.children if isinstance(term, Tree)))
+
+
+def _column(error: UnexpectedInput, text: str) -> int:
+    """Where the parser stopped; at the end, it gives the last token's place."""
+    token = getattr(error, "token", None)
+    at_end = token is not None and token.type == "$END"
+    return len(text) if at_end or error.pos_in_stream is None else error.pos_in_stream
+
+
+def _term(tree: "Tree[Token]", text: str) -> Term:
+    negated, field, values = False, None, []
+    for child in tree.children:
+        if isinstance(child, Tree):
+            token = child.children[0]
+            assert isinstance(token, Token)
+            values.append(_value(token, field, text))
+        elif child.type == "NEGATION":
+            negated = True
+        else:
+            field = str(child)[:-1]
+    return Term(negated, field, tuple(values))
+
+
+def _value(token: Token, field: str | None, expression: str) -> Value:
+    text, column = str(token), token.start_pos or 0
+    if token.type == "REGEX" and field not in _PATTERNLESS:
+        return Value(text, _regex(text[1:-1], expression, column))
+    if token.type == "QUOTED":
+        text = text[1:-1]
+    network = _network(text)
+    other = _OTHER_FIELD.match(text)
+    if token.type == "WORD" and field is None and network is None and other:
+        raise FilterError(f"no field {other[1]!r}; there are {' '.join(FIELDS)}", expression, column)
+    value = Value(text, _glob(text, whole=field is not None), _numbers(text), network)
+    if field in NUMBER_FIELDS:
+        _check_numbers(field, value, expression, column)
+    if field in _PATTERNLESS and field not in NUMBER_FIELDS and network is None:
+        raise FilterError(f"{field} takes an address or a CIDR", expression, column)
+    return value
+
+
+def _check_numbers(field: str, value: Value, expression: str, column: int) -> None:
+    """Refuse what is no number, a range from its end to its start, and a number larger than the field holds."""
+    if value.numbers is None:
+        raise FilterError(f"{field} takes a number, >N or <N", expression, column)
+    first, last = value.numbers
+    if value.text[0] in "<>":
+        return
+    largest = _LARGEST.get(field, 0xFFFF)
+    if max(first, last) > largest:
+        raise FilterError(f"{field} is at most {largest:,}", expression, column)
+    if first > last:
+        raise FilterError(f"{field} has no number from {first} to {last}", expression, column)
+
+
+def _regex(pattern: str, expression: str, column: int) -> Callable[[str], bool]:
+    try:
+        compiled = re.compile(pattern.replace("\\/", "/"), re.IGNORECASE)
+    except re.error as error:
+        raise FilterError(f"regular expression: {error.msg}", expression, column + 1 + (error.pos or 0)) from None
+    return lambda candidate: compiled.search(candidate) is not None
+
+
+def _glob(text: str, whole: bool) -> Callable[[str], bool]:
+    """Without regard to case; a bare word may stand anywhere, a field's value is the whole unless it has a `*`."""
+    pattern = text.casefold()
+    if not whole and "*" not in pattern:
+        return lambda candidate: pattern in candidate.casefold()
+    return lambda candidate: fnmatch.fnmatchcase(candidate.casefold(), pattern)
+
+
+def _numbers(text: str) -> tuple[int, int] | None:
+    if match := re.fullmatch(r"([<>])(=?)([0-9]{1,20})", text):
+        number, off = int(match[3]), 0 if match[2] else 1
+        return (number + off, UNKNOWN64) if match[1] == ">" else (0, number - off)
+    if match := re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?|0x([0-9a-fA-F]{1,16})", text):
+        first = int(match[3], 16) if match[3] else int(match[1])
+        return first, int(match[2] or first)
+    return None
+
+
+def _network(text: str) -> tuple[int, int] | None:
+    """First and last address of an address, a CIDR, or the first octets of an IPv4 address."""
+    if _SOME_OCTETS.fullmatch(text):
+        octets = text.rstrip(".").split(".")
+        text = ".".join([*octets, *["0"] * (4 - len(octets))]) + f"/{8 * len(octets)}"
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+    offset = V4_MAPPED if network.version == 4 else 0
+    return int(network.network_address) + offset, int(network.broadcast_address) + offset
+
+
+def _on_container(term: Term, container: Container | None, name: str) -> bool:
+    words = _words(container, term.field) if container else [name] if term.field in (None, "container") else []
+    found = any(value.matches(word) for value in term.values for word in words)
+    if not found and container and term.field is None:
+        found = any(_holds(value.network, container) for value in term.values)
+    return found != term.negated
+
+
+def _words(container: Container, field: str | None) -> list[str]:
+    """The container's texts that a field means; all of them for a bare word."""
+    texts: Mapping[str, Iterable[str | None]] = {
+        "container": (container.name, container.id[:12], container.id),
+        "project": (container.project,),
+        "service": (container.service,),
+        "image": (container.image,),
+        "network": (place.network for place in container.networks),
+    }
+    fields = texts.keys() if field is None else ("container",) if field in ("client", "server") else (field,)
+    return [word for name in fields for word in texts[name] if word]
+
+
+def _holds(network: tuple[int, int] | None, container: Container) -> bool:
+    if network is None:
+        return False
+    first, last = network
+    texts = (text for place in container.networks for text in (place.ipv4, place.ipv6) if text)
+    addresses = (address for address in map(address_value, texts) if _is_ipv4(address) == _is_ipv4(first))
+    return any(first <= address <= last for address in addresses)
+
+
+def _on_flows(term: Term, flows: Flows) -> Mask:
+    found = np.zeros(len(flows.table), np.bool_)
+    for value in term.values:
+        found |= _value_on_flows(value, term.field, flows)
+    return ~found if term.negated else found
+
+
+def _value_on_flows(value: Value, field: str | None, flows: Flows) -> Mask:
+    table = flows.table
+    if field is None:
+        return _bare(value, flows)
+    if field in CONTAINER_FIELDS:
+        return _owned(value, field, flows)
+    if field in WORD_FIELDS:
+        return _named(value, field, flows)
+    if field == "nat":
+        return _nat(value, table)
+    if field in ADDRESS_FIELDS:
+        return _in_network(value.network, _ADDRESSES[field](table))
+    found = _in_range(value.numbers, _NUMBERS[field](table), _LARGEST.get(field, 0xFFFF), len(table))
+    protos = _PROTOCOLS.get(field)
+    return found if protos is None else found & np.isin(table.proto, protos)
+
+
+def _bare(value: Value, flows: Flows) -> Mask:
+    found = _owned(value, None, flows)
+    for field in ("state", "kind", "proto"):
+        found |= _named(value, field, flows)
+    return found | _in_network(value.network, _ADDRESSES["addr"](flows.table))
+
+
+def _owned(value: Value, field: str | None, flows: Flows) -> Mask:
+    """Flows whose client or server (or the one that the field names) is a container with such a word."""
+    matching = [any(value.matches(word) for word in _words(container, field)) for container in flows.containers]
+    others = [value.matches(name) for name in flows.attribution.others] if field in OTHERS_FIELDS else []
+    owned = np.array([*matching, *reversed(others or [False] * len(flows.attribution.others)), False], np.bool_)
+    client, server = owned[flows.attribution.client], owned[flows.attribution.server]
+    return client if field == "client" else server if field == "server" else client | server
+
+
+def _named(value: Value, field: str, flows: Flows) -> Mask:
+    table = flows.table
+    if field == "kind":
+        return np.isin(flows.attribution.kind, [kind for kind in Kind if value.matches(kind.name)])
+    if field == "proto":
+        occurring = np.unique(table.proto).tolist()
+        return np.isin(table.proto, [proto for proto in occurring if value.matches(proto_name(proto))])
+    if field == "status":
+        bits = sum(flag for flag in Ips if flag.name and value.matches(flag.name))
+        with_bits: Mask = (table.status & np.uint32(bits)) != 0
+        return with_bits | ((table.status & Ips.SEEN_REPLY) == 0) if value.matches("UNREPLIED") else with_bits
+    found = np.zeros(len(table), np.bool_)
+    for proto, names in STATEFUL.items():
+        states = [number for number, name in enumerate(names) if value.matches(name)]
+        if states:
+            found |= (table.proto == proto) & np.isin(table.state, states)
+    words = [index for index, name in enumerate(STATELESS) if value.matches(name)]
+    if words:
+        found |= (table.state == NO_STATE) & np.isin(stateless(table.status), words)
+    return found
+
+
+def _nat(value: Value, table: FlowTable) -> Mask:
+    """dnat, snat or none; or the address that SNAT gave the flow."""
+    found = np.zeros(len(table), np.bool_)
+    if value.network:
+        found |= _in_network(value.network, [table.reply_dst]) & ((table.status & Ips.SRC_NAT) != 0)
+    for name, bit in (("dnat", Ips.DST_NAT), ("snat", Ips.SRC_NAT)):
+        if value.matches(name):
+            found |= (table.status & bit) != 0
+    if value.matches("none"):
+        found |= (table.status & (Ips.SRC_NAT | Ips.DST_NAT)) == 0
+    return found
+
+
+def _in_network(network: tuple[int, int] | None, columns: Sequence[Addresses]) -> Mask:
+    found = np.zeros(len(columns[0]), np.bool_)
+    if network is None:
+        return found
+    (first_hi, first_lo), (last_hi, last_lo) = (divmod(value, 1 << 64) for value in network)
+    for column in columns:
+        if first_hi == last_hi:
+            within = (column.hi == first_hi) & (column.lo >= first_lo) & (column.lo <= last_lo)
+        else:
+            within = (column.hi >= first_hi) & (column.hi <= last_hi)
+        if not _is_ipv4(network[0]):
+            within &= (column.hi != 0) | (column.lo >> np.uint64(32) != V4_MAPPED >> 32)
+        found |= within
+    return found
+
+
+def _is_ipv4(address: int) -> bool:
+    return address >> 32 == V4_MAPPED >> 32
+
+
+def _in_range(bounds: tuple[int, int] | None, columns: Sequence[np.ndarray | None], largest: int, rows: int) -> Mask:
+    """Rows in which one of the columns lies within the bounds; an unknown number lies within none."""
+    first, last = bounds or (1, 0)
+    found = np.zeros(rows, np.bool_)
+    for column in columns:
+        if column is not None and first <= largest:
+            found |= (column >= first) & (column <= min(last, largest))
+    return found
+
+
+_LARGEST = {"mark": UNKNOWN32, "timeout": UNKNOWN32 - 1, "packets": UNKNOWN64 - 1, "bytes": UNKNOWN64 - 1}
+"""The largest number that a column can tell; where there are unknown ones, the one above stands for them."""
+_PROTOCOLS = dict.fromkeys(PORT_FIELDS, np.array(sorted(PORTED), np.uint8))
+_PROTOCOLS |= dict.fromkeys(REPLY_PORT_FIELDS, np.array(sorted({*PORTED, IpProto.ICMP, IpProto.ICMPV6}), np.uint8))
+"""Those in which a number is what its field says; the columns of all others hold something else, or 0."""
+_ADDRESSES: Mapping[str, Callable[[FlowTable], Sequence[Addresses]]] = {
+    "src": lambda table: [table.orig_src],
+    "dst": lambda table: [table.orig_dst, table.reply_src],
+    "addr": lambda table: [table.orig_src, table.orig_dst, table.reply_src, table.reply_dst],
+    "rsrc": lambda table: [table.reply_src],
+    "rdst": lambda table: [table.reply_dst],
+}
+_NUMBERS: Mapping[str, Callable[[FlowTable], Sequence[np.ndarray | None]]] = {
+    "sport": lambda table: [table.orig_sport],
+    "dport": lambda table: [table.orig_dport, table.reply_sport],
+    "port": lambda table: [table.orig_sport, table.orig_dport, table.reply_sport, table.reply_dport],
+    "rsport": lambda table: [table.reply_sport],
+    "rdport": lambda table: [table.reply_dport],
+    "zone": lambda table: [table.zone],
+    "mark": lambda table: [table.mark],
+    "timeout": lambda table: [table.timeout_s],
+    "packets": lambda table: [table.packets],
+    "bytes": lambda table: [table.bytes],
+}

@@ -1,0 +1,1 @@
+"""What natop writes: snapshots and findings as JSON, CSV, Markdown and text."""

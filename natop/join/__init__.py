@@ -1,0 +1,1 @@
+"""Flows joined with containers: whose each flow is, and which NAT rule takes what a network sends out."""

@@ -1,0 +1,437 @@
+"""Flows × inventory: who is at each end of a flow, and the way it takes.
+
+The client is who owns the source of the original tuple, the server who owns the source of the reply tuple: the
+reply's source is the address that answers, whatever DNAT made of the address that was called. An end at the host's
+own address belongs to whoever holds, or held, the socket there (`local`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from natop.decode.sockets import decode_sockets
+from natop.join.local import (
+    NOBODY,
+    Codes,
+    Parties,
+    SocketIndex,
+    client_ends,
+    holders,
+    proxies,
+    server_ends,
+)
+from natop.join.proxied import Noted, Proxied
+from natop.model import (
+    HOST_SOCKETS,
+    U8,
+    UNKNOWN64,
+    V4_MAPPED,
+    Addresses,
+    Attribution,
+    Container,
+    FlowTable,
+    Kind,
+    Mask,
+    Rows,
+    Sockets,
+    address_value,
+    no_sockets,
+)
+from natop.uapi import IpProto, Ips
+
+THE_HOST = -(2**31)
+"""While addresses are looked up: one of the host's own."""
+ALIVE = frozenset({"running", "paused"})
+"""The engine's words for a container that has processes."""
+START_SLACK_NS = 2_000_000_000
+"""Docker notes a container's start a moment after its process may have opened connections."""
+GONE = "gone: "
+_LOW = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is known of a host beside its flows."""
+
+    containers: Sequence[Container] = ()
+    host_addresses: Sequence[str] = ()
+    former: Mapping[str, str] = field(default_factory=dict)
+    """Names of containers that are gone, by the address each had."""
+    sockets: Callable[[str], Sockets | None] = no_sockets
+    """As `Sample.sockets`; None where they were not read. Asked only where flows have ends there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The dump before, and whose its flows were."""
+
+    flows: FlowTable
+    attribution: Attribution
+    containers: Sequence[Container]
+    taken_at: float
+    """When its dump was taken, in seconds since the epoch."""
+
+
+def attribute(flows: FlowTable, place: Place, memory: Memory | None = None) -> Attribution:
+    """Whose each flow is. A container's address wins over the host's where both claim one."""
+    return _Join(flows, place, memory).attribution()
+
+
+class _Join:
+    """The columns of one attribution while they are worked out, step by step."""
+
+    def __init__(self, flows: FlowTable, place: Place, memory: Memory | None) -> None:
+        self.flows, self.place = flows, place
+        self.parties = Parties()
+        self.last = _Last(memory, place.containers, self.parties) if memory else None
+        self.owners = _Owners(place, self.parties)
+        self.client, self.server = self.owners.of(flows.orig_src), self.owners.of(flows.reply_src)
+        self.from_host, self.to_host = self.client == THE_HOST, self.server == THE_HOST
+        self.calls_host = self.owners.of(flows.orig_dst) == THE_HOST
+        self.client[self.from_host] = NOBODY
+        self.server[self.to_host] = NOBODY
+        self.stale: Mask = (self.client < NOBODY) | (self.server < NOBODY)
+        self.doubtful = self._first_seen_ownerless()
+        self.proxied: Mask = np.zeros(len(flows), np.bool_)
+        self.births = np.array([*(_nanoseconds(each.started_at) for each in place.containers), 0], np.uint64)
+        """When each container started, in nanoseconds since the epoch; 0 is unknown."""
+
+    def attribution(self) -> Attribution:
+        self._find_stale()
+        kinds = self._kinds()
+        for owner, key in self._sharers().items():
+            if (self.client == owner).any() or (self.server == owner).any():
+                self._split(owner, self.place.sockets(key))
+        at_host = self.from_host.any() or self.to_host.any()
+        sockets = self.place.sockets(HOST_SOCKETS) if at_host else None
+        if sockets:
+            self._find_holders(sockets)
+        elif self.last:
+            self._keep_holders()
+        self._find_abandoned()
+        kinds[self.proxied] = Kind.PROXIED
+        kinds[self.stale] = Kind.STALE
+        return Attribution(self.client, self.server, kinds, tuple(self.parties.names), self.doubtful)
+
+    def _first_seen_ownerless(self) -> Mask:
+        """What an address alone gives to one who is gone: its next owner may have started without being known yet."""
+        rows = np.flatnonzero(self.stale)
+        doubtful = self.stale.copy()
+        if self.last:
+            doubtful[rows] = ~self.last.known(self.flows, rows)
+        return doubtful
+
+    def _kinds(self) -> U8:
+        """By the owners of the addresses, before anything is known of the host's own sockets."""
+        snat = (self.flows.status & Ips.SRC_NAT) != 0
+        dnat = (self.flows.status & Ips.DST_NAT) != 0
+        from_container, to_container = self.client != NOBODY, self.server != NOBODY
+        cases = (
+            (Kind.HAIRPIN, to_container & dnat & snat),
+            (Kind.PUBLISHED, to_container & dnat),
+            (Kind.MASQUERADED, from_container & snat),
+            (Kind.INTERNAL, from_container & to_container),
+            (Kind.ROUTED, from_container | to_container),
+            (Kind.REMAPPED, self.from_host & snat & ~dnat & self._same_address()),
+            (Kind.HOST, self.from_host | self.to_host | self.calls_host),
+        )
+        conditions = [condition for _, condition in cases]
+        return np.select(conditions, [np.uint8(kind) for kind, _ in cases], np.uint8(Kind.FORWARDED))
+
+    def _same_address(self) -> Mask:
+        """Where the source keeps its address, whatever becomes of its port."""
+        src, seen_as = self.flows.orig_src, self.flows.reply_dst
+        same: Mask = (src.lo == seen_as.lo) & (src.hi == seen_as.hi)
+        return same
+
+    def _find_stale(self) -> None:
+        """Take flows from containers that were not there when they began.
+
+        By their time stamp; else because they were another's at the dump before, or were in it before the present
+        owner started.
+        """
+        started = self.flows.started_ns
+        for end, codes in (("client", self.client), ("server", self.server)):
+            if started is not None:
+                began = started + np.uint64(START_SLACK_NS)
+                early = (codes >= 0) & (started != UNKNOWN64) & (began < self.births[np.maximum(codes, NOBODY)])
+                rows = np.flatnonzero(early)
+                self._disown(codes, rows, codes[rows], self._predecessor)
+            if self.last and self.last.may_tell_stale:
+                rows = np.flatnonzero(codes >= 0)
+                before, _ = self.last.of(self.flows, rows, end)
+                gone = (before >= 0) | np.isin(before, self.parties.codes(GONE))
+                preceded = self.births[codes[rows]] > self.last.taken_ns
+                changed = np.flatnonzero(gone & (preceded | (self._addressee(before) != codes[rows])))
+                sure = changed[preceded[changed] | self.last.known(self.flows, rows[changed])]
+                self._disown(codes, rows[sure], before[sure], self._gone_name)
+
+    def _addressee(self, codes: Codes) -> Codes:
+        """The containers whose addresses these ones use: their own, or those of the one whose namespace they joined."""
+        place = {each.id: index for index, each in enumerate(self.place.containers)}
+        hosts = [place.get(each.joined or "", index) for index, each in enumerate(self.place.containers)]
+        theirs = np.array([*hosts, NOBODY], np.int32)[np.maximum(codes, NOBODY)]
+        addressee: Codes = np.where(codes >= 0, theirs, codes)
+        return addressee
+
+    def _disown(self, codes: Codes, rows: Rows, known: Codes, name: Callable[[int], str]) -> None:
+        """Give these rows to those who are gone, whom `name` tells from the codes `known` of each."""
+        distinct, which = np.unique(known, return_inverse=True)
+        gone = [self.parties.code(name(code)) for code in distinct.tolist()]
+        codes[rows] = np.array(gone, np.int32)[which]
+        self.stale[rows] = True
+
+    def _gone_name(self, code: int) -> str:
+        return self.parties.names[-2 - code] if code < 0 else GONE + self.place.containers[code].name
+
+    def _predecessor(self, code: int) -> str:
+        """Who had one of this container's addresses before it; itself where only it is known."""
+        texts = [text for place in self.place.containers[code].networks for text in (place.ipv4, place.ipv6) if text]
+        former = (self.place.former[text] for text in texts if text in self.place.former)
+        return GONE + next(former, self.place.containers[code].name)
+
+    def _sharers(self) -> dict[int, str]:
+        """The containers whose network namespaces others use too: their index, and their id."""
+        joined = {each.joined for each in self.place.containers if each.joined}
+        return {i: each.id for i, each in enumerate(self.place.containers) if each.id in joined}
+
+    def _split(self, owner: int, sockets: Sockets | None) -> None:
+        """Share out the flows of a network namespace among the containers in it, by who holds, or held, the sockets."""
+        index = self._indexed(sockets, owner) if sockets else None
+        for end, codes, ends_of in (("client", self.client, client_ends), ("server", self.server, server_ends)):
+            rows = np.flatnonzero(codes == owner)
+            found, _ = self._before(end, rows)
+            if index:
+                ends = ends_of(self.flows, rows)
+                found = _first_known(index.holder(index.connected(ends)), found, index.listening(ends))
+            codes[rows] = np.where(found >= 0, found, owner)
+
+    def _indexed(self, sockets: Sockets, shared: int) -> SocketIndex:
+        table = decode_sockets(sockets.answers)
+        return SocketIndex(table, holders(table, sockets, self.place.containers, self.parties), shared)
+
+    def _find_holders(self, sockets: Sockets) -> None:
+        """Name whoever holds the socket at each end that is the host's own, or held it, or listens there."""
+        containers = any(each.network_mode == "host" and each.state == "running" for each in self.place.containers)
+        whoever = self.parties.code("host (shared)" if containers else "host")
+        index = self._indexed(sockets, whoever)
+        through = Proxied(self, proxies(sockets, index.table))
+        for end, rows, ends_of in (
+            ("server", np.flatnonzero(self.to_host), server_ends),
+            ("client", np.flatnonzero(self.from_host), client_ends),
+        ):
+            ends = ends_of(self.flows, rows)
+            own = index.connected(ends)
+            before, kinds_before = self._held_before(end, rows)
+            listening = index.listening(ends)
+            if end == "client":
+                listening = np.where(ends.proto == IpProto.UDP, listening, np.int32(NOBODY))
+            codes = _first_known(self._without(index.holder(own), self._ended()), before, listening)
+            past = np.where(kinds_before == Kind.PROXIED, before, np.int32(NOBODY))
+            through.note(end, Noted(rows, codes, index.inode(own), own != NOBODY, past))
+            column = self.client if end == "client" else self.server
+            column[rows] = np.where(codes == NOBODY, whoever, codes)
+        through.resolve()
+
+    def owner(self, address: int) -> int:
+        """Whose an address is."""
+        one = Addresses(np.array([address >> 64], np.uint64), np.array([address & _LOW], np.uint64))
+        return int(self.owners.of(one)[0])
+
+    def _keep_holders(self) -> None:
+        """Without the sockets, the host's own ends belong to whom they belonged before."""
+        for end, rows, column in (
+            ("client", np.flatnonzero(self.from_host), self.client),
+            ("server", np.flatnonzero(self.to_host), self.server),
+        ):
+            column[rows], kinds = self._held_before(end, rows)
+            self.proxied[rows[kinds == Kind.PROXIED]] = True
+
+    def _held_before(self, end: str, rows: Rows) -> tuple[Codes, U8]:
+        """As `_before`, of the host's own ends: a container that began anew since the dump before has other sockets."""
+        before, kinds = self._before(end, rows)
+        anew = self.births > self.last.taken_ns if self.last else np.zeros(len(self.births), np.bool_)
+        return self._without(before, self._ended() | anew), kinds
+
+    def _ended(self) -> Mask:
+        """Which containers have no processes any more; False for NOBODY, behind them."""
+        return np.array([*(each.state not in ALIVE for each in self.place.containers), False], np.bool_)
+
+    def _without(self, holders: Codes, ended: Mask) -> Codes:
+        """The holders of sockets of the host's own, with those who have `ended` as gone.
+
+        That is said of containers on the host's network. Others are there as the true clients of docker-proxy's
+        connections; whether they are gone is for their own flows to tell.
+        """
+        of_host = np.array([*(each.network_mode == "host" for each in self.place.containers), False], np.bool_)
+        left, codes = of_host & ended, holders.copy()
+        for code in np.flatnonzero(left).tolist():
+            codes[holders == code] = self.parties.code(self._gone_name(code))
+        return codes
+
+    def _find_abandoned(self) -> None:
+        """Flows of the host's own ends that were a container's which is gone, as those of its addresses are."""
+        gone = self.parties.codes(GONE)
+        ends = (self.from_host & np.isin(self.client, gone)) | (self.to_host & np.isin(self.server, gone))
+        self.stale |= ends & ~self.proxied
+
+    def _before(self, end: str, rows: Rows) -> tuple[Codes, U8]:
+        if self.last:
+            return self.last.of(self.flows, rows, end)
+        return np.full(len(rows), NOBODY, np.int32), np.full(len(rows), Kind.FORWARDED, np.uint8)
+
+
+class _Last:
+    """The dump before, in the codes of this one."""
+
+    def __init__(self, memory: Memory, containers: Sequence[Container], parties: Parties) -> None:
+        place = {container.id: index for index, container in enumerate(containers)}
+        past = memory.attribution
+        self._past = past
+        self._flows = memory.flows
+        self.taken_ns = np.uint64(max(0, int(memory.taken_at * 1e9)))
+        self._order = np.argsort(memory.flows.id)
+        self._ids = memory.flows.id[self._order]
+        names = [place[each.id] if each.id in place else parties.code(GONE + each.name) for each in memory.containers]
+        borne = _borne(past)
+        others = [parties.code(name) if borne[i] else NOBODY for i, name in enumerate(past.others)]
+        self._now = np.array([*reversed(others), NOBODY, *names], np.int32)
+        """Today's code for each of yesterday's, from the lowest up."""
+        self._lowest = len(others)
+        self.may_tell_stale = tuple(containers) != tuple(memory.containers) or any(
+            borne[i] and name.startswith(GONE) for i, name in enumerate(past.others)
+        )
+
+    def of(self, flows: FlowTable, rows: Rows, end: str) -> tuple[Codes, U8]:
+        """Who was at one end of these flows, and their kind; NOBODY and FORWARDED for those not seen before."""
+        past, same = self._find(flows, rows)
+        codes, kinds = np.full(len(rows), NOBODY, np.int32), np.full(len(rows), Kind.FORWARDED, np.uint8)
+        codes[same] = self._now[(self._past.client if end == "client" else self._past.server)[past] + self._lowest + 1]
+        kinds[same] = self._past.kind[past]
+        return codes, kinds
+
+    def known(self, flows: FlowTable, rows: Rows) -> Mask:
+        """Which of these flows were in it, and whose is beyond doubt."""
+        past, known = self._find(flows, rows)
+        if self._past.doubtful is not None:
+            known[known] = ~self._past.doubtful[past]
+        return known
+
+    def _find(self, flows: FlowTable, rows: Rows) -> tuple[Rows, Mask]:
+        """The rows that they had, of those that were in it; and which ones these are.
+
+        An entry made right after one of the same original tuple was deleted may have its place in memory, and so its id
+        (nf_ct_get_id hashes the place and that tuple); where DNAT leads it, it is another all the same.
+        """
+        if len(self._ids) == 0:
+            return np.zeros(0, np.intp), np.zeros(len(rows), np.bool_)
+        at = np.minimum(np.searchsorted(self._ids, flows.id[rows]), len(self._ids) - 1)
+        past = self._order[at]
+        same: Mask = (
+            (self._ids[at] == flows.id[rows])
+            & (self._flows.orig_sport[past] == flows.orig_sport[rows])
+            & (self._flows.orig_src.lo[past] == flows.orig_src.lo[rows])
+            & (self._flows.reply_src.lo[past] == flows.reply_src.lo[rows])
+        )
+        return past[same], same
+
+
+def _borne(attribution: Attribution) -> list[bool]:
+    """Which of its `others` are at an end of a flow; what nobody bears any more is not carried on."""
+    counts = np.zeros(len(attribution.others), np.intp)
+    for codes in (attribution.client, attribution.server):
+        counts += np.bincount(-2 - codes[codes < NOBODY], minlength=len(counts))
+    return [count > 0 for count in counts.tolist()]
+
+
+class _Owners:
+    """Addresses and whose each is, so that a whole column is looked up at once.
+
+    A table of SLOTS places by a hash of the address gives the only one that it may be; where several known addresses
+    fall into one slot, further tables hold the others.
+    """
+
+    def __init__(self, place: Place, parties: Parties) -> None:
+        former = place.former.items()
+        owner_of = {value: parties.code(GONE + name) for text, name in former for value in _values([text])}
+        owner_of |= dict.fromkeys(_values(place.host_addresses), THE_HOST)
+        for index, container in enumerate(place.containers):
+            texts = (text for network in container.networks for text in (network.ipv4, network.ipv6) if text)
+            owner_of.update(dict.fromkeys(_values(texts), index))
+        high = np.array([value >> 64 for value in owner_of], np.uint64)
+        low = np.array([value & _LOW for value in owner_of], np.uint64)
+        self._known = Addresses(high, low)
+        self._codes: Codes = np.array(list(owner_of.values()), np.int32)
+        self._tables = list(_tables(_slots(self._known)))
+
+    def of(self, addresses: Addresses) -> Codes:
+        """The container's index, THE_HOST, one that is gone, or NOBODY, for each address."""
+        result = np.full(len(addresses), NOBODY, np.int32)
+        slots = _slots(addresses)
+        for table in self._tables:
+            at = table[slots]
+            same = (self._known.lo[at] == addresses.lo) & (self._known.hi[at] == addresses.hi)
+            np.copyto(result, self._codes[at], where=same)
+        result[(result == NOBODY) & self._on_loopback(addresses)] = THE_HOST
+        return result
+
+    @staticmethod
+    def _on_loopback(addresses: Addresses) -> Mask:
+        """127.0.0.0/8 is the host's own, whichever of it an interface has: systemd-resolved answers at 127.0.0.53."""
+        on_loopback: Mask = (addresses.lo >> np.uint64(24)) == np.uint64((V4_MAPPED >> 24) + 127)
+        on_loopback &= addresses.hi == 0
+        return on_loopback
+
+
+SLOTS = 1 << 16
+
+
+def _slots(addresses: Addresses) -> npt.NDArray[np.uint16]:
+    with np.errstate(over="ignore"):
+        mixed = (addresses.lo ^ addresses.hi * np.uint64(0xC2B2AE3D27D4EB4F)) * np.uint64(0x9E3779B97F4A7C15)
+    return (mixed >> np.uint64(48)).astype(np.uint16)
+
+
+def _tables(slots: npt.NDArray[np.uint16]) -> Iterator[npt.NDArray[np.int32]]:
+    """The index of an address by its slot: of the first with that slot, of the second, until all have a place."""
+    left = np.arange(len(slots), dtype=np.int32)
+    while len(left):
+        table = np.zeros(SLOTS, np.int32)
+        table[slots[left]] = left
+        yield table
+        left = left[table[slots[left]] != left]
+
+
+def _values(texts: Iterable[str]) -> list[int]:
+    values = []
+    for text in texts:
+        try:
+            values.append(address_value(text.partition("%")[0]))
+        except ValueError:
+            continue
+    return values
+
+
+def _first_known(*choices: Codes | npt.NDArray[np.signedinteger]) -> Codes:
+    """For each row the first of these that is not NOBODY."""
+    result = choices[0]
+    for choice in choices[1:]:
+        result = np.where(result == NOBODY, choice, result)
+    return result.astype(np.int32)
+
+
+def _nanoseconds(started_at: str | None) -> int:
+    """The engine's RFC 3339 time as nanoseconds since the epoch; 0 where there is none. Its zero year counts as none.
+
+    Docker tells it in UTC, Podman with the offset of its own time zone.
+    """
+    try:
+        moment = datetime.fromisoformat(started_at or "")
+    except ValueError:
+        return 0
+    if moment.tzinfo is None:
+        return 0
+    return max(0, int(moment.timestamp() * 1_000_000)) * 1_000

@@ -1,0 +1,215 @@
+"""What the flows of a dump tell beside their numbers: piles of flows that are alike in a way that means something.
+
+Each fact is looked for only among the rows that its mask lets through, which as a rule are few.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from natop.join.flows import Flows, endpoint
+from natop.join.owners import GONE
+from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows, address_value
+from natop.summarise.alike import kinds
+from natop.uapi import IpProto, Ips, TcpState, proto_name
+
+TOP = 5
+"""Piles kept of each fact."""
+MOST_OWNERS = 3
+"""Names kept of each pile."""
+UNKNOWN = "unknown"
+"""Who is at an end where nobody is known to be."""
+IDLE_S = 86_400
+"""An ESTABLISHED flow idle for longer is taken for a zombie: its timeout starts anew with each packet
+(nf_conntrack_proto_tcp.c), so what is missing from it is the time since the last one."""
+SOCKET_TIME_WAIT_S = 60
+"""TCP_TIMEWAIT_LEN of include/net/tcp.h: how long a socket holds its local port after it closed first."""
+LOCAL_PORTS_FLOOR = 5_000
+"""Containers with fewer outbound flows cannot be short of local ports, of which the kernel's range gives 28,232."""
+
+Called = tuple[Addresses, npt.NDArray[np.uint16]]
+Codes = npt.NDArray[np.int32]
+
+
+def flow_facts(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> FlowFacts:
+    """The facts of a dump; `sysctls` are those of the namespace read, by last name component."""
+    table, kind = flows.table, flows.attribution.kind
+    from_container = flows.attribution.client >= 0
+    tcp = table.proto == IpProto.TCP
+    zombies = _rows(tcp & (table.state == TcpState.ESTABLISHED) & _idle(flows, sysctls))
+    silent = tcp & (table.state == TcpState.SYN_SENT) & ((table.status & Ips.SEEN_REPLY) == 0)
+    return FlowFacts(
+        zombies=len(zombies),
+        zombies_of=_by_client(flows, zombies),
+        unreplied=_piles(flows, _rows(silent), _answering(flows)),
+        stale=_stale(flows),
+        proxied=_piles(flows, _to_proxies(flows, _rows((kind == Kind.PROXIED) & from_container)), _called(flows)),
+        hairpin=_piles(flows, _rows((kind == Kind.HAIRPIN) & from_container), _called(flows)),
+        remapped=int(np.count_nonzero(kind == Kind.REMAPPED)),
+        local_ports=_local_ports(flows, sysctls),
+        udp_shared=_udp_shared(flows),
+    )
+
+
+def _rows(mask: Mask) -> Rows:
+    return np.flatnonzero(mask)
+
+
+def _called(flows: Flows) -> Called:
+    return flows.table.orig_dst, flows.table.orig_dport
+
+
+def _answering(flows: Flows) -> Called:
+    return flows.table.reply_src, flows.table.reply_sport
+
+
+def _idle(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Mask:
+    """Flows whose timeout lacks more than IDLE_S of the whole."""
+    whole = sysctls.get("nf_conntrack_tcp_timeout_established")
+    left = flows.table.timeout_s
+    if not isinstance(whole, int) or whole <= IDLE_S:
+        return np.zeros(len(left), np.bool_)
+    idle: Mask = (left < whole - IDLE_S) & (left != UNKNOWN32)
+    return idle
+
+
+def _to_proxies(flows: Flows, rows: Rows) -> Rows:
+    """Those of these flows that call a docker-proxy; those by which it calls the other container are the same again."""
+    addresses = flows.table.orig_dst.take(rows)
+    own = {
+        address_value(text)
+        for each in flows.containers
+        for place in each.networks
+        for text in (place.ipv4, place.ipv6)
+        if text
+    }
+    group = _grouped(addresses.hi, addresses.lo)
+    _, first = np.unique(group, return_index=True)
+    calls_proxy: Mask = np.array([addresses.value(row) not in own for row in first.tolist()], np.bool_)
+    return rows[calls_proxy[group]]
+
+
+def _by_client(flows: Flows, rows: Rows) -> tuple[Pile, ...]:
+    codes, counts = np.unique(flows.attribution.client[rows], return_counts=True)
+    largest = np.argsort(-counts, kind="stable")[:TOP]
+    return tuple(_pile(flows, _name(flows, int(codes[i])), int(counts[i]), codes[i : i + 1]) for i in largest)
+
+
+def _piles(flows: Flows, rows: Rows, end: Called) -> tuple[Pile, ...]:
+    """The rows by protocol and one of their ends, the largest first."""
+    addresses, ports = end
+    group = _grouped(addresses.hi[rows], addresses.lo[rows], ports[rows], flows.table.proto[rows])
+    client, server = flows.attribution.client, flows.attribution.server
+    return tuple(
+        replace(
+            _pile(flows, _end(flows, end, members[0]), len(members), client[members]),
+            servers=_containers(flows, server[members]),
+        )
+        for members in _largest(rows, group)
+    )
+
+
+def _largest(rows: Rows, group: npt.NDArray[np.intp]) -> list[Rows]:
+    """The rows of each of the TOP largest groups, the largest first."""
+    counts = np.bincount(group, minlength=1)
+    most_first = np.argsort(-counts, kind="stable")[:TOP]
+    return [rows[group == i] for i in most_first.tolist() if counts[i]]
+
+
+def _end(flows: Flows, end: Called, row: np.intp) -> str:
+    """As `198.51.100.7:443/tcp`."""
+    addresses, ports = end
+    proto = int(flows.table.proto[row])
+    return f"{endpoint(addresses.text(int(row)), int(ports[row]), proto)}/{proto_name(proto)}"
+
+
+def _pile(flows: Flows, what: str, count: int, owners: Codes) -> Pile:
+    """A pile of the flows that these have, one for each."""
+    common = _common(owners)
+    names = tuple(_name(flows, code) for code in common[:MOST_OWNERS])
+    key = next((flows.containers[code].id for code in common if code >= 0), None)
+    return Pile(what, count, names, key)
+
+
+def _common(codes: Codes) -> list[int]:
+    """The distinct ones, that of most flows first."""
+    distinct, counts = np.unique(codes, return_counts=True)
+    common: list[int] = distinct[np.argsort(-counts, kind="stable")].tolist()
+    return common
+
+
+def _containers(flows: Flows, codes: Codes) -> tuple[str, ...]:
+    """The names of those that are containers, that of most flows first."""
+    return tuple(flows.containers[code].name for code in _common(codes) if code >= 0)[:MOST_OWNERS]
+
+
+def _stale(flows: Flows) -> tuple[Pile, ...]:
+    """Flows whose server is a container that is gone; what such a one had opened itself only waits for its end."""
+    table, server = flows.table, flows.attribution.server
+    names = flows.attribution.others
+    gone = [-2 - i for i, name in enumerate(names) if name.startswith(GONE)]
+    rows = _rows((flows.attribution.kind == Kind.STALE) & np.isin(server, gone))
+    called, answering = _called(flows), table.reply_src
+    service = table.orig_dport[rows].astype(np.uint64) << np.uint64(8) | table.proto[rows]
+    halves = (called[0].hi, called[0].lo, answering.hi, answering.lo)
+    group = _grouped(service, *(half[rows] for half in halves))
+    return tuple(
+        replace(
+            _pile(flows, _end(flows, called, members[0]), len(members), server[members]),
+            answering=answering.text(int(members[0])),
+        )
+        for members in _largest(rows, group)
+    )
+
+
+def _name(flows: Flows, code: int) -> str:
+    return flows.container(code) or flows.other(code) or UNKNOWN
+
+
+def _grouped(*columns: np.ndarray) -> npt.NDArray[np.intp]:
+    """A number for each row, the same for rows equal in all columns."""
+    found = kinds([column.astype(np.uint64) for column in columns])
+    group = np.empty(len(found.order), np.intp)
+    group[found.order] = np.cumsum(found.begins) - 1
+    return group
+
+
+def _local_ports(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> tuple[Pile, ...]:
+    """By client container and remote end: how many local ports its sockets hold there.
+
+    Conntrack keeps TIME_WAIT longer than the socket does, and only the side that closed first keeps a socket at all.
+    """
+    table, client = flows.table, flows.attribution.client
+    busy = np.flatnonzero(np.bincount(client[client >= 0], minlength=1) >= LOCAL_PORTS_FLOOR)
+    if len(busy) == 0:
+        return ()
+    held = (table.proto == IpProto.TCP) & np.isin(client, busy) & (table.state != TcpState.CLOSE)
+    waiting = table.state == TcpState.TIME_WAIT
+    whole = sysctls.get("nf_conntrack_tcp_timeout_time_wait")
+    if isinstance(whole, int) and whole > SOCKET_TIME_WAIT_S:
+        held &= ~(waiting & (table.timeout_s < whole - SOCKET_TIME_WAIT_S))
+    if table.closed_by is not None:
+        held &= ~(waiting & (table.closed_by == Closer.SERVER))
+    rows = _rows(held)
+    dst, port = table.orig_dst, table.orig_dport[rows]
+    group = _grouped(dst.hi[rows], dst.lo[rows], port, client[rows])
+    return tuple(
+        _pile(flows, _end(flows, (dst, table.orig_dport), members[0]), len(members), client[members])
+        for members in _largest(rows, group)
+    )
+
+
+def _udp_shared(flows: Flows) -> tuple[Pile, ...]:
+    """Masqueraded UDP flows that have their source port in common with another container's to the same remote end."""
+    table, client = flows.table, flows.attribution.client
+    udp = (table.proto == IpProto.UDP) & (flows.attribution.kind == Kind.MASQUERADED) & (client >= 0)
+    rows = _rows(udp)
+    if len(rows) == 0:
+        return ()
+    dst = table.orig_dst
+    same = _grouped(dst.hi[rows], dst.lo[rows], table.orig_dport[rows], table.orig_sport[rows])
+    pairs = np.unique(np.stack([same, client[rows].astype(np.intp)]), axis=1)
+    several: Mask = np.bincount(pairs[0], minlength=1) > 1
+    return _piles(flows, rows[several[same]], _called(flows))

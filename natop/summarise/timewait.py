@@ -1,0 +1,232 @@
+"""The flows in conntrack's TIME_WAIT: how many, which side closes first, whom they were with, and whether it matters.
+
+An entry stays for nf_conntrack_tcp_timeout_time_wait (120 s) after the last ACK and holds its NAT port as long. It is
+harmless by itself; it matters where it keeps NAT ports from others or fills the table.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from natop.join.flows import endpoint
+from natop.model import (
+    U32,
+    U64,
+    Attribution,
+    Closer,
+    Conntrack,
+    FlowTable,
+    History,
+    Mask,
+    Moment,
+    NatPools,
+    Rows,
+    TimeWait,
+    address_text,
+)
+from natop.summarise.alike import kinds, order_of
+from natop.summarise.ownership import Ints, Ownership
+from natop.uapi import IpProto, TcpState, proto_name
+
+TOP = 5
+"""Remotes and services told of."""
+METRIC = "time_wait"
+"""The key of the number in the history, from which its growth is."""
+RATE_S = 30
+"""New entries are counted over so many seconds, or a quarter of the timeout where that is less."""
+POOL_USE = 0.80
+"""Share of a pool's ports that cannot be had, from which on its TIME_WAIT is a concern."""
+TABLE_FILL = 0.75
+"""Fill of the table from which on TIME_WAIT in it is a concern."""
+LARGE_PART = 0.25
+"""TIME_WAIT is a concern where it is so large a part of what is full."""
+
+
+def in_time_wait(flows: FlowTable) -> Mask:
+    waiting: Mask = (flows.proto == IpProto.TCP) & (flows.state == TcpState.TIME_WAIT)
+    return waiting
+
+
+def time_waits(
+    flows: FlowTable, attribution: Attribution, owners: Ownership, tcp: Sequence[int], timeout_s: int | None
+) -> list[TimeWait]:
+    """For each group of owners, which has so many TCP flows, those in TIME_WAIT; without growth and concern.
+
+    `steady_state` comes from the time that each entry has left, so one dump suffices: entries in TIME_WAIT for less
+    than RATE_S are those that came in RATE_S; that rate × the timeout is where their number would settle.
+    """
+    ends = _Ends.of(flows, attribution, owners)
+    closed_by = np.zeros(len(flows), np.uint8) if flows.closed_by is None else flows.closed_by
+    closers = ends.table(closed_by[ends.row] & np.uint8(Closer.BOTH), len(Closer))
+    count = closers.sum(axis=1)
+    recent = ends.table(_recent(flows.timeout_s[ends.row], timeout_s), 2)[:, 1] if timeout_s else None
+    remotes, services = ends.remotes(), ends.services()
+    return [
+        TimeWait(
+            count=int(count[group]),
+            share=int(count[group]) / tcp[group] if tcp[group] else None,
+            closed_by_client=int(closers[group, Closer.CLIENT]),
+            closed_by_server=int(closers[group, Closer.SERVER]),
+            remotes=remotes[group],
+            services=services[group],
+            steady_state=int(recent[group]) / _window(timeout_s) * timeout_s
+            if recent is not None and timeout_s
+            else None,
+        )
+        for group in range(owners.groups)
+    ]
+
+
+def _window(timeout_s: int) -> int:
+    return max(1, min(RATE_S, timeout_s // 4))
+
+
+def _recent(left_s: U32, timeout_s: int) -> Mask:
+    """What has so much time left that its last packet came within the window; more than the timeout tells nothing."""
+    recent: Mask = (left_s >= timeout_s - _window(timeout_s)) & (left_s <= timeout_s)
+    return recent
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Flows in TIME_WAIT as their owners see them: a flow of two owners is there twice."""
+
+    groups: int
+    row: Rows
+    """Of the flow table."""
+    group: Ints
+    remote: tuple[U64, ...]
+    """Halves of the address at the other end, of whom the owner called, or who called it; one where none is IPv6."""
+    address: Callable[[int], str]
+    """The text of that address."""
+    service: Rows
+    """The port called."""
+
+    @classmethod
+    def of(cls, flows: FlowTable, attribution: Attribution, owners: Ownership) -> "_Ends":
+        """What is nobody's was called where a client is known, else it called."""
+        waiting = np.flatnonzero(in_time_wait(flows))
+        clients = waiting[owners.client[waiting] >= 0]
+        servers = waiting[owners.server[waiting] >= 0]
+        row = np.concatenate((clients, servers))
+        calls = np.concatenate((attribution.client[clients] != -1, np.zeros(len(servers), np.bool_)))
+        group = np.concatenate((owners.client[clients], owners.server[servers]))
+        dst, src = flows.orig_dst, flows.orig_src
+        halves = [(dst.lo, src.lo), *([(dst.hi, src.hi)] if dst.hi.any() or src.hi.any() else [])]
+        remote = tuple(np.where(calls, called[row], caller[row]) for called, caller in halves)
+
+        def address(place: int) -> str:
+            return (dst if calls[place] else src).text(int(row[place]))
+
+        return cls(owners.groups, row, group, remote, address, flows.orig_dport[row].astype(np.intp))
+
+    def table(self, column: npt.NDArray[np.uint8] | Mask, width: int) -> Ints:
+        """Flows counted by group and by the value of `column`, which is below `width`."""
+        counts = np.bincount(self.group * width + column, minlength=self.groups * width)
+        return counts.reshape(self.groups, width)
+
+    def remotes(self) -> list[tuple[tuple[str, int], ...]]:
+        alike = kinds((self.group.astype(np.uint64), *self.remote))
+        begins = np.flatnonzero(alike.begins)
+        counts = np.diff(begins, append=len(alike.order))
+        example = alike.order[begins]
+        tops = _tops(self.group[example], counts, self.groups)
+        return [tuple((self.address(int(example[i])), int(counts[i])) for i in top) for top in tops]
+
+    def services(self) -> list[tuple[tuple[str, int], ...]]:
+        keys, counts = np.unique(self.group << 16 | self.service, return_counts=True)
+        tops = _tops(keys >> 16, counts, self.groups)
+        return [tuple((f"{keys[i] & 0xFFFF}/tcp", int(counts[i])) for i in top) for top in tops]
+
+
+def _tops(group: Ints, counts: Ints, groups: int) -> list[list[int]]:
+    """The places of the largest counts of each group, largest first, at most TOP."""
+    bits = int(counts.max(initial=0)).bit_length()
+    keys = (group << bits) + (1 << bits) - counts
+    order = order_of(keys.astype(np.uint64), bits + groups.bit_length())
+    ordered = group[order]
+    starts = np.searchsorted(ordered, np.arange(groups + 1))
+    return [order[start : min(start + TOP, end)].tolist() for start, end in pairwise(starts)]
+
+
+Subject = str | None
+"""A container's id or UNOWNED; None is the whole table."""
+
+
+def growth_per_min(history: History, monotonic_s: float, counts: Mapping[Subject, int]) -> dict[Subject, float]:
+    """How fast the number in TIME_WAIT of each subject grows: since the first dump that the history has of it.
+
+    `monotonic_s` is when these counts were taken. Those of whom nothing is known from before are left out.
+    """
+    found: dict[Subject, float] = {}
+    roster, known = None, list(counts)
+    for moment in history.moments if METRIC in history.container_metrics else ():
+        if moment.monotonic_s >= monotonic_s or len(found) == len(counts):
+            break
+        if moment.roster is not roster:
+            roster = moment.roster
+            known = [each for each in counts if each not in found and (each is None or each in roster.rows)]
+        if moment.has_dump and known:
+            seconds = monotonic_s - moment.monotonic_s
+            then = {each: _at(history, moment, each) for each in known}
+            found |= {each: 60 * (counts[each] - at) / seconds for each, at in then.items() if at is not None}
+            known = [each for each in known if each not in found]
+    return found
+
+
+def _at(history: History, moment: Moment, subject: Subject) -> float | None:
+    if subject is None:
+        value = float(moment.host[history.host_metrics.index(METRIC)])
+    else:
+        value = float(moment.containers[moment.roster.rows[subject], history.container_metrics.index(METRIC)])
+    return None if np.isnan(value) else value
+
+
+def crowded(pools: NatPools) -> Rows:
+    """The pools that TIME_WAIT which cannot be evicted has a large part in filling."""
+    hard = pools.hard.astype(np.int64)
+    kept = np.maximum(0, pools.time_wait.astype(np.int64) - pools.soft)
+    full = (hard >= POOL_USE * pools.capacity) & (kept >= LARGE_PART * pools.capacity)
+    return np.flatnonzero(full)
+
+
+def crowded_pools(pools: NatPools, containers: int) -> Mapping[int, int]:
+    """The fullest crowded pool by container that holds ports of it.
+
+    `containers`, their number, stands for those who are no container, one more for all together.
+    """
+    found: dict[int, int] = {}
+    for pool in crowded(pools).tolist():
+        for code in pools.holder[pools.start[pool] : pools.start[pool + 1]].tolist():
+            found.setdefault(code if code >= 0 else containers, pool)
+        found.setdefault(containers + 1, pool)
+    return found
+
+
+def concern(waiting: int, pools: NatPools, pool: int | None, conntrack: Conntrack) -> str | None:
+    """Why so many flows in TIME_WAIT matter: `pool` is full of them, or the table; None where neither is."""
+    if not waiting:
+        return None
+    if pool is not None:
+        return _of_pool(pools, pool)
+    count, most = conntrack.count, conntrack.max
+    if count and most and count >= TABLE_FILL * most and waiting >= LARGE_PART * count:
+        return (
+            f"the conntrack table is {100 * count / most:.0f} % full ({count:,} of {most:,} entries), "
+            f"{waiting:,} of them in TIME_WAIT"
+        )
+    return None
+
+
+def _of_pool(pools: NatPools, row: int) -> str:
+    hard, capacity = int(pools.hard[row]), int(pools.capacity[row])
+    proto = int(pools.proto[row])
+    remote = endpoint(address_text(pools.remote.value(row)), int(pools.remote_port[row]), proto)
+    kept = int(pools.time_wait[row]) - int(pools.soft[row])
+    return (
+        f"{100 * hard / capacity:.0f} % of the {capacity:,} NAT ports to {remote}/{proto_name(proto)} cannot be had, "
+        f"{kept:,} of them for TIME_WAIT that this kernel does not evict"
+    )

@@ -1,0 +1,261 @@
+"""What rules print, run by the shell as it is printed, and undone. The judges are `nft`, `sysctl` and `conntrack`.
+
+Each scenario that fires is fitted to the lab: its numbers of before and its addresses are those of the namespace.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.test_nat_rules import BRIDGE, CHOSEN, DOCKERS, ROUTER, SUBNET, Router
+from tests.lab import oracle, printed
+from tests.lab.inject import Entry, inject
+from tests.lab.layers import lack
+from tests.lab.netns import Namespace, entered
+from tests.unit import remedies
+from tests.unit.remedies import MACHINE, NAMESPACE, Case, Scenario, kind_of
+
+SETTING = re.compile(r"sysctl -w '?([\w.-]+)=([^']*)'?$")
+READING = {"iptables -nvL", "nft list ruleset", "ss -ltnp"}
+DRAWN = {
+    case for case in remedies.cases(NAMESPACE) if any(each.startswith("nft delete") for each in case.remedy().undo)
+}
+OF_HERE = [case for case in remedies.cases(NAMESPACE) if case.needs == {NAMESPACE}]
+SET = [case for case in OF_HERE if all(map(SETTING.match, case.remedy().commands))]
+READ = [case for case in OF_HERE if not case.remedy().undo and set(map(kind_of, case.remedy().commands)) <= READING]
+
+
+def parameters(commands: Iterable[str]) -> dict[str, str]:
+    """The sysctls that these commands set, and to what."""
+    return {found[1]: found[2] for found in map(SETTING.match, commands) if found}
+
+
+def values(place: Namespace | None, names: Iterable[str]) -> dict[str, str]:
+    """What `sysctl -n` tells of each."""
+    return {name: " ".join(printed.shell(place, f"sysctl -n {name}").split()) for name in names}
+
+
+def with_sysctls(place: Namespace | None, case: Case) -> Any:
+    """A scenario's host with the values that the parameters it sets have there."""
+    names = parameters(case.remedy().commands)
+
+    def fit(scenario: Scenario) -> Scenario:
+        told = {
+            name.rpartition(".")[2]: [int(word) for word in text.split()] for name, text in values(place, names).items()
+        }
+        now = {name: numbers if len(numbers) > 1 else numbers[0] for name, numbers in told.items()}
+        return scenario | {"sysctls": scenario.get("sysctls", {}) | now}
+
+    return fit
+
+
+def ruleset(place: Namespace) -> str:
+    return place.run("nft", "list", "ruleset").stdout
+
+
+@pytest.mark.parametrize("case", SET, ids=str)
+def test_parameters_of_a_namespace(namespace: Namespace, case: Case) -> None:
+    """In one that is as the scenario's host was, as far as that tells."""
+    told = remedies.scenario(case.path).get("sysctls", {})
+    for name in parameters(case.remedy().commands):
+        value = told.get(name.rpartition(".")[2])
+        if value is not None:
+            namespace.sysctl(name, " ".join(map(str, value)) if isinstance(value, list) else value)
+    remedy = case.remedy(with_sysctls(namespace, case))
+    before = values(namespace, parameters(remedy.commands))
+    for command in remedy.commands:
+        printed.shell(namespace, command)
+    assert values(namespace, before) == parameters(remedy.commands) != before
+    assert parameters(remedy.undo).keys() == before.keys()
+    for command in remedy.undo:
+        printed.shell(namespace, command)
+    assert values(namespace, before) == before
+
+
+GLOBAL = ("net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_buckets")
+
+
+@pytest.fixture
+def machine() -> Iterator[tuple[int, int]]:
+    """The limit and the buckets of the whole machine, which are so again when the test ends."""
+    before = values(None, GLOBAL)
+    nodes = {Path("/proc/sys", name.replace(".", "/")): value for name, value in before.items()}
+    try:
+        for node, value in nodes.items():
+            node.write_text(value)
+    except OSError as error:
+        lack(f"the machine's own conntrack table cannot be set from here: {error}")
+    try:
+        yield int(before[GLOBAL[0]]), int(before[GLOBAL[1]])
+    finally:
+        for node, value in nodes.items():
+            node.write_text(value)
+
+
+@pytest.mark.parametrize("case", remedies.cases(MACHINE), ids=str)
+def test_parameters_of_the_machine(machine: tuple[int, int], case: Case) -> None:
+    """One value for all namespaces, writable in the first one alone."""
+    before, remedy = values(None, GLOBAL), case.remedy(sized_as(machine, case))
+    wanted = parameters(remedy.commands)
+    assert wanted
+    for command in remedy.commands:
+        printed.shell(None, command)
+    now = values(None, wanted)
+    assert all(int(now[name]) >= int(value) > int(before[name]) for name, value in wanted.items())
+    for command in remedy.undo:
+        printed.shell(None, command)
+    assert values(None, GLOBAL) == before
+
+
+def sized_as(machine: tuple[int, int], case: Case) -> remedies.Fit:
+    """Tables as full as the scenario's, or chains as long, in tables of the machine's size."""
+    most, buckets = machine
+    measure = "buckets" if case.path.parent.name == "hash-chains" else "max"
+
+    def fit(scenario: Scenario) -> Scenario:
+        told = {"count": 500, "max": 262_144, "buckets": 65_536} | scenario.get("conntrack", {})
+        sizes = {"max": most, "buckets": buckets}
+        counts = {name: told[name] * sizes[measure] // told[measure] for name in ("count", "peak") if name in told}
+        grown = told | sizes | counts
+        own = [each | ({"own_table": most} if "own_table" in each else {}) for each in scenario.get("container", ())]
+        now = {"nf_conntrack_max": most, "nf_conntrack_buckets": buckets}
+        return scenario | {"conntrack": grown, "container": own, "sysctls": scenario.get("sysctls", {}) | now}
+
+    return fit
+
+
+@pytest.mark.parametrize("case", sorted(DRAWN, key=str), ids=str)
+def test_tables_of_nftables(namespace: Namespace, case: Case) -> None:
+    """Beside rules that are there already, which stay as they are."""
+    namespace.nft("table ip other { chain post { type nat hook postrouting priority 100; masquerade; }\n}")
+    before, remedy = ruleset(namespace), case.remedy()
+    for command in remedy.commands:
+        printed.shell(namespace, command)
+    after = ruleset(namespace)
+    made = re.findall(r"^table (\S+ natop_\w+) \{$", after, re.M)
+    assert made
+    assert before in after
+    if remedies.checking(remedy):
+        assert made[0].split()[1] in printed.shell(namespace, remedies.checking(remedy))
+    for command in remedy.undo:
+        printed.shell(namespace, command)
+    assert ruleset(namespace) == before
+
+
+# What they do to connections
+
+
+@pytest.fixture
+def router() -> Iterator[Router]:
+    for tool in ("iptables-nft", "ip6tables-nft"):
+        if not shutil.which(tool):
+            lack(f"{tool} is not installed")
+    with Router() as made:
+        yield made
+
+
+def race_of(**network: Any) -> Any:
+    """The race's remedy for the router's own network."""
+    network = {"name": "lab", "subnet": SUBNET[0], "bridge": BRIDGE} | network
+    (case,) = [each for each in remedies.cases(of="snat-race") if each.path.stem == "fires" and each.place[1] == 0]
+    return case.remedy(lambda scenario: scenario | {"network": [network]})
+
+
+def ports(table: Iterable[Mapping[str, Any]]) -> list[bool]:
+    """Of each flow, whether NAT kept its port."""
+    return [flow["orig"]["sport"] == flow["reply"]["dport"] for flow in table]
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["ipv4", "ipv6"])
+def test_ports_are_chosen_at_random(router: Router, six: bool) -> None:
+    """Before a MASQUERADE that was there first, as Docker's is."""
+    subnet = SUBNET[six]
+    masquerade = f"{'ip6' if six else 'ip'}tables-nft -t nat -A POSTROUTING -s {subnet} ! -o {BRIDGE} -j MASQUERADE"
+    router.load(masquerade)
+    before = ruleset(router.place)
+    assert all(ports(router.call(six)))
+    remedy = race_of(subnet=subnet)
+    for command in remedy.commands:
+        printed.shell(router.place, command)
+    table = router.call(six)
+    assert sum(ports(table)) <= 2
+    assert {flow["reply"]["dst"] for flow in table} <= set(ROUTER) | set(CHOSEN)
+    family = "ip6" if six else "ip"
+    listing = printed.shell(router.place, remedies.checking(remedy).replace(" ip ", f" {family} "))
+    assert f"counter packets {len(table)} " in listing
+    for command in remedy.undo:
+        printed.shell(router.place, command)
+    assert without_counts(ruleset(router.place)) == without_counts(before)
+    assert all(ports(router.call(six)))
+
+
+def test_ports_of_a_network_with_an_address_of_its_own(router: Router) -> None:
+    router.load(f"iptables-nft -t nat -A POSTROUTING -s {SUBNET[0]} ! -o {BRIDGE} -j SNAT --to-source {CHOSEN[0]}")
+    assert {flow["reply"]["dst"] for flow in router.call()} == {CHOSEN[0]}
+    remedy = race_of(to_address=CHOSEN[0])
+    for command in remedy.commands:
+        printed.shell(router.place, command)
+    table = router.call()
+    assert {flow["reply"]["dst"] for flow in table} == {CHOSEN[0]}
+    assert sum(ports(table)) <= 2
+
+
+def without_counts(text: str) -> str:
+    return re.sub(r"packets \d+ bytes \d+", "", text)
+
+
+STALE = [case for case in remedies.cases(NAMESPACE, "stale-mapping") if case.remedy().commands]
+
+
+@pytest.mark.parametrize("case", STALE, ids=str)
+def test_entries_that_are_deleted_and_no_others(namespace: Namespace, case: Case) -> None:
+    """Those that the scenario tells of, beside others to the same end that another container answers."""
+    (pile,) = remedies.scenario(case.path)["facts"]["stale"]
+    end, _, proto = pile["what"].rpartition("/")
+    address, port = (end.rpartition(":")[0].strip("[]"), int(end.rpartition(":")[2])) if proto != "icmp" else (end, 0)
+    six = ":" in address
+    senders = [f"2001:db8:1::{n + 1:x}" if six else f"198.51.100.{n + 1}" for n in range(pile["count"])]
+    healthy, gone = ("fd00:18::9", pile.get("answering")) if six else ("172.18.0.99", pile.get("answering"))
+    entries = [Entry(src=each, dst=address, dport=port, proto=proto, dnat=gone or "") for each in senders]
+    others = [Entry(src=each, dst=address, dport=port, sport=40001, proto=proto, dnat=healthy) for each in senders]
+    inject(namespace, [*entries, *others])
+    for command in case.remedy().commands:
+        printed.shell(namespace, command)
+    left = oracle.flows(namespace)
+    assert [flow["reply"]["src"] for flow in left] == [healthy] * len(others)
+    printed.shell(namespace, remedies.checking(case.remedy()))
+
+
+@pytest.mark.parametrize("case", READ, ids=str)
+def test_what_only_looks(router: Router, case: Case) -> None:
+    """It says what it is asked for, and changes nothing."""
+    router.load(*DOCKERS)
+    with entered(router.place), socket.socket() as listener:
+        listener.bind(("", 0))
+        listener.listen(7)
+        before = ruleset(router.place)
+        told = "".join(printed.shell(router.place, command) for command in case.remedy().commands)
+        wanted = {"ss -ltnp": rf"LISTEN +0 +7 .*:{listener.getsockname()[1]} "}
+    (kind,) = map(kind_of, case.remedy().commands)
+    assert re.search(wanted.get(kind, "Chain FORWARD|chain POSTROUTING"), told)
+    assert ruleset(router.place) == before
+
+
+def test_a_card_s_statistics(router: Router) -> None:
+    if not shutil.which("ethtool"):
+        lack("ethtool is not installed")
+    texts = [case.remedy().text for case in remedies.cases(of="syn-loss-elsewhere")]
+    (command,) = {words for text in texts for words in printed.quoted(text)}
+    assert "statistics" in printed.shell(router.client, f"{command} eth0")
+
+
+def test_no_case_is_left_out() -> None:
+    """Every remedy whose commands a namespace suffices for is run by one of these."""
+    assert set(OF_HERE) == {*SET, *DRAWN, *STALE, *READ}
