@@ -80,7 +80,8 @@ class Terminal:
 
     def wait(self, seconds: float = 20.0) -> int:
         self.until(lambda terminal: terminal.status is not None, seconds)
-        self._read()
+        while self._read():
+            pass
         assert self.status is not None
         return self.status
 
@@ -89,18 +90,20 @@ class Terminal:
         os.close(self._master)
         self._master = -1
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Whether there was something to read."""
         ready, _, _ = select.select([self._master], [], [], 0.02) if self._master >= 0 else ([], [], [])
         if not ready:
             time.sleep(0.005)
-            return
+            return False
         try:
             data = os.read(self._master, 1 << 16)
         except OSError:
-            return
+            return False
         self.raw += data
         if not self._blind:
             self._stream.feed(data)
+        return bool(data)
 
     def _reap(self) -> None:
         if self.status is None:

@@ -71,6 +71,7 @@ def _pool(
         "port": port,
         "used": used,
         "soft": soft,
+        "time_wait": soft,
         "loss": loss,
         "holders": holders,
         "rewritten": rewritten,

@@ -38,7 +38,7 @@ def test_every_number_is_on_80_columns(small: list[Snapshot]) -> None:
     states = last.whole.counts.states
     for word in (
         "web-prod-3", "Linux 6.18.5", "Docker 29.0.1", "600 of 262,144", "0.2 %", f"ESTAB {states['ESTABLISHED']}",
-        f"TIME_WAIT {states['TIME_WAIT']}", "new ", "gone ", "insert_failed 0.5/s !", "drop 0.0/s", "· 0 s old",
+        f"TIME_WAIT {states['TIME_WAIT']}", "new ", "gone ", "insert_failed 0.5/s !", "drop 0.5/s !", "· 0 s old",
     ):  # fmt: skip
         assert word in shown
 
@@ -51,7 +51,7 @@ def test_no_name_stands_without_its_whole_number(small: list[Snapshot]) -> None:
         f"ESTAB {states['ESTABLISHED']}",
         f"TIME_WAIT {states['TIME_WAIT']}",
         "insert_failed 0.5/s !",
-        "drop 0.0/s",
+        "drop 0.5/s !",
     )
     for width in range(20, 120):
         shown = [line[:width] for line in text(News(last), width).split("\n")]
@@ -91,7 +91,8 @@ def test_fill_warns_by_tone_and_by_sign(count: int, tone: Tone, mark: str) -> No
 
 
 def test_insert_failed_is_an_alarm_only_when_it_rises(small: list[Snapshot]) -> None:
-    lines = header_lines(News(small[-1]), 80, False, UNICODE)
+    rates = {**(small[-1].counter_rates or {}), "drop": 0.0}
+    lines = header_lines(News(replace(small[-1], counter_rates=rates)), 80, False, UNICODE)
     assert tone_of(lines, "0.5/s !") is Tone.ALARM
     assert "drop 0.0/s" in text_of(lines[-1])
     assert tone_of([lines[-1][-2:]], "0.0/s") is Tone.QUIET

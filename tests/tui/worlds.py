@@ -135,7 +135,7 @@ def v6_flow() -> FlowTable:
 HOST = HostFacts("web-prod-3", "6.18.5-amd64", "net:[4026531840]", {"nf_conntrack_tcp_timeout_time_wait": 120})
 RATES = {
     "insert_failed": 0.5,
-    "drop": 0.0,
+    "drop": 0.5,
     "early_drop": 0.0,
     "clash_resolve": 2.4,
     "invalid": 0.1,
