@@ -16,7 +16,8 @@ from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
 from tests.lab.inject import Entry, inject
 from tests.lab.netns import Namespace
 
-ON_THE_WIRE = "198.18.0.77"
+ON_THE_WIRE = "198.18.0.78"
+"""No other test's: neighbours remember for a minute whose an address was."""
 NUMBERS = ("flows", "states", "kinds", "nat")
 
 

@@ -21,8 +21,8 @@ from tests.lab.netns import entered, wait_until
 from tests.unit import remedies
 from tests.unit.remedies import ENGINE, Case, Scenario, kind_of
 
-SECOND = "198.18.0.77"
-"""Another address of the host."""
+SECOND = "198.18.0.79"
+"""Another address of the host, and no other test's: neighbours remember for a minute whose an address was."""
 FLAGS = re.compile(r"with (--sysctl .+), or `sysctls:`")
 ENGINES = remedies.cases(ENGINE)
 FILLED_IN = "ADDRESS"
