@@ -112,7 +112,7 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
                 "accept-queue-overflow",
                 Severity.WARNING,
                 name,
-                f"{name} did not accept {many(overflows, 'connection')} {evidence.span}: its queue is full; not NAT",
+                f"accept queue of {name} is full: {many(overflows, 'connection')} lost {evidence.span}; not NAT",
                 tuple(_overflown(evidence, overflows, evidence.tcp(each, "listen_drops"))),
                 (
                     Remedy(f"Give {name} more workers, or a longer backlog in listen()."),
@@ -137,7 +137,7 @@ def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
         "accept-queue-overflow",
         Severity.WARNING,
         HOST,
-        f"host did not accept {many(overflows, 'connection')} {evidence.span}: a listener's queue is full; not NAT",
+        f"accept queue of a host's listener is full: {many(overflows, 'connection')} lost {evidence.span}; not NAT",
         (
             *_overflown(evidence, overflows, evidence.host_tcp("listen_drops")),
             *([f"on the host's network: {listed(containers)}, and the host's own processes"] if containers else []),
@@ -194,7 +194,7 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
         "syn-loss-elsewhere",
         Severity.WARNING,
         name,
-        f"{total:,} SYNs sent again {evidence.span}, none lost in conntrack: lost on the way; not NAT",
+        f"SYNs lost on the way, not in NAT: {total:,} sent again {evidence.span}",
         (
             f"SYN retransmits in {named((name, count) for name, count, _ in senders)}",
             f"insert_failed +0, drop +0 {evidence.span}: conntrack lost nothing",
