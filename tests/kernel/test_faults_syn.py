@@ -107,7 +107,7 @@ def test_syns_lost_outside_this_host(made: FaultHost) -> None:
         finding = the(told, "syn-loss-elsewhere")
         lost = counted(made.outside, "outage")
         assert lost == sent_again(made) == 12
-        assert finding["summary"].startswith(f"{lost} SYNs sent again")
+        assert finding["summary"].startswith(f"SYNs lost on the way, not in NAT: {lost} sent again in ")
         assert f"SYN retransmits in app ({lost})" in finding["evidence"]
         assert nothing_lost(made)
         made.outside.nft("delete table ip outage")
