@@ -17,6 +17,7 @@ from natop.decode.inventory import decode_inventory
 from natop.decode.routes import uplinks
 from natop.decode.sockets import refused
 from natop.diagnose import diagnose
+from natop.join.deadends import ranges_of
 from natop.join.firewall import judge
 from natop.join.flows import Flows
 from natop.join.owners import Memory, Place, attribute
@@ -207,7 +208,8 @@ def _read_flows(
     kept = (gap for gap in previous.gaps if gap.source in OF_DUMPS - told) if previous else ()
     gaps = tuple(kept)
     sockets = _ToldSockets(sample.sockets)
-    place = Place(inventory.containers if inventory else (), sample.addresses, former, sockets)
+    bridged = ranges_of(inventory.networks) if inventory else ()
+    place = Place(inventory.containers if inventory else (), sample.addresses, former, bridged, sockets)
     if sample.dump is not None:
         dump = decode_dump(sample.dump)
         gaps = tuple(_dump_gaps(dump))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.decode.sockets import decode_sockets
+from natop.join.deadends import Range, within
 from natop.join.local import (
     NOBODY,
     Codes,
@@ -60,6 +61,8 @@ class Place:
     host_addresses: Sequence[str] = ()
     former: Mapping[str, str] = field(default_factory=dict)
     """Names of containers that are gone, by the address each had."""
+    bridged: Sequence[Range] = ()
+    """Where an address that nobody has was a container's."""
     sockets: Callable[[str], Sockets | None] = no_sockets
     """As `Sample.sockets`; None where they were not read. Asked only where flows have ends there."""
 
@@ -92,12 +95,19 @@ class _Join:
         self.from_host, self.to_host = self.client == THE_HOST, self.server == THE_HOST
         self.calls_host = self.owners.of(flows.orig_dst) == THE_HOST
         self.client[self.from_host] = NOBODY
+        self._find_dead_ends()
         self.server[self.to_host] = NOBODY
         self.stale: Mask = (self.client < NOBODY) | (self.server < NOBODY)
         self.doubtful = self._first_seen_ownerless()
         self.proxied: Mask = np.zeros(len(flows), np.bool_)
         self.births = np.array([*(_nanoseconds(each.started_at) for each in place.containers), 0], np.uint64)
         """When each container started, in nanoseconds since the epoch; 0 is unknown."""
+
+    def _find_dead_ends(self) -> None:
+        """Name the addresses of containers that are gone, of which nothing else is known, by themselves."""
+        led = (self.server == NOBODY) & ((self.flows.status & Ips.DST_NAT) != 0)
+        for address, rows in within(self.flows.reply_src, np.flatnonzero(led), self.place.bridged):
+            self.server[rows] = self.parties.code(GONE + address)
 
     def attribution(self) -> Attribution:
         self._find_stale()

@@ -111,7 +111,7 @@ def attributed(
     sockets: Sockets | None = None,
 ) -> list[tuple[Party, Party, Kind]]:
     table = plain.table(flows)
-    found = attribute(table, Place(containers, host, former, {HOST_SOCKETS: sockets}.get))
+    found = attribute(table, Place(containers, host, former, sockets={HOST_SOCKETS: sockets}.get))
     names = Flows(table, found, containers)
 
     def party(code: int) -> Party:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from natop.join.deadends import ranges_of
 from natop.join.flows import Flows
 from natop.join.owners import Memory, Place, attribute
-from natop.model import HOST_SOCKETS, Attribution, Container, Descriptor, FlowTable, Kind, Process, Sockets
+from natop.model import HOST_SOCKETS, Attribution, Container, Descriptor, FlowTable, Kind, Network, Process, Sockets
 from tests.unit import diag, plain
 from tests.unit.diag import Socket, connected, listening
 from tests.unit.hosts import container, observed, sample
@@ -505,3 +506,43 @@ def test_the_order_of_a_table_does_not_matter(flows: list[Flow], seed: int) -> N
     mixed = list(unique)
     Random(seed).shuffle(mixed)
     assert dict(zip(mixed, Dumps().told(mixed, where), strict=True)) == told
+
+
+BRIDGED = (
+    Network("1", "shop", "bridge", ("172.18.0.0/16", "2001:db8:18::/64")),
+    Network("2", "lan", "macvlan", ("172.19.0.0/16",)),
+    Network("3", "docker_gwbridge", "bridge", ("172.20.0.0/16",)),
+)
+
+
+@pytest.mark.parametrize(
+    ("leads_to", "expected"),
+    [
+        ("172.18.0.77", ("STALE", None, "gone: 172.18.0.77")),
+        ("[2001:db8:18::77]", ("STALE", None, "gone: 2001:db8:18::77")),
+        ("172.18.0.1", ("HOST", None, None)),
+        ("172.19.0.77", ("HOST", None, None)),
+        ("172.20.0.2", ("HOST", None, None)),
+        ("192.0.2.7", ("HOST", None, None)),
+    ],
+)
+def test_a_mapping_from_before_natop_began_leads_to_nobody(leads_to: str, expected: Parties) -> None:
+    called = "[2001:db8::5]" if ":" in leads_to else HOST
+    caller = "[2001:db8::9]" if ":" in leads_to else REMOTE
+    mapped = flow(f"{caller}:5140", f"{called}:514", proto=UDP, dnat=f"{leads_to}:514")
+    where = replace(place(WEB, bridged=ranges_of(BRIDGED)), host_addresses=(*HOST_ADDRESSES, "172.18.0.1"))
+    assert Dumps().told([mapped], where) == [expected]
+
+
+def test_what_is_called_without_dnat_is_not_known_to_have_been_a_container() -> None:
+    called = flow(f"{REMOTE}:5140", "172.18.0.77:514", proto=UDP)
+    assert Dumps().told([called], place(bridged=ranges_of(BRIDGED))) == [("FORWARDED", None, None)]
+
+
+def test_a_container_whose_start_was_not_known_yet_gets_its_first_flows_back() -> None:
+    dumps, new = Dumps(), replace(container("web", "172.18.0.77"), started_at="1970-01-01T00:00:05Z")
+    mapped = flow(f"{REMOTE}:5140", f"{HOST}:514", proto=UDP, dnat="172.18.0.77:514")
+    ranges = ranges_of(BRIDGED)
+    assert dumps.told([], place(bridged=ranges), 4.0) == []
+    assert dumps.told([mapped], place(bridged=ranges), 6.0) == [("STALE", None, "gone: 172.18.0.77")]
+    assert dumps.told([mapped], place(new, bridged=ranges), 8.0) == [("PUBLISHED", None, "web")]

@@ -350,8 +350,9 @@ def stale_mapping(evidence: Evidence) -> Iterator[Finding]:
     as the sender goes on, so that a service that was created anew gets nothing.
 
     Decided by: flows whose server is a container that is gone: they were that container's when they were seen before,
-    or began before the present owner of the address did. It is a warning for UDP that DNAT sends there. UDP to an
-    address that a container of the same name has again is where it should be.
+    or began before the present owner of the address did, or DNAT leads them to an address of a bridge network that
+    nobody has. It is a warning for UDP that DNAT sends there. UDP to an address that a container of the same name has
+    again is where it should be.
 
     To fix: delete these entries; the next packet makes a new one.
     """
@@ -373,11 +374,14 @@ def stale_mapping(evidence: Evidence) -> Iterator[Finding]:
 
 def _is_back(evidence: Evidence, pile: Pile) -> bool:
     """Whether containers of the same names have the address again: what has no connection goes where it should."""
+    if pile.answering is None:
+        return False
     there = {
-        GONE + each.container.name
+        GONE + name
         for each in evidence.snapshot.containers
         for place in each.container.networks
         if pile.answering in (place.ipv4, place.ipv6)
+        for name in (each.container.name, pile.answering)
     }
     return bool(pile.owners) and there.issuperset(pile.owners)
 
@@ -385,5 +389,6 @@ def _is_back(evidence: Evidence, pile: Pile) -> bool:
 def _leads_nowhere(pile: Pile, is_mapped: bool) -> str:
     name = pile.owners[0].removeprefix(GONE) if pile.owners else "a container"
     if is_mapped:
-        return f"{pile.what} still leads to {name}, which is gone: {many(pile.count, 'flow')}"
+        fate = "which no container has" if name == pile.answering else "which is gone"
+        return f"{pile.what} still leads to {name}, {fate}: {many(pile.count, 'flow')}"
     return f"{name} is gone, and {pile.what}, where it was, is still called: {many(pile.count, 'flow')}"
