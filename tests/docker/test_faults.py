@@ -264,7 +264,9 @@ def test_a_udp_mapping_to_a_container_that_was_made_anew(docker_host: DockerHost
                 assert found["summary"] == f"{HOST}:9053/udp still leads to dns, which is gone: {len(mappings())} flow"
                 assert any(OLD in each for each in found["evidence"])
                 (late,) = stale({"findings": doctor(docker_host)})
-                assert (late["severity"], late["subject"]) == ("warning", f"gone: {OLD}"), "who was not there is told too"
+                assert (late["severity"], late["subject"]) == ("warning", f"gone: {OLD}"), (
+                    "who was not there is told too"
+                )
                 assert late["remedies"] == found["remedies"]
                 (remedy,) = found["remedies"]
                 with docker_host.hold_egress("app1", 1):
