@@ -80,6 +80,8 @@ def parse(content: bytes, name: str) -> Config:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise BadConfig(f"{name}: line {line}: not UTF-8") from error
+    except RecursionError as error:
+        raise BadConfig(f"{name}: it is nested too deep") from error
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(f"{name}: {_placed(str(error), text)}") from error
     place = _Place(name, text)

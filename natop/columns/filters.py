@@ -226,6 +226,8 @@ def _regex(pattern: str, expression: str, column: int) -> Callable[[str], bool]:
         compiled = re.compile(pattern.replace("\\/", "/"), re.IGNORECASE)
     except re.error as error:
         raise FilterError(f"regular expression: {error.msg}", expression, column + 1 + (error.pos or 0)) from None
+    except (RecursionError, OverflowError):
+        raise FilterError("regular expression: nested too deep, or too large a number", expression, column) from None
     return lambda candidate: compiled.search(candidate) is not None
 
 

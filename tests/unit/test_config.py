@@ -99,6 +99,11 @@ def test_what_is_no_text_says_where() -> None:
         parse(b"interval = 1\n\xff", "natop.toml")
 
 
+def test_what_is_nested_too_deep_is_a_mistake() -> None:
+    with pytest.raises(BadConfig, match=r"natop\.toml: it is nested too deep"):
+        parsed("a = " + "[" * 100_000)
+
+
 def test_an_endless_file_is_not_read_to_its_end() -> None:
     with pytest.raises(BadConfig, match=f"more than {MOST_BYTES:,} bytes"):
         load(Path("/dev/zero"))

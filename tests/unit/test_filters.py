@@ -246,6 +246,13 @@ def test_a_mistake_is_one_line_that_points_at_its_column(expression: str, column
     assert pointer == " " * column + f"^ {error}"
 
 
+@pytest.mark.parametrize("pattern", ["(" * 20_000 + ")" * 20_000, "a{99999999999999999999}"])
+def test_a_regular_expression_that_cannot_be_compiled_is_a_mistake(pattern: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        parse(f"container:/{pattern}/")
+    assert str(caught.value) == "regular expression: nested too deep, or too large a number"
+
+
 @given(st.text(st.sampled_from('abstate:,!-/<>"*10.:\\ \n[(') | st.characters(), max_size=25))
 def test_any_text_is_an_expression_or_a_mistake(text: str) -> None:
     mistake: FilterError | None = None
