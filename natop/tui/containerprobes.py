@@ -22,7 +22,7 @@ from natop.model import Container, ProbePath, ProbeSeries, Snapshot
 from natop.probing import Asked, published_ways
 from natop.tui.formats import clock, fit
 from natop.tui.glyphs import Glyphs
-from natop.tui.probechoice import ProbeChoice
+from natop.tui.probechoice import NOTHING_PROBED, ProbeChoice
 from natop.tui.probelines import own_ways, strip, why
 from natop.tui.tones import Line, Piece, Tone
 
@@ -68,7 +68,7 @@ def probe_lines(
 def _switch(choice: ProbeChoice) -> Iterator[Line]:
     """How to have probes, where there are none."""
     if not choice.is_on:
-        yield [(" nothing is probed: P calls the published ports, a adds a target", Tone.NOTICE)]
+        yield [(f" {NOTHING_PROBED}", Tone.NOTICE)]
     elif not choice.published:
         yield [(" published ports are not probed: P calls them too", Tone.NOTICE)]
 

@@ -138,8 +138,11 @@ class Frame(Screen[None]):
 
 
 def banner_lines(news: News, width: int, glyphs: Glyphs) -> list[Line]:
-    """What is missing and how to get it, in one line; nothing where nothing is missing. Pure."""
-    gaps = list(news.snapshot.gaps) if news.snapshot else []
+    """What is missing and how to get it, in one line; nothing where nothing is missing. Pure.
+
+    Flows come first: without them natop sees next to nothing, and the line has room for one.
+    """
+    gaps = sorted(news.snapshot.gaps, key=lambda gap: gap.source != "flows") if news.snapshot else []
     tone = Tone.ALARM if news.failure else Tone.NOTICE
     if news.failure:
         reason = news.failure.replace("\n", "; ")

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from natop.model import ProbeTarget
     from natop.probing import ProbeWish
 
+NOTHING_PROBED = "nothing is probed: P calls the published ports, a adds a target"
+"""With the keys that change it; whole at 80 columns."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeChoice:

@@ -19,6 +19,7 @@ from textual.binding import BindingType
 from natop.tui.flows import FlowsScreen
 from natop.tui.header import News
 from natop.tui.keys import Hint, bind
+from natop.tui.probechoice import NOTHING_PROBED
 from natop.tui.tableview import TableView
 from natop.tui.tones import Piece, Tone
 from natop.tui.wish import Arranged, Wish
@@ -79,7 +80,7 @@ class ProbesScreen(TableView):
             return super().empty_text()
         if self.natop.probes.is_on:
             return "probing; results come within seconds, where containers publish ports"
-        return "nothing is probed; P connects to the published ports of this host, a to a target that you name"
+        return NOTHING_PROBED
 
     async def action_add_target(self) -> None:
         await self.natop.ask_for_target()

@@ -137,7 +137,7 @@ def test_ascii_header_is_ascii(busy: list[Snapshot]) -> None:
 
 def test_banner_only_with_gaps(small: list[Snapshot]) -> None:
     assert banner_lines(News(small[-1]), 80, UNICODE) == []
-    gaps = world(3, gaps=(NO_RIGHT, NO_DOCKER, NO_DOCKER)).snapshot(None)
+    gaps = world(3, gaps=(NO_DOCKER, NO_RIGHT, NO_DOCKER)).snapshot(None)
     (line,) = banner_lines(News(gaps), 80, UNICODE)
     assert text_of(line).startswith(" ! flows: reading conntrack needs CAP_NET_ADMIN · run: sudo natop")
     assert text_of(line).endswith("+2 more: ?")
