@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from natop.demo.plan import SCENES, SILENT
 from natop.demo.traffic import Habit, Role, call_once, perform, query_once
 
 pytestmark = pytest.mark.slow
@@ -80,3 +81,9 @@ async def test_a_call_to_nobody_fails_and_does_not_stop_the_habit() -> None:
     await asyncio.sleep(0.2)
     assert not machine.task.done()
     await machine.end()
+
+
+def test_beside_harmless_time_wait_nothing_else_is_wrong() -> None:
+    """A SYN that is never answered would be a finding of its own, and the verdict."""
+    called = {habit.host for machine in SCENES["timewait"].machines for habit in machine.role.habits}
+    assert SILENT not in called
