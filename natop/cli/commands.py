@@ -1,6 +1,5 @@
 """The commands. What they need is loaded once it is known which is meant, so that each starts fast."""
 
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +10,8 @@ import click
 from natop import __version__
 from natop.cli.comparing import STDIN, side_from, view_of_diff
 from natop.cli.live import run_live_view
-from natop.cli.options import EVERY, FILTER, INTERVAL, SORT, Common, Exit, Refused, Seconds, common_options
-from natop.cli.output import opened, say, standard_output, write_snapshots
+from natop.cli.options import EVERY, FILTER, INTERVAL, SORT, WATCH, Common, Exit, Refused, Seconds, common_options
+from natop.cli.output import opened, room_of, say, standard_output, write_snapshots
 from natop.cli.reading import source_of
 from natop.cli.settings import manners, settled
 
@@ -111,7 +110,7 @@ def _probed(rounds: int, wanted: "Probes", counts_own: bool) -> "Callable[[Sourc
 
 
 @program.command()
-@click.option("--for", "watch_s", type=EVERY, default=5.0, metavar="S", help="Seconds to watch for rates (5).")
+@click.option("--for", "watch_s", type=WATCH, default=5.0, metavar="S", help="Seconds to watch for rates (5).")
 @click.option("--format", "form", type=click.Choice(("text", "json", "md")), default="text", help="text.")
 @click.option("--check", is_flag=True, help="Exit status 1 where a finding of severity warning or worse stands.")
 @common_options
@@ -122,11 +121,14 @@ def doctor(context: click.Context, /, watch_s: float, form: str, check: bool, **
     from natop.export import report
 
     options = settled(Common(**common).over(context.obj)).common
-    write = {"text": report.as_text, "json": report.as_json, "md": report.as_markdown}[form]
     try:
         with opened(None) as out:
             watched = feed.watched(source_of(options), watch_s, options.interval_s)
-            out.writelines(write(watched.snapshot, watched.seconds))
+            if form == "text":
+                out.writelines(report.as_text(watched.snapshot, watched.seconds, room_of(out)))
+            else:
+                write = report.as_json if form == "json" else report.as_markdown
+                out.writelines(write(watched.snapshot, watched.seconds))
             out.flush()
     except feed.CannotRead as error:
         raise Refused(Exit.UNREADABLE, str(error)) from error
@@ -140,10 +142,11 @@ def explain(rule: str | None) -> None:
     """What a rule of the verdict means, how it decides, what it costs to fix; without RULE, the list of rules."""
     from natop.export import report
 
-    text = "".join(report.rule_list()) if rule is None else report.explanation(rule)
+    out = standard_output()
+    text = "".join(report.rule_list()) if rule is None else report.explanation(rule, room_of(out))
     if text is None:
         raise click.UsageError(f"no rule {rule!r}; `natop explain` lists them")
-    standard_output().write(text)
+    out.write(text)
 
 
 @program.command()
@@ -175,7 +178,7 @@ def diff(context: click.Context, /, before: str, after: str, form: str, everythi
         elif form == "md":
             out.writelines(diffreport.as_markdown(comparison, view))
         else:
-            width = shutil.get_terminal_size().columns if out.isatty() else None
+            width = room_of(out)
             out.writelines(diffreport.as_text(comparison, view, width))
         out.flush()
 
@@ -248,7 +251,7 @@ def probe(
             run.wait()
         finally:
             series = run.close()
-            width = shutil.get_terminal_size().columns if out.isatty() else None
+            width = room_of(out)
             out.writelines(
                 snapshots.probes_as_json(series) if form == "json" else snapshots.probes_as_text(series, width)
             )

@@ -68,6 +68,8 @@ class Seconds(click.FloatRange):
 
 INTERVAL = Seconds(0.5, 60)
 EVERY = Seconds(0.5, 86_400)
+WATCH = Seconds(1, 86_400)
+"""Over less than a second no rate is judged."""
 FILTER = click.option("--filter", metavar="EXPR", help="Only what matches, as 'state:time_wait dport:443'.")
 SORT = click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN the other way round.")
 _COMMON_OPTIONS = (

@@ -32,8 +32,7 @@ def write_snapshots(
             for number, taken in enumerate(read(source_of(common))):
                 if flows and (taken.reading is None or taken.reading.taken_at != taken.taken_at):
                     raise Refused(Exit.UNREADABLE, _why_no_flows(taken))
-                width = shutil.get_terminal_size().columns if out.isatty() else None
-                _write_one(out, _pieces(taken, view, form, number, width), whole=output is not None)
+                _write_one(out, _pieces(taken, view, form, number, room_of(out)), whole=output is not None)
     except feed.CannotRead as error:
         raise Refused(Exit.UNREADABLE, str(error)) from error
 
@@ -71,6 +70,11 @@ def opened(output: Path | None) -> Iterator[TextIO]:
             raise click.exceptions.Exit(128 + signal.SIGPIPE) from error
     if interrupted:
         raise interrupted
+
+
+def room_of(out: TextIO) -> int | None:
+    """How many cells wide a terminal is; None for what is none."""
+    return shutil.get_terminal_size().columns if out.isatty() else None
 
 
 def standard_output() -> TextIO:

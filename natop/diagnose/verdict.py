@@ -18,6 +18,8 @@ class Verdict:
     severity: Severity | None
     """Of the gravest finding; None where there is none above info."""
     text: str
+    is_known: bool = True
+    """False where too little was read to judge by: without a finding that is not health."""
 
 
 def diagnose(snapshot: Snapshot) -> tuple[Finding, ...]:
@@ -30,13 +32,15 @@ def diagnose(snapshot: Snapshot) -> tuple[Finding, ...]:
 def verdict(findings: Sequence[Finding] | None, snapshot: Snapshot) -> Verdict:
     """The gravest finding in its own words; else that nothing is wrong, as far as could be seen."""
     if findings is None:
-        return Verdict(None, "not judged yet")
+        return Verdict(None, "not judged yet", is_known=False)
     grave = [each for each in findings if each.severity is not Severity.INFO]
     if grave:
         more = f" (+{len(grave) - 1} more)" if len(grave) > 1 else ""
         return Verdict(grave[0].severity, grave[0].summary + more)
     evidence = Evidence(snapshot)
     if evidence.since is None:
-        return Verdict(None, "watching: rates need a second reading")
+        return Verdict(None, "watching: rates need a second reading", is_known=False)
+    if any(gap.source == "flows" for gap in snapshot.gaps):
+        return Verdict(None, f"nothing seen wrong {evidence.span}, but flows could not be read", is_known=False)
     blind = ", as far as natop can see" if snapshot.gaps or evidence.losses is None else ""
     return Verdict(None, f"nothing wrong {evidence.span}{blind}")

@@ -15,6 +15,7 @@ from natop.model import Finding, Remedy, Severity, Snapshot
 FORMATS = ("text", "json", "md")
 WIDTH = 100
 """Cells a line of explanation may have."""
+LEAST_WIDTH = 30
 
 
 def as_json(snapshot: Snapshot, watched_s: float) -> Iterator[str]:
@@ -33,24 +34,31 @@ def as_json(snapshot: Snapshot, watched_s: float) -> Iterator[str]:
     yield msgspec.json.encode(document).decode() + "\n"
 
 
-def as_text(snapshot: Snapshot, watched_s: float) -> Iterator[str]:
-    """The verdict, then each finding with what says so and what to do."""
+def as_text(snapshot: Snapshot, watched_s: float, room: int | None = None) -> Iterator[str]:
+    """The verdict, then each finding with what says so and what to do, on a terminal `room` cells wide."""
+    width = _width(room)
     host = snapshot.host
     taken = f"{timestamp(snapshot.taken_at)}, watched for {watched_s:.0f} s"
     yield f"{host.hostname}  Linux {host.kernel or '-'}  {taken}\n"
     yield f"{verdict_line(snapshot)}\n"
     for finding in snapshot.findings or ():
         yield f"\n{finding.severity.upper()}  {finding.rule}  {finding.subject}\n"
-        yield from wrapped(finding.summary, "  ")
+        yield from wrapped(finding.summary, "  ", width)
         for each in finding.evidence:
-            yield from wrapped(each, "    - ")
+            yield from wrapped(each, "    - ", width)
         for remedy in finding.remedies:
-            yield from _remedy_text(remedy)
+            yield from _remedy_text(remedy, width)
+
+
+def _width(room: int | None) -> int:
+    """Not so narrow that a label has no room for words beside it."""
+    return WIDTH if room is None else max(LEAST_WIDTH, min(WIDTH, room))
 
 
 def verdict_line(snapshot: Snapshot) -> str:
     said = verdict(snapshot.findings, snapshot)
-    return f"{said.severity.upper()}: {said.text}" if said.severity else f"OK: {said.text}"
+    healthy = "OK" if said.is_known else "UNKNOWN"
+    return f"{said.severity.upper() if said.severity else healthy}: {said.text}"
 
 
 def wrapped(text: str, start: str, width: int = WIDTH, indent: int | None = None) -> Iterator[str]:
@@ -60,14 +68,14 @@ def wrapped(text: str, start: str, width: int = WIDTH, indent: int | None = None
         yield line + "\n"
 
 
-def _remedy_text(remedy: Remedy) -> Iterator[str]:
+def _remedy_text(remedy: Remedy, width: int) -> Iterator[str]:
     """Commands stand on lines of their own, unbroken, so that they can be copied as they are."""
-    yield from wrapped(remedy.text, "  remedy: ")
+    yield from wrapped(remedy.text, "  remedy: ", width)
     for command in remedy.commands:
         yield f"{command}\n"
     for label, text in (("undo", "; ".join(remedy.undo)), ("costs", remedy.cost), ("check", remedy.check)):
         if text:
-            yield from wrapped(text, f"  {label}: ")
+            yield from wrapped(text, f"  {label}: ", width)
 
 
 def as_markdown(snapshot: Snapshot, watched_s: float) -> Iterator[str]:
@@ -106,10 +114,16 @@ def is_grave(snapshot: Snapshot) -> bool:
     return any(each.severity is not Severity.INFO for each in snapshot.findings or ())
 
 
-def explanation(name: str) -> str | None:
-    """What a rule means, how it decides and what its remedy costs; None where there is no such rule."""
+def explanation(name: str, room: int | None = None) -> str | None:
+    """What a rule means, how it decides and what its remedy costs, on a terminal `room` cells wide.
+
+    None where there is no such rule.
+    """
     rule = RULES.get(name)
-    return f"{rule.name}: {rule.title}\n\n{rule.explanation}\n" if rule else None
+    if rule is None:
+        return None
+    paragraphs = (rule.name + ": " + rule.title, *rule.explanation.split("\n\n"))
+    return "\n".join("".join(wrapped(each, "", _width(room))) for each in paragraphs)
 
 
 def rule_list() -> Iterator[str]:

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from natop.diagnose import RULES, diagnose, verdict
 from natop.export import report
-from natop.model import Severity, Snapshot
+from natop.model import Gap, Severity, Snapshot
 from tests.unit.scenarios import FOLDER, read, snapshot
 
 
@@ -40,6 +41,36 @@ def test_without_a_second_reading_there_is_no_verdict() -> None:
     taken = snapshot({"seconds": 0})
     assert verdict(diagnose(taken), taken).text == "watching: rates need a second reading"
     assert verdict(None, taken).text == "not judged yet"
+
+
+def test_what_could_not_be_judged_does_not_pass_for_health() -> None:
+    healthy = judged("blind-spots/quiet")
+    assert report.verdict_line(healthy) == "OK: nothing wrong in 60 s"
+    new = snapshot({"seconds": 0})
+    waiting = replace(new, findings=diagnose(new))
+    unread = replace(healthy, gaps=(Gap("flows", "reading conntrack needs CAP_NET_ADMIN", "run: sudo natop"),))
+    assert [report.verdict_line(each) for each in (new, waiting, unread)] == [
+        "UNKNOWN: not judged yet",
+        "UNKNOWN: watching: rates need a second reading",
+        "UNKNOWN: nothing seen wrong in 60 s, but flows could not be read",
+    ]
+
+
+@pytest.mark.parametrize("room", [80, 40])
+def test_words_fit_a_terminal_and_commands_stay_whole(room: int) -> None:
+    taken = judged(RACE)
+    commands = {line for finding in taken.findings or () for each in finding.remedies for line in _lines(each.commands)}
+    written = "".join(report.as_text(taken, 60.0, room)).splitlines()
+    assert commands <= set(written)
+    assert max(len(line) for line in written[2:] if line not in commands) <= room
+    explained = [report.explanation(name, room) or "" for name in RULES]
+    assert max(len(line) for text in explained for line in text.splitlines()) <= room
+    whole = [report.explanation(name) or "" for name in RULES]
+    assert [text.split() for text in explained] == [text.split() for text in whole]
+
+
+def _lines(commands: Sequence[str]) -> list[str]:
+    return [line for each in commands for line in each.splitlines()]
 
 
 def test_text_keeps_commands_whole() -> None:
