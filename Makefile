@@ -23,7 +23,7 @@ demo: $(VENV)/made
 test: $(VENV)/made
 	@tests/lab/packages.sh
 	@$(BIN)/python -m pytest -q -n 2 --ignore=tests/kernel --ignore=tests/docker
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/kernel tests/docker
+	@$(BIN)/python -m pytest -q tests/kernel tests/docker
 
 check: $(VENV)/made
 	@$(BIN)/ruff format --quiet --check .

@@ -234,11 +234,13 @@ def _pools(pools: NatPools, name_of: Callable[[int], str]) -> Iterator[Pool]:
 
 def named(counts: Iterable[tuple[str, int]], most: int = 3) -> str:
     """As `web (28) and php (11)`, the rest as a number."""
-    parts = [f"{name} ({count:,})" for name, count in counts]
-    shown, rest = parts[:most], len(parts) - most
-    if rest > 0:
-        return ", ".join(shown) + f" and {rest} more"
-    return listed(shown)
+    return few([f"{name} ({count:,})" for name, count in counts], most)
+
+
+def few(words: Sequence[str], most: int = 3) -> str:
+    """As `web, app and php`, or `web, app, php and 2 more`."""
+    rest = len(words) - most
+    return f"{', '.join(words[:most])} and {rest} more" if rest > 0 else listed(words)
 
 
 def listed(words: Sequence[str]) -> str:

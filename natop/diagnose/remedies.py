@@ -4,7 +4,7 @@ import itertools
 import shlex
 from collections.abc import Sequence
 
-from natop.diagnose.evidence import Evidence, address_of, listed
+from natop.diagnose.evidence import Evidence, address_of, few, listed
 from natop.model import Container, Pile, Remedy
 
 
@@ -53,7 +53,7 @@ def by_name(evidence: Evidence, pile: Pile, kind: str) -> Remedy:
 
     A network for it is `--internal`, which leaves the default routes of those that join it as they are.
     """
-    callers, check = listed(pile.owners), f"kind:{kind} finds nothing"
+    callers, check = few(pile.owners), f"kind:{kind} finds nothing"
     if not pile.servers:
         return Remedy(
             f"Let {callers} call the other container by its name, on a network that both are on.", check=check

@@ -17,7 +17,7 @@ from natop.uapi import IpProto, Ips, TcpState, proto_name
 
 TOP = 5
 """Piles kept of each fact."""
-MOST_OWNERS = 3
+MOST_OWNERS = 20
 """Names kept of each pile."""
 UNKNOWN = "unknown"
 """Who is at an end where nobody is known to be."""

@@ -86,14 +86,13 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give each test the marker of its folder, and deselect these layers where LAB=0 asks for it.
 
-    Two layers may run side by side, but the tests of one after each other: they share an engine, and global limits.
+    They run one after the other: while a test resizes the machine's hash table, dumps in any namespace miss entries.
     """
     here = Path(__file__).parent.parent
     for item in items:
         for layer in COMMANDS:
             if here / layer in item.path.parents:
                 item.add_marker(layer)
-                item.add_marker(pytest.mark.xdist_group(layer))
     if os.environ.get("LAB") == "0":
         unwanted = [item for item in items if _layer(item)]
         items[:] = [item for item in items if not _layer(item)]

@@ -54,6 +54,14 @@ def test_unreplied_syns_by_what_is_called() -> None:
     )
 
 
+def test_a_pile_names_all_who_call() -> None:
+    silent = [(out(1000 + n, state=1, status=0x8), name, Kind.MASQUERADED) for n, name in enumerate(INDEX)]
+    (pile,) = facts(*silent, (out(1999, state=1, status=0x8), "web", Kind.MASQUERADED)).unreplied
+    assert pile.owners[0] == "web"
+    assert sorted(pile.owners) == sorted(INDEX)
+    assert len(INDEX) > 3
+
+
 def test_proxied_hairpin_and_remapped() -> None:
     found = facts(
         (flow("172.18.0.2:1", "203.0.113.10:8080", id=2), "web", Kind.PROXIED),

@@ -8,7 +8,7 @@ import pytest
 
 from natop.columns.filters import parse
 from natop.diagnose import RULES, diagnose
-from natop.diagnose.evidence import address_of, listed, percent_of
+from natop.diagnose.evidence import address_of, few, listed, percent_of
 from natop.model import Finding
 from tests.unit.scenarios import FOLDER, read, snapshot
 
@@ -77,6 +77,7 @@ def test_a_pool_with_ports_left_is_not_full() -> None:
 def test_names_are_listed_as_people_do() -> None:
     names = ["web", "app", "php"]
     assert [listed(names[:number]) for number in range(4)] == ["", "web", "web and app", "web, app and php"]
+    assert few([*names, "db"]) == "web, app, php and 1 more"
 
 
 def test_the_address_of_an_end() -> None:

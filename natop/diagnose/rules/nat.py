@@ -9,6 +9,7 @@ from natop.diagnose.evidence import (
     POOL_WARN,
     Evidence,
     Pool,
+    few,
     listed,
     many,
     named,
@@ -199,7 +200,7 @@ def udp_port_clash(evidence: Evidence) -> Iterator[Finding]:
         (
             f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
             f"SYN retransmits +{retransmits:,}: TCP does not explain it",
-            f"{pile.count:,} masqueraded UDP flows to {pile.what} share a source port: {', '.join(pile.owners)}",
+            f"{pile.count:,} masqueraded UDP flows to {pile.what} share a source port: {few(pile.owners)}",
         ),
         (
             fully_random(evidence),

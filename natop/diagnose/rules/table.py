@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from natop.diagnose.evidence import HOST, Evidence, address_of, known_caller, many, named, percent_of
+from natop.diagnose.evidence import HOST, Evidence, address_of, few, known_caller, many, named, percent_of
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import deleted_flows, drop_invalid, keep_alive, sysctl
 from natop.join.owners import GONE
@@ -305,7 +305,7 @@ def unreplied_syns(evidence: Evidence) -> Iterator[Finding]:
             Severity.WARNING,
             known_caller(pile),
             f"{pile.count:,} connections to {pile.what} are not answered: it is down or filtered; not NAT",
-            (f"{pile.count:,} flows in SYN_SENT without a reply", f"opened by {', '.join(pile.owners)}"),
+            (f"{pile.count:,} flows in SYN_SENT without a reply", f"opened by {few(pile.owners)}"),
             (Remedy(f"See whether {pile.what} listens and whether a firewall on the way drops the SYNs."),),
             Lead("flows", filter=f"state:syn_sent dst:{address_of(pile.what)}"),
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from natop.diagnose.evidence import HOST, Evidence
+from natop.diagnose.evidence import HOST, Evidence, few
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import by_name
 from natop.model import Finding, Lead, Remedy, Severity
@@ -29,7 +29,7 @@ def docker_proxy_path(evidence: Evidence) -> Iterator[Finding]:
             Severity.INFO,
             pile.owners[0] if pile.owners else HOST,
             f"{pile.count:,} flows to {pile.what} pass through docker-proxy",
-            (f"called by {', '.join(pile.owners)}", "each connection is two flows, copied by a process"),
+            (f"called by {few(pile.owners)}", "each connection is two flows, copied by a process"),
             (
                 by_name(evidence, pile, "proxied"),
                 Remedy(
@@ -60,7 +60,7 @@ def hairpin(evidence: Evidence) -> Iterator[Finding]:
             Severity.INFO,
             pile.owners[0] if pile.owners else HOST,
             f"{pile.count:,} flows to {pile.what} turn round at the host (hairpin NAT)",
-            (f"called by {', '.join(pile.owners)}", "each takes a NAT source port"),
+            (f"called by {few(pile.owners)}", "each takes a NAT source port"),
             (by_name(evidence, pile, "hairpin"),),
             Lead("flows", pile.key, "kind:hairpin"),
         )
