@@ -16,7 +16,7 @@ from natop.model import (
 )
 from natop.summarise.facts import UNKNOWN
 from natop.summarise.pools import evicts, filter_of, pool_name
-from natop.summarise.window import Since, over
+from natop.summarise.window import Since, over, since
 from natop.uapi import IpProto
 
 HOST = "host"
@@ -81,6 +81,13 @@ class Evidence:
     def risen(self, name: str) -> int | None:
         """How far one of conntrack's counters rose; None is unknown."""
         return self.since.counters.get(name) if self.since else None
+
+    def risen_lately(self, name: str, seconds: float) -> int | None:
+        """How far one of the counters rose in the last `seconds`; None where no mark is as old as that."""
+        marks = self.snapshot.marks
+        old = [each for each in marks if marks[-1].monotonic_s - each.monotonic_s >= seconds]
+        lately = since(old[-1], marks[-1]) if old else None
+        return lately.counters.get(name) if lately else None
 
     def tcp(self, container: ContainerSummary, name: str) -> int | None:
         """How far one of TCP's counters rose in the container's namespace."""

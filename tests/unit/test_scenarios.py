@@ -1,6 +1,7 @@
 """Every rule against two hosts: one where it must speak, one like it where it must not."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,14 @@ def test_names_are_listed_as_people_do() -> None:
 def test_the_address_of_an_end() -> None:
     ends = ("198.51.100.7:443/tcp", "[2001:db8::7]:443/tcp", "198.51.100.7/icmp", "2001:db8::7/icmpv6")
     assert [address_of(end) for end in ends] == ["198.51.100.7", "2001:db8::7", "198.51.100.7", "2001:db8::7"]
+
+
+def test_a_race_that_a_remedy_ended_leaves_no_alarm_behind() -> None:
+    """The losses of the minute before are still in the window when NAT chooses ports at random."""
+    taken = snapshot(read(FOLDER / "unexplained-loss" / "fires.toml"))
+    first, last = taken.marks[0], taken.marks[-1]
+    after_6s, after_3s = (
+        replace(taken, marks=(first, replace(last, monotonic_s=last.monotonic_s - ago), last)) for ago in (6.0, 3.0)
+    )
+    assert [finding.rule for finding in diagnose(after_6s)] == []
+    assert [finding.rule for finding in diagnose(after_3s)] == ["unexplained-loss"]

@@ -210,18 +210,23 @@ def udp_port_clash(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+OVER_S = 5.0
+"""What ended that long ago is told by the counters, not by a finding."""
+
+
 @rule("New connections were lost, and no other rule says why")
 def unexplained_loss(evidence: Evidence) -> Iterator[Finding]:
     """conntrack dropped first packets because two entries claimed one tuple, and what natop could read does not tell a
     race from a full pool, or rules both out. Or their entries were deleted while they were made, as by `conntrack -F`.
 
     Decided by: insert_failed and drop rise together, and neither the race, nor exhaustion, nor UDP's clash was found;
-    or insert_failed rises by itself, on a kernel that does not count harmless clashes in it.
+    or insert_failed rises by itself, on a kernel that does not count harmless clashes in it. Where NAT chooses ports at
+    random and nothing was lost in the last 5 s, what was lost before is over.
 
     To fix: let natop see more (the gaps name what is missing), or watch for longer.
     """
     losses = evidence.losses
-    if not losses:
+    if not losses or (evidence.ports_are_random and evidence.risen_lately("insert_failed", OVER_S) == 0):
         return
     unclear = 0 if any(True for judge in _EXPLAINING for _ in judge(evidence)) else losses.clash
     if not unclear + losses.deleted:
