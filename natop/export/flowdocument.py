@@ -85,7 +85,7 @@ def flow_objects(flows: Flows, rows: Rows) -> Iterator[FlowObject]:
             identity,
             packets[row],
             octets[row],
-            None if start is None else timestamp(start / 1e9),
+            None if start is None else timestamp(start // 1_000_000 / 1000),
             some.container(clients[row]),
             some.container(servers[row]),
             some.other(clients[row]),

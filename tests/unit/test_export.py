@@ -40,7 +40,7 @@ FLOWS = [
     flow("[fd00:18::2]:40000", "[2001:db8::7]:443", id=3, state=None, timeout_s=None, status=0x418E, zone=7),
     Flow(orig=PING, reply=Ends("198.51.100.7", "172.18.0.3", 77), proto=ICMP, id=4),
     Flow(orig=Ends("172.18.0.3", "224.0.0.22"), reply=Ends("224.0.0.22", "172.18.0.3"), proto=IGMP, id=5),
-    flow("203.0.113.10:1024", "192.0.2.5:22", id=6, timeout_s=300, started_ns=1_767_600_000_123_456_789),
+    flow("203.0.113.10:1024", "192.0.2.5:22", id=6, timeout_s=300, started_ns=1_767_600_000_123_999_999),
 ]
 GAP = Gap("flows", "reading conntrack needs CAP_NET_ADMIN", "run: sudo natop")
 
