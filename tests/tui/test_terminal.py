@@ -27,6 +27,12 @@ def is_restored(screen: Terminal) -> bool:
     return all(screen.raw.find(switch, last) > 0 for switch in (ALTERNATE_OFF, MOUSE_OFF, CURSOR_ON))
 
 
+def prompts_again(screen: Terminal) -> bool:
+    """Whether the shell waits for a line since the alternate screen was left: what is typed sooner may be flushed."""
+    left, entered = screen.raw.rfind(ALTERNATE_OFF), screen.raw.rfind(ALTERNATE_ON)
+    return left > entered and b"prompt>" in screen.raw[left:]
+
+
 def shell(command: str) -> tuple[str, str, str]:
     return ("/bin/sh", "-c", command)
 
@@ -57,13 +63,15 @@ def test_suspending_gives_the_terminal_back_until_fg() -> None:
     with terminal(("/bin/bash", "--norc", "-i"), environment={"PS1": "prompt> "}) as screen:
         screen.until(lambda shown: "prompt>" in shown.text).type(shlex.join(LIVE) + "\n")
         screen.until(is_live).type("\x1a")
-        screen.until(lambda shown: "Stopped" in shown.raw.decode(errors="replace"))
+        screen.until(prompts_again)
+        assert b"Stopped" in screen.raw
         assert is_restored(screen)
         screen.type("fg\n")
         screen.until(lambda shown: shown.raw.count(ALTERNATE_ON) == 2)
         screen.until(is_live).type("q")
-        screen.until(lambda shown: shown.raw.count(ALTERNATE_OFF) == 2).type("exit\n")
-        screen.wait()
+        screen.until(prompts_again).type("exit\n")
+        assert screen.raw.count(ALTERNATE_OFF) == 2
+        assert screen.wait() == 0
 
 
 BROKEN = """
