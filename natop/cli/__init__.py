@@ -42,8 +42,15 @@ def _run(arguments: list[str] | None) -> int:
     return status if isinstance(status, int) else Exit.OK
 
 
+def _open_what_is_closed() -> None:
+    """Empty streams where descriptors 0 to 2 are closed, lest a socket get their numbers, and messages go to stdout."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # for as long as the process lives
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGHUP, _terminate)
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # None where descriptor 1 is closed
+    _open_what_is_closed()
     sys.exit(_run(arguments))

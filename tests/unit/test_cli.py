@@ -475,6 +475,29 @@ def test_a_closed_stdout_is_no_failure() -> None:
     assert (run.returncode, run.stderr) == (0, b"")
 
 
+@pytest.mark.slow
+def test_with_a_closed_stderr_messages_do_not_go_among_the_data() -> None:
+    run = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *PROGRAM, "explain", "no-such-rule"],
+        stdout=subprocess.PIPE,
+        timeout=30,
+        cwd=ROOT,
+    )
+    assert (run.returncode, run.stdout) == (2, b"")
+
+
+@pytest.mark.slow
+def test_a_closed_stdin_is_an_empty_file(tmp_path: Path) -> None:
+    run = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *PROGRAM, "diff", "-", str(tmp_path)],
+        capture_output=True,
+        timeout=30,
+        cwd=ROOT,
+    )
+    assert (run.returncode, run.stdout) == (3, b"")
+    assert run.stderr.startswith(b"natop: stdin: it is empty\n")
+
+
 def shown(*arguments: str, **environment: str) -> str:
     """What a command writes on a terminal."""
     master, slave = pty.openpty()
