@@ -84,6 +84,8 @@ def parse(content: bytes, name: str) -> Config:
         raise BadConfig(f"{name}: it is nested too deep") from error
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(f"{name}: {_placed(str(error), text)}") from error
+    except ValueError as error:  # int() takes no more digits than `sys.get_int_max_str_digits`
+        raise BadConfig(f"{name}: a number in it has too many digits") from error
     place = _Place(name, text)
     _check_keys(document, Config, "", place)
     if isinstance(document.get("probe"), dict):

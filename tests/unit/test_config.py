@@ -104,6 +104,11 @@ def test_what_is_nested_too_deep_is_a_mistake() -> None:
         parsed("a = " + "[" * 100_000)
 
 
+def test_a_number_of_too_many_digits_is_a_mistake() -> None:
+    with pytest.raises(BadConfig, match=r"natop\.toml: a number in it has too many digits"):
+        parsed(f"interval = {'1' * 5_000}")
+
+
 def test_an_endless_file_is_not_read_to_its_end() -> None:
     with pytest.raises(BadConfig, match=f"more than {MOST_BYTES:,} bytes"):
         load(Path("/dev/zero"))
