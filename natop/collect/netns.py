@@ -25,7 +25,7 @@ def setns(descriptor: int, kind: int = 0) -> None:
     """
     if _LIBC.setns(descriptor, kind):
         number = ctypes.get_errno()
-        raise OSError(number, f"setns: {os.strerror(number)}")
+        raise OSError(number, os.strerror(number))
 
 
 class NoSuchNetns(LookupError):
@@ -66,8 +66,7 @@ def entered(namespace: Path | None) -> Iterator[None]:
             with open(namespace, "rb") as there:
                 setns(there.fileno(), CLONE_NEWNET)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else error  # pyroute2 has a text of its own
-            raise NoSuchNetns(f"cannot enter the network namespace {namespace}: {reason}") from error
+            raise NoSuchNetns(f"cannot enter the network namespace {namespace}: {error.strerror}") from error
         try:
             yield
         finally:

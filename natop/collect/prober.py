@@ -152,10 +152,7 @@ class Prober:
 
 def _load_what_is_needed(aims: Sequence[Aim]) -> None:
     """Loading modules takes the interpreter for longer than a connect does; it comes before the first one."""
-    ways = [way for each in aims for way in each.ways]
-    if any(way.netns for way in ways):
-        import pyroute2.netns  # noqa: F401  # by `netns.entered`
-    if any(way.request for way in ways):
+    if any(way.request for each in aims for way in each.ways):
         import natop.collect.request  # noqa: F401  # by `probe.timed`
 
 

@@ -62,3 +62,16 @@ def test_an_engine_loads_the_sdk_and_still_no_screen() -> None:
 @pytest.mark.parametrize("module", ["natop.observe", "natop.export.snapshots"])
 def test_what_is_pure_loads_nothing_that_could_reach_the_host(module: str) -> None:
     assert not loaded(f"import {module}") & {"docker", "psutil", "pyroute2", "requests", "rich", "textual", "lark"}
+
+
+def test_a_call_from_inside_a_namespace_loads_no_netlink_library() -> None:
+    script = """
+from natop.collect.prober import Manners, Prober
+from natop.model import Aim, ProbePath, ProbeWay
+
+prober = Prober(Manners())
+prober.aim([Aim("x", (ProbeWay(ProbePath.NETNS, "127.0.0.1:1", "127.0.0.1", 1, netns="/nowhere/x"),))], rounds=1)
+prober.wait()
+assert [each.error for each in prober.take()] == ["namespace gone"]
+"""
+    assert not loaded(script) & {"docker", "pyroute2", "requests"}
