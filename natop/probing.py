@@ -54,7 +54,7 @@ def parse_target(text: str) -> ProbeTarget:
     except ValueError as error:
         raise BadTarget(f"{text!r}: give HOST:PORT, [IPv6]:PORT or http://HOST/PATH ({error})") from error
     if separator:
-        port = port or 80
+        port = 80 if port is None else port
     elif parts.path or parts.query or parts.fragment:
         raise BadTarget(f"{text!r}: a path goes with http://")
     if parts.username is not None or not host:

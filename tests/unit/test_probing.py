@@ -49,6 +49,7 @@ def test_targets_as_people_write_them(text: str, host: str, port: int, request_l
         ("example.org", "no port"),
         ("example.org:", "no port"),
         ("example.org:0", "no port"),
+        ("http://example.org:0/", "no port"),
         (":80", "HOST:PORT"),
         ("", "HOST:PORT"),
         ("example.org:99999", "HOST:PORT"),
