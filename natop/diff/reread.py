@@ -4,6 +4,7 @@ Files are anybody's. What a key holds must be of its kind; a key that is missing
 compare is skipped without a trace, flows above all. Texts pass `text.clean`.
 """
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -127,6 +128,12 @@ class AttachmentPart(Part, frozen=True):
     ipv4: str | None = None
     ipv6: str | None = None
 
+    def __post_init__(self) -> None:
+        """Texts that are no addresses are refused: filters take them for numbers."""
+        Part.__post_init__(self)
+        for text in filter(None, (self.ipv4, self.ipv6)):
+            ipaddress.ip_address(text)
+
 
 class PublishedPart(Part, frozen=True):
     proto: str
@@ -143,6 +150,7 @@ class ProbePart(Part, frozen=True):
     connect_ms: Real | None = None
     syns_lost: Annotated[int, Meta(ge=0, le=255)] | None = None
     error: str | None = None
+    subject: str = ""
 
 
 class ContainerPart(Part, frozen=True):

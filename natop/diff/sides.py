@@ -135,6 +135,7 @@ def probe_series(probes: Iterable[ProbePart], container: str | None = None) -> t
             connect_ms=each.connect_ms,
             syns_lost=each.syns_lost,
             error=each.error,
+            subject=each.subject,
         )
         for each in probes
     ]

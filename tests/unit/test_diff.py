@@ -414,6 +414,21 @@ def test_networks_ports_and_own_sysctls_of_a_container() -> None:
     assert "web: somaxconn 128 -> as the host's" in lines
 
 
+def test_ways_to_one_target_stand_together() -> None:
+    at = {"at": "2026-11-22T21:00:00Z", "connect_ms": 1.0}
+    told = [
+        at | {"subject": target, "target": target, "path": path, "container": source}
+        for target in ("198.51.100.7:443", "198.51.100.8:443")
+        for path, source in (("host", None), ("netns", "web"))
+    ]
+    assert [each.name for each in between(document(probes=told), document(60, probes=told)).ways] == [
+        "198.51.100.7:443 host",
+        "198.51.100.7:443 netns from web",
+        "198.51.100.8:443 host",
+        "198.51.100.8:443 netns from web",
+    ]
+
+
 # Any snapshot
 
 TAKEN = {

@@ -84,6 +84,10 @@ NOT_SNAPSHOTS = {
         line(document(containers=[container("a", flows={"total": "9"})])),
         "`$.containers[0].flows.total`",
     ),
+    "no address": (
+        line(document(containers=[container("a", networks=[{"name": "n", "ipv4": "\x1b[2J"}])])),
+        "does not appear to be an IPv4 or IPv6 address - at `$.containers[0].networks[0]`",
+    ),
     "no time": (line(document(taken_at="yesterday")), "invalid RFC3339"),
     "no time zone": (line(document(taken_at="2026-11-22T21:10:00")), "timezone"),
     "no year of ours": (line(document(taken_at="0001-01-01T00:00:00+12:00")), "in the year 1"),
