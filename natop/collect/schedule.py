@@ -1,7 +1,7 @@
 """Which target is probed when: each at most so often, all together bounded, with jitter. No clock, no threads."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from natop.model import Aim
@@ -46,19 +46,23 @@ class Schedule:
     ) -> None:
         self._every_s, self._per_s, self._at_once, self._uniform = every_s, per_s, at_once, uniform
         self._rounds: dict[str, Round] = {}
+        self._resting: dict[str, Round] = {}
+        """Aimed at before and not now, of rounds without end; should they come back, not sooner than they were due."""
         self._under_way = 0
         self._free_s = 0.0
         """From when on the bound on all targets together allows the next round."""
 
     def aim(self, aims: Sequence[Aim], rounds: int | None, now_s: float) -> None:
-        """These and no others from now on; those that are there already keep their pace."""
-        known: Mapping[str, Round] = self._rounds
+        """These and no others from now on; those that are there already, or were a moment ago, keep their pace."""
+        resting = {key: each for key, each in self._resting.items() if each.under_way or each.due_s > now_s}
+        known = resting | self._rounds
         self._rounds = {}
         for each in aims:
             spread = self._uniform(0, self._every_s) if rounds is None else 0.0
-            kept = known.get(each.key) or Round(each, now_s + spread, rounds)
+            kept = known.pop(each.key, None) or Round(each, now_s + spread, rounds)
             kept.aim = each
             self._rounds[each.key] = kept
+        self._resting = {key: each for key, each in known.items() if each.left is None}
 
     @property
     def is_over(self) -> bool:

@@ -154,3 +154,28 @@ def test_what_is_no_longer_aimed_at_is_left_alone_and_the_rest_keeps_its_pace() 
     assert max(waits) <= EVERY_S * (1 + JITTER) + 1e-9, "nor later"
     assert len(played.at(aim(2))) >= 4
     assert played.at(aim(2))[-1] <= stopped
+
+
+@pytest.mark.parametrize("took_s", [0.001, 7.0])
+def test_what_is_aimed_at_again_is_called_no_sooner_than_if_it_had_always_been(took_s: float) -> None:
+    played = Played(Schedule(uniform=random.Random(4).uniform), took=lambda _: took_s)
+    for moment in range(400):
+        played.schedule.aim([aim(1)] if moment % 2 else [], None, played.now_s)
+        played.until(0.05 * (moment + 1))
+    called = played.at(aim(1))
+    assert len(called) >= 2
+    assert min(later - earlier for earlier, later in pairwise(called)) >= max(EVERY_S, took_s) - 1e-9
+
+
+def test_after_a_long_rest_the_first_rounds_are_spread_again() -> None:
+    played = Played(Schedule(per_s=10_000.0, uniform=random.Random(5).uniform))
+    aims = [aim(number) for number in range(100)]
+    played.schedule.aim(aims, None, played.now_s)
+    played.until(10)
+    played.schedule.aim([], None, played.now_s)
+    played.until(100)
+    played.schedule.aim(aims, None, played.now_s)
+    played.until(100 + EVERY_S)
+    again = [at for each in aims for at in played.at(each) if at >= 100]
+    assert len(again) >= 100
+    assert max(again) - min(again) > EVERY_S / 2
