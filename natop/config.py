@@ -208,7 +208,8 @@ def _check_sense(config: Config, place: _Place) -> None:
                 "", "sort", f"no column {clean(config.sort)!r}; there are {' '.join(dict.fromkeys(keys))}"
             )
     if config.filter:
-        from natop.columns.filters import FilterError, parse
+        from natop.columns.filters import parse
+        from natop.columns.terms import FilterError
 
         try:
             parse(config.filter)

@@ -34,7 +34,8 @@ def view_of(common: Common, flows: bool) -> "View":
 
 def parsed_filter(text: str) -> "Filter":
     """Raises Refused, with a pointer at the mistake."""
-    from natop.columns.filters import FilterError, parse
+    from natop.columns.filters import parse
+    from natop.columns.terms import FilterError
 
     try:
         return parse(text)

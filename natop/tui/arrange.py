@@ -17,6 +17,7 @@ from natop.columns import filters
 from natop.columns.containers import DEFAULT_SORT, HOST_KEY, Connects, ContainerColumn, ContainerRow, sorted_rows
 from natop.columns.flows import FLOW_COLUMNS, FlowColumn, sorted_flows
 from natop.columns.grouping import MOST_DESTINATIONS, Grouping, columns_of, grouped_rows, in_scope, matching
+from natop.columns.terms import FilterError
 from natop.formats import decimal
 from natop.join.flows import Flows, endpoint, flow_state, path_text
 from natop.model import Rows, Snapshot, address_value
@@ -91,7 +92,7 @@ def mistake_in(text: str) -> Mistake | None:
     """What is wrong with a filter; None where it can be read."""
     try:
         _parsed(text)
-    except filters.FilterError as error:
+    except FilterError as error:
         return Mistake(str(error), error.column)
     return None
 

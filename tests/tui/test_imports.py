@@ -15,6 +15,7 @@ LATER = (
     "natop.model",
     "natop.columns.containers",
     "natop.columns.filters",
+    "natop.columns.terms",
 )
 
 

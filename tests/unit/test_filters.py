@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop.columns.containers import container_rows
-from natop.columns.filters import FIELDS, FilterError, parse
+from natop.columns.filters import parse
+from natop.columns.terms import FIELDS, FilterError
 from natop.model import Container, Kind, Snapshot
 from tests.unit import plain
 from tests.unit.hosts import CONTAINERS, HOST_ADDRESSES, container, observed, sample
