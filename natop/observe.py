@@ -14,10 +14,11 @@ from natop import meanings
 from natop.decode import counters, rules
 from natop.decode.flows import decode_dump
 from natop.decode.inventory import decode_inventory
+from natop.decode.neighbours import ARP_FILE, unanswered
 from natop.decode.routes import uplinks
 from natop.decode.sockets import refused
 from natop.diagnose import diagnose
-from natop.join.deadends import ranges_of
+from natop.join.deadends import dead_ends
 from natop.join.firewall import judge
 from natop.join.flows import Flows
 from natop.join.owners import Memory, Place, attribute
@@ -208,8 +209,8 @@ def _read_flows(
     kept = (gap for gap in previous.gaps if gap.source in OF_DUMPS - told) if previous else ()
     gaps = tuple(kept)
     sockets = _ToldSockets(sample.sockets)
-    bridged = ranges_of(inventory.networks) if inventory else ()
-    place = Place(inventory.containers if inventory else (), sample.addresses, former, bridged, sockets)
+    ends = dead_ends(inventory.networks, unanswered(sample.proc.get(ARP_FILE, ""))) if inventory else ()
+    place = Place(inventory.containers if inventory else (), sample.addresses, former, ends, sockets)
     if sample.dump is not None:
         dump = decode_dump(sample.dump)
         gaps = tuple(_dump_gaps(dump))

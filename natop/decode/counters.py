@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from natop import sysctls as catalogue
 from natop import uapi
+from natop.decode.neighbours import ARP_FILE
 from natop.decode.netlink import attributes, messages
 from natop.model import COUNTER_NAMES, Conntrack
 from natop.uapi import CtaStatsCpu, CtaStatsGlobal, CtMessage
@@ -21,7 +22,7 @@ SYS = "sys"
 """The folder of sysctls, below /proc."""
 
 PROC_FILES = (
-    *(STAT_FILE, COUNT_FILE, BOOT_FILE, "sys/kernel/osrelease"),
+    *(STAT_FILE, COUNT_FILE, BOOT_FILE, ARP_FILE, "sys/kernel/osrelease"),
     *(f"{SYS}/{path}" for path in catalogue.PATHS),
 )
 """What `collect.proc` is asked to read, below /proc."""

@@ -5,7 +5,7 @@ reply's source is the address that answers, whatever DNAT made of the address th
 own address belongs to whoever holds, or held, the socket there (`local`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.decode.sockets import decode_sockets
-from natop.join.deadends import Range, within
+from natop.join.deadends import among
 from natop.join.local import (
     NOBODY,
     Codes,
@@ -61,8 +61,8 @@ class Place:
     host_addresses: Sequence[str] = ()
     former: Mapping[str, str] = field(default_factory=dict)
     """Names of containers that are gone, by the address each had."""
-    bridged: Sequence[Range] = ()
-    """Where an address that nobody has was a container's."""
+    dead_ends: Collection[int] = ()
+    """Addresses of bridge networks that nobody answers for, as numbers: they were containers'."""
     sockets: Callable[[str], Sockets | None] = no_sockets
     """As `Sample.sockets`; None where they were not read. Asked only where flows have ends there."""
 
@@ -104,9 +104,12 @@ class _Join:
         """When each container started, in nanoseconds since the epoch; 0 is unknown."""
 
     def _find_dead_ends(self) -> None:
-        """Name the addresses of containers that are gone, of which nothing else is known, by themselves."""
+        """Name the addresses of containers that are gone, of which nothing else is known, by themselves.
+
+        Packets keep such a flow alive, and make the kernel ask for the address: only who does not answer is gone.
+        """
         led = (self.server == NOBODY) & ((self.flows.status & Ips.DST_NAT) != 0)
-        for address, rows in within(self.flows.reply_src, np.flatnonzero(led), self.place.bridged):
+        for address, rows in among(self.flows.reply_src, np.flatnonzero(led), self.place.dead_ends):
             self.server[rows] = self.parties.code(GONE + address)
 
     def attribution(self) -> Attribution:

@@ -263,6 +263,8 @@ def test_a_udp_mapping_to_a_container_that_was_made_anew(docker_host: DockerHost
                 assert (found["severity"], found["subject"]) == ("warning", "gone: dns")
                 assert found["summary"] == f"{HOST}:9053/udp still leads to dns, which is gone: {len(mappings())} flow"
                 assert any(OLD in each for each in found["evidence"])
+                place.run("ip", "neighbour", "flush", "to", OLD)  # as a minute without an answer does
+                assert not asks()
                 (late,) = stale({"findings": doctor(docker_host)})
                 assert (late["severity"], late["subject"]) == ("warning", f"gone: {OLD}"), (
                     "who was not there is told too"

@@ -161,5 +161,29 @@ def test_a_service_created_anew_at_its_old_address(made: FaultHost) -> None:
                 quiet(watch.verdict())
 
 
+def test_a_machine_on_the_bridge_that_is_no_container(made: FaultHost) -> None:
+    """As a virtual machine there: what DNAT leads to it is no concern while ARP finds it, and stale once it is gone."""
+    with udp(made.outside, FAR, 40_000) as client, Namespace("machine") as machine:
+        client.connect((OUTSIDE, DNS_PORT))
+        made.plug(machine, ANEW)
+        made.publish(ANEW)
+        with udp(machine, ANEW, 53) as server:
+            client.send(b"question")
+            assert heard(server)
+            quiet(made.doctor())
+            made.unplug(ANEW)
+            made.host.run("ip", "neighbour", "flush", "dev", BRIDGE)  # as a minute without an answer does
+            client.send(b"question")
+            told = made.doctor()
+            assert grave(told) == [("stale-mapping", f"gone: {ANEW}")]
+            finding = the(told, "stale-mapping")
+            assert (
+                finding["summary"] == f"{OUTSIDE}:{DNS_PORT}/udp still leads to {ANEW}, which no container has: 1 flow"
+            )
+            for command in finding["remedies"][0]["commands"]:
+                made.host.run("sh", "-c", command)
+            quiet(made.doctor())
+
+
 def knows(watch: Watch, identity: str) -> bool:
     return any(each.container.id == identity for each in watch.look().containers)

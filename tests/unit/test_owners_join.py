@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.join.deadends import ranges_of
+from natop.decode.neighbours import unanswered
+from natop.join.deadends import dead_ends
 from natop.join.flows import Flows
 from natop.join.owners import Memory, Place, attribute
 from natop.model import HOST_SOCKETS, Attribution, Container, Descriptor, FlowTable, Kind, Network, Process, Sockets
@@ -519,7 +520,8 @@ BRIDGED = (
     ("leads_to", "expected"),
     [
         ("172.18.0.77", ("STALE", None, "gone: 172.18.0.77")),
-        ("[2001:db8:18::77]", ("STALE", None, "gone: 2001:db8:18::77")),
+        ("172.18.0.78", ("HOST", None, None)),
+        ("[2001:db8:18::77]", ("FORWARDED", None, None)),
         ("172.18.0.1", ("HOST", None, None)),
         ("172.19.0.77", ("HOST", None, None)),
         ("172.20.0.2", ("HOST", None, None)),
@@ -530,19 +532,39 @@ def test_a_mapping_from_before_natop_began_leads_to_nobody(leads_to: str, expect
     called = "[2001:db8::5]" if ":" in leads_to else HOST
     caller = "[2001:db8::9]" if ":" in leads_to else REMOTE
     mapped = flow(f"{caller}:5140", f"{called}:514", proto=UDP, dnat=f"{leads_to}:514")
-    where = replace(place(WEB, bridged=ranges_of(BRIDGED)), host_addresses=(*HOST_ADDRESSES, "172.18.0.1"))
+    unanswered = ("172.18.0.77", "172.18.0.1", "172.19.0.77", "172.20.0.2", "192.0.2.7")
+    ends = dead_ends(BRIDGED, unanswered)
+    where = replace(place(WEB, dead_ends=ends), host_addresses=(*HOST_ADDRESSES, "172.18.0.1"))
     assert Dumps().told([mapped], where) == [expected]
+
+
+def test_whom_arp_finds_is_somebody_though_no_container() -> None:
+    """As a virtual machine on Docker's bridge; an entry that is not complete is of nobody."""
+    entries = {"172.18.0.76": "0x2", "172.18.0.77": "0x0", "172.18.0.78": "0x6", "172.18.0.79": "0x4"}
+    lines = (f"{address}  0x1  {flags}  02:42:ac:12:00:4d  *  br-1\n" for address, flags in entries.items())
+    assert unanswered("".join(("IP address  HW type  Flags  HW address  Mask  Device\n", *lines))) == {
+        "172.18.0.77",
+        "172.18.0.79",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "IP address", "IP\n172.18.0.77\n172.18.0.77 0x1 zz 02:42 * br-1\n\n", "IP\nnobody 0x1 0x0 02:42 * br-1"],
+)
+def test_an_arp_table_that_cannot_be_read_misses_nobody(text: str) -> None:
+    assert unanswered(text) == frozenset()
 
 
 def test_what_is_called_without_dnat_is_not_known_to_have_been_a_container() -> None:
     called = flow(f"{REMOTE}:5140", "172.18.0.77:514", proto=UDP)
-    assert Dumps().told([called], place(bridged=ranges_of(BRIDGED))) == [("FORWARDED", None, None)]
+    assert Dumps().told([called], place(dead_ends=dead_ends(BRIDGED, ["172.18.0.77"]))) == [("FORWARDED", None, None)]
 
 
 def test_a_container_whose_start_was_not_known_yet_gets_its_first_flows_back() -> None:
     dumps, new = Dumps(), replace(container("web", "172.18.0.77"), started_at="1970-01-01T00:00:05Z")
     mapped = flow(f"{REMOTE}:5140", f"{HOST}:514", proto=UDP, dnat="172.18.0.77:514")
-    ranges = ranges_of(BRIDGED)
-    assert dumps.told([], place(bridged=ranges), 4.0) == []
-    assert dumps.told([mapped], place(bridged=ranges), 6.0) == [("STALE", None, "gone: 172.18.0.77")]
-    assert dumps.told([mapped], place(new, bridged=ranges), 8.0) == [("PUBLISHED", None, "web")]
+    ends = dead_ends(BRIDGED, ["172.18.0.77"])
+    assert dumps.told([], place(dead_ends=ends), 4.0) == []
+    assert dumps.told([mapped], place(dead_ends=ends), 6.0) == [("STALE", None, "gone: 172.18.0.77")]
+    assert dumps.told([mapped], place(new, dead_ends=ends), 8.0) == [("PUBLISHED", None, "web")]

@@ -351,8 +351,8 @@ def stale_mapping(evidence: Evidence) -> Iterator[Finding]:
 
     Decided by: flows whose server is a container that is gone: they were that container's when they were seen before,
     or began before the present owner of the address did, or DNAT leads them to an address of a bridge network that
-    nobody has. It is a warning for UDP that DNAT sends there. UDP to an address that a container of the same name has
-    again is where it should be.
+    no container has and that ARP asks for in vain (IPv4 only; up to a minute after the last answer). It is a warning
+    for UDP that DNAT sends there. UDP to an address that a container of the same name has again is where it should be.
 
     To fix: delete these entries; the next packet makes a new one.
     """
