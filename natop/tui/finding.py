@@ -87,14 +87,15 @@ class FindingScreen(FactsScreen):
 
     async def action_copy(self) -> None:
         """The commands of one remedy, in turn; remedies exclude each other, so never all at once."""
-        remedies = [each for each in self._finding.remedies if each.commands] if self._finding else []
-        if not remedies:
+        shown = list(enumerate(self._finding.remedies, start=1)) if self._finding else []
+        with_commands = [(number, each.commands) for number, each in shown if each.commands]
+        if not with_commands:
             self.natop.tell("this finding has no commands")
             return
-        number = self._copied % len(remedies)
+        number, commands = with_commands[self._copied % len(with_commands)]
         self._copied += 1
-        await copy(self.app, "\n".join(remedies[number].commands))
-        self.natop.tell(f"copied remedy {number + 1} of {len(remedies)}; natop does not run it")
+        await copy(self.app, "\n".join(commands))
+        self.natop.tell(f"copied the commands of remedy {number} of {len(shown)}; natop does not run them")
 
     async def action_follow_lead(self) -> None:
         lead = self._finding.lead if self._finding else None

@@ -1,5 +1,6 @@
 """The verdict on top, the view of findings, one finding, and the marker."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -84,6 +85,12 @@ async def test_a_finding_in_full_and_its_commands(monkeypatch: pytest.MonkeyPatc
         assert copied[0].startswith("docker network create")
         assert copied[1] == "sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=30"
         assert copied[2] == copied[0]
+        shown = text(live.frame)
+        told = [each.message for each in live.app._notifications]
+        for commands, message in zip(copied, told[-3:], strict=True):
+            (number,) = re.findall(r"remedy (\d) of 3;", message)
+            below = shown.partition(f"remedy {number}")[2].partition("remedy")[0]
+            assert commands.split()[0] in below, "it is the number on the screen"
 
 
 async def test_a_finding_leads_to_its_flows() -> None:
