@@ -6,6 +6,7 @@ Terms are joined by *and*, a comma is *or*, `!` or `-` before a term negates it.
 import fnmatch
 import ipaddress
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -150,7 +151,11 @@ def _check_numbers(field: str, value: Value, expression: str, column: int) -> No
 
 def _regex(pattern: str, expression: str, column: int) -> Callable[[str], bool]:
     try:
-        compiled = re.compile(pattern.replace("\\/", "/"), re.IGNORECASE)
+        with (
+            warnings.catch_warnings()
+        ):  # of what a later Python may read otherwise: it would be written over the screen
+            warnings.simplefilter("ignore")
+            compiled = re.compile(pattern.replace("\\/", "/"), re.IGNORECASE)
     except re.error as error:
         raise FilterError(f"regular expression: {error.msg}", expression, column + 1 + (error.pos or 0)) from None
     except (RecursionError, OverflowError):

@@ -442,3 +442,8 @@ def test_names_with_a_meaning_in_patterns_can_be_quoted() -> None:
     taken = observed(sample([flow("10.0.0.2:1", "192.0.2.1:2")], containers=(odd,)))
     assert matching('container:"a,b c"', taken) == {1}
     assert matching("container:a,b c", taken) == set()
+
+
+def test_a_pattern_that_a_later_python_reads_otherwise_warns_nobody() -> None:
+    """A warning is an error in these tests."""
+    assert parse("/[[a]/").terms
