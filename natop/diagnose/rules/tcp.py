@@ -178,8 +178,8 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
 
     Decided by: at least 5 SYN retransmits in containers that open connections, while insert_failed and drop stand still
     and ListenOverflows rose neither in a container nor in the host's own namespace. With containers on the host's
-    network the host's own SYN retransmits count too. Containers whose own table is full, or who call an end that
-    never answers, are left out: other rules tell of them.
+    network the host's own SYN retransmits count too. Containers whose own table is full, or who have more than
+    50 unanswered flows to one end, are left out: other rules tell of them.
 
     To fix: probe the same target from the host; look for firewall rules that drop; a cloud's own limit on connections
     (`ethtool -S`, conntrack_allowance_exceeded) shows the same picture.
