@@ -10,7 +10,21 @@ import click
 from natop import __version__
 from natop.cli.comparing import STDIN, side_from, view_of_diff
 from natop.cli.live import run_live_view
-from natop.cli.options import EVERY, FILTER, INTERVAL, SORT, WATCH, Common, Exit, Refused, Seconds, common_options
+from natop.cli.options import (
+    EVERY,
+    FILTER,
+    INTERVAL,
+    SORT,
+    WATCH,
+    Common,
+    Exit,
+    Refused,
+    Seconds,
+    common_options,
+    host_options,
+    refuse,
+    whole_host_options,
+)
 from natop.cli.output import opened, room_of, say, standard_output, write_snapshots
 from natop.cli.reading import source_of
 from natop.cli.settings import manners, settled
@@ -113,14 +127,16 @@ def _probed(rounds: int, wanted: "Probes", counts_own: bool) -> "Callable[[Sourc
 @click.option("--for", "watch_s", type=WATCH, default=5.0, metavar="S", help="Seconds to watch for rates (5).")
 @click.option("--format", "form", type=click.Choice(("text", "json", "md")), default="text", help="text.")
 @click.option("--check", is_flag=True, help="Exit status 1 where a finding of severity warning or worse stands.")
-@common_options
+@whole_host_options
 @click.pass_context
 def doctor(context: click.Context, /, watch_s: float, form: str, check: bool, **common: Any) -> None:
     """What is wrong, how natop knows, and what to do about it."""
     from natop import feed
     from natop.export import report
 
-    options = settled(Common(**common).over(context.obj)).common
+    given = Common(**common).over(context.obj)
+    refuse(given, "doctor", "filter", "sort")
+    options = settled(given).common
     try:
         with opened(None) as out:
             watched = feed.watched(source_of(options), watch_s, options.interval_s)
@@ -208,7 +224,7 @@ def demo(context: click.Context, /, command: tuple[str, ...]) -> None:
 @click.option("--timeout", "timeout_s", type=Seconds(0.1, 120), metavar="S", help="Give up after S (10).")
 @click.option("--polite", is_flag=True, help="Close with FIN, not RST: no line in servers' logs, but a TIME_WAIT here.")
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", help="text.")
-@common_options
+@host_options
 @click.pass_context
 def probe(
     context: click.Context,
@@ -231,15 +247,17 @@ def probe(
     from natop.export import snapshots
     from natop.probing import BadTarget, parse_target
 
-    options, config = settled(Common(**common).over(context.obj))
-    given = config.probe
-    if not (targets or given.targets):
+    given = Common(**common).over(context.obj)
+    refuse(given, "probe", "interval", "filter", "sort")
+    options, config = settled(given)
+    known = config.probe
+    if not (targets or known.targets):
         raise click.UsageError("Missing argument 'TARGET…'.")
     source = source_of(options)
-    asked = manners(given, every_s, timeout_s, polite)
+    asked = manners(known, every_s, timeout_s, polite)
     try:
-        wanted = [parse_target(text) for text in dict.fromkeys(targets or given.targets)]
-        run = feed.ProbeRun(source, wanted, sources or given.sources, count, asked)
+        wanted = [parse_target(text) for text in dict.fromkeys(targets or known.targets)]
+        run = feed.ProbeRun(source, wanted, sources or known.sources, count, asked)
     except BadTarget as error:
         raise click.UsageError(str(error)) from error
     except feed.CannotRead as error:

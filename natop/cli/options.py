@@ -72,10 +72,8 @@ WATCH = Seconds(1, 86_400)
 """Over less than a second no rate is judged."""
 FILTER = click.option("--filter", metavar="EXPR", help="Only what matches, as 'state:time_wait dport:443'.")
 SORT = click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN the other way round.")
-_COMMON_OPTIONS = (
-    click.option("--interval", type=INTERVAL, metavar="S", help="Seconds between readings, 0.5 to 60 (2)."),
-    FILTER,
-    SORT,
+_READINGS = click.option("--interval", type=INTERVAL, metavar="S", help="Seconds between readings, 0.5 to 60 (2).")
+_HOST = (
     click.option("--context", "docker_context", metavar="NAME", help="Docker context to ask."),
     click.option("--docker-host", metavar="URL", help="Docker Engine to ask, as unix:///run/docker.sock."),
     click.option("--no-docker", is_flag=True, default=None, help="Leave Docker out; flows by address."),
@@ -84,7 +82,24 @@ _COMMON_OPTIONS = (
 )
 
 
-def common_options(command: F) -> F:
-    for option in reversed(_COMMON_OPTIONS):
-        command = option(command)
-    return command
+def _with(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorated(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorated
+
+
+common_options = _with(_READINGS, FILTER, SORT, *_HOST)
+whole_host_options = _with(_READINGS, *_HOST)
+"""For a command that looks at the whole of a host."""
+host_options = _with(*_HOST)
+"""For a command that takes no readings either."""
+
+
+def refuse(given: Common, command: str, *names: str) -> None:
+    """For options that stand before a command which would ignore them. Raises click.UsageError."""
+    for name in names:
+        if getattr(given, name) is not None:
+            raise click.UsageError(f"{command} takes no --{name}")

@@ -13,13 +13,25 @@ if TYPE_CHECKING:
 
 
 def source_of(common: Common) -> "Source":
+    """Raises Refused for an engine that is named and does not exist, and click.UsageError."""
+    from natop.collect import context
     from natop.collect.engine import Target
     from natop.feed import Source
+    from natop.text import clean
 
     if common.no_docker and (common.docker_host or common.docker_context):
         raise click.UsageError("--no-docker does not go with --docker-host or --context")
     if common.docker_host and common.docker_context:
         raise click.UsageError("give --docker-host or --context, not both")
+    if common.docker_host and "://" not in common.docker_host:
+        raise click.UsageError(
+            f"{clean(common.docker_host)!r} is no URL of a Docker Engine, as unix:///run/docker.sock"
+        )
+    if common.docker_context:
+        try:
+            context.endpoint(common.docker_context)
+        except ValueError as error:
+            raise Refused(Exit.UNREADABLE, clean(str(error))) from error
     return Source(common.netns, None if common.no_docker else Target(common.docker_host, common.docker_context))
 
 

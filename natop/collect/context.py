@@ -15,24 +15,36 @@ DEFAULT = "default"
 
 def client_options(name: str | None) -> dict[str, Any]:
     """The SDK's options for a context, None being the current one. Raises ValueError where it does not exist."""
-    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    name = name or os.environ.get("DOCKER_CONTEXT") or _current(folder)
+    name = name or os.environ.get("DOCKER_CONTEXT") or _current()
     if name == DEFAULT:
         return {}
-    identity = hashlib.sha256(name.encode()).hexdigest()
+    url, verify = endpoint(name)
+    return {"base_url": url} | _tls(_folder() / "contexts" / "tls" / _identity(name) / "docker", verify=verify)
+
+
+def endpoint(name: str) -> tuple[str, bool]:
+    """A context's URL, and whether its certificate is checked. Raises ValueError where it does not exist."""
+    if name == DEFAULT:
+        return "", True
     try:
-        meta = json.loads((folder / "contexts" / "meta" / identity / "meta.json").read_bytes())
-        endpoint = meta["Endpoints"]["docker"]
-        options = {"base_url": str(endpoint["Host"])}
+        meta = json.loads((_folder() / "contexts" / "meta" / _identity(name) / "meta.json").read_bytes())
+        found = meta["Endpoints"]["docker"]
+        return str(found["Host"]), found.get("SkipTLSVerify") is not True
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ValueError(f"no Docker context {name!r}; `docker context ls` lists them") from error
-    keys = folder / "contexts" / "tls" / identity / "docker"
-    return options | _tls(keys, verify=endpoint.get("SkipTLSVerify") is not True)
 
 
-def _current(folder: Path) -> str:
+def _folder() -> Path:
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+
+
+def _identity(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _current() -> str:
     try:
-        name = json.loads((folder / "config.json").read_bytes()).get("currentContext")
+        name = json.loads((_folder() / "config.json").read_bytes()).get("currentContext")
     except (OSError, ValueError, AttributeError):
         return DEFAULT
     return name if isinstance(name, str) and name else DEFAULT

@@ -187,14 +187,23 @@ def test_options_before_and_after_the_command(natop: Natop, opened: list[Source]
     natop("snapshot", "--no-docker")
     natop("--netns", "a", "snapshot", "--netns", "b")
     natop("snapshot", "--docker-host", "unix:///x.sock")
-    natop("snapshot", "--context", "lab")
+    natop("snapshot", "--context", "default")
     assert opened == [
         Source(None, None),
         Source(None, None),
         Source("b", Target()),
         Source(None, Target("unix:///x.sock")),
-        Source(None, Target(None, "lab")),
+        Source(None, Target(None, "default")),
     ]
+
+
+@pytest.mark.parametrize("command", [("snapshot",), ("doctor",), ("probe", "127.0.0.1:1")])
+def test_a_context_that_is_named_and_does_not_exist(
+    natop: Natop, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (line,) = refused(natop(*command, "--context", "no\x1b[31mne"), 3)
+    assert line == "natop: no Docker context 'no\\x1b[31mne'; `docker context ls` lists them"
 
 
 def test_what_could_not_be_read_is_a_gap_and_no_failure(natop: Natop) -> None:
@@ -252,14 +261,20 @@ def test_help_of_a_command(natop: Natop) -> None:
         (("snapshot", "--no-docker", "--context", "lab"), "--no-docker does not go with"),
         (("--no-docker", "snapshot", "--docker-host", "unix:///x"), "--no-docker does not go with"),
         (("snapshot", "--context", "lab", "--docker-host", "unix:///x"), "not both"),
+        (("snapshot", "--docker-host", "bogus"), "'bogus' is no URL of a Docker Engine"),
         (("snapshot", "-o", "/"), "is a directory"),
+        (("doctor", "--filter", "web"), "No such option '--filter'"),
+        (("--filter", "web", "doctor"), "doctor takes no --filter"),
+        (("--sort", "name", "doctor"), "doctor takes no --sort"),
+        (("probe", "--sort", "name", "web:1"), "No such option '--sort'"),
+        (("--interval", "1", "probe", "web:1"), "probe takes no --interval"),
     ],
 )
 def test_usage(natop: Natop, arguments: tuple[str, ...], words: str) -> None:
     lines = refused(natop(*arguments), 2)
     assert words in lines[0]
-    of = " snapshot" if "snapshot" in arguments and arguments[0] not in ("-b", "-d") else ""
-    assert lines[-1] == f"try: natop{of} --help"
+    of = next((f" {each}" for each in arguments if each in ("snapshot", "doctor", "probe")), "")
+    assert lines[-1] == f"try: natop{'' if arguments[0] in ('-b', '-d') else of} --help"
 
 
 def test_a_filter_s_mistake_is_pointed_at(natop: Natop) -> None:
