@@ -67,7 +67,15 @@ PROBE_COLUMNS = (
     ProbeColumn(
         "path", "PATH", 12, False, lambda s: way_text(s.last), lambda s: way_text(s.last), "the way that the call takes"
     ),
-    ProbeColumn("count", "N", 4, True, lambda s: count(s.statistics.count), lambda s: s.statistics.count, "probes"),
+    ProbeColumn(
+        "count",
+        "N",
+        4,
+        True,
+        lambda s: count(s.statistics.count),
+        lambda s: s.statistics.count,
+        "probes, of the last 120",
+    ),
     ProbeColumn(
         "failed",
         "FAILED",

@@ -163,7 +163,7 @@ class ProbeSeries:
     """The last probes by one way, oldest first, and what they come to. There is always one."""
 
     results: tuple[ProbeResult, ...]
-    """At most `probing.HISTORY`."""
+    """At most `summarise.probed.HISTORY`, but for `natop probe`, which keeps all."""
     statistics: ProbeStatistics
     """Of `results`."""
 
