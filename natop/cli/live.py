@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from natop.cli.options import Exit, Refused
-from natop.cli.reading import source_of, view_of
+from natop.cli.reading import check_engine, source_of, view_of
 from natop.cli.settings import Settings, for_live_view, manners
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def run_live_view(settings: Settings, ascii: bool) -> None:
     common, probes = for_live_view(settings), settings.config.probe
     if reason := terminal.refusal():
         raise Refused(Exit.USAGE, reason)
+    check_engine(common)
     if common.filter or common.sort:
         view_of(common, flows=True)
     from natop.tui.app import NatopApp

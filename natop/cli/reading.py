@@ -12,11 +12,9 @@ if TYPE_CHECKING:
     from natop.feed import Source
 
 
-def source_of(common: Common) -> "Source":
-    """Raises Refused for an engine that is named and does not exist, and click.UsageError."""
+def check_engine(common: Common) -> None:
+    """Raises Refused for a context that is named and does not exist, and click.UsageError; loads no Docker library."""
     from natop.collect import context
-    from natop.collect.engine import Target
-    from natop.feed import Source
     from natop.text import clean
 
     if common.no_docker and (common.docker_host or common.docker_context):
@@ -32,6 +30,14 @@ def source_of(common: Common) -> "Source":
             context.endpoint(common.docker_context)
         except ValueError as error:
             raise Refused(Exit.UNREADABLE, clean(str(error))) from error
+
+
+def source_of(common: Common) -> "Source":
+    """Raises what `check_engine` does."""
+    from natop.collect.engine import Target
+    from natop.feed import Source
+
+    check_engine(common)
     return Source(common.netns, None if common.no_docker else Target(common.docker_host, common.docker_context))
 
 

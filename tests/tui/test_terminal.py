@@ -125,6 +125,18 @@ def test_where_it_cannot_live_it_says_so(command: tuple[str, ...], environment: 
         assert b"\x1b" not in screen.raw
 
 
+@pytest.mark.parametrize(
+    ("options", "status"), [(("--docker-host", "unix:///x", "--context", "x"), 2), (("--context", "x"), 3)]
+)
+def test_an_engine_that_cannot_be_meant_is_refused_before_the_first_picture(
+    options: tuple[str, ...], status: int, tmp_path: Path
+) -> None:
+    with terminal((*NATOP, *options), environment={"DOCKER_CONFIG": str(tmp_path)}) as screen:
+        assert screen.wait() == status
+        assert screen.text.startswith("natop: ")
+        assert b"\x1b" not in screen.raw
+
+
 def test_a_redirected_stderr_is_refused_in_one_line(tmp_path: os.PathLike[str]) -> None:
     with terminal(shell(f"{shlex.join(LIVE)} 2>{tmp_path}/log")) as screen:
         assert screen.wait() == 2
