@@ -20,6 +20,7 @@ import pyroute2
 import pytest
 
 from tests.lab.layers import lack
+from tests.lab.netns import wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -77,7 +78,7 @@ class Stage:
 
     def finish(self, demo: subprocess.Popen[str]) -> tuple[int, str, str]:
         """Its exit status, stdout and stderr, once nothing of it is left."""
-        out, err = demo.communicate(timeout=30)
+        out, err = demo.communicate(timeout=90)
         self.expect_nothing_left()
         return demo.returncode, out, err
 
@@ -98,7 +99,7 @@ class Stage:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def expect_nothing_left(self, within_s: float = 6) -> None:
+    def expect_nothing_left(self, within_s: float = 30) -> None:
         """Fail unless every process and every file of the demo goes away in time."""
         ends = time.monotonic() + within_s
         while (self.processes() or list(self.temporary.iterdir())) and time.monotonic() < ends:
@@ -170,7 +171,7 @@ def test_flows_are_published_masqueraded_and_internal(stage: Stage) -> None:
     status, out, err = stage.finish(demo)
     assert status == 0, err
     assert err == ""
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
     seen = json.loads(out)
     flows = seen["flows"]
     assert len(flows) >= 60
@@ -222,7 +223,7 @@ def test_without_a_terminal_it_is_a_snapshot(as_root: Stage) -> None:
 
 def wait_for_natop(stage: Stage) -> tuple[int, int]:
     """The pids of the demo's host process and of its machine `web`, once the program in natop's place runs."""
-    ends = time.monotonic() + 15
+    ends = time.monotonic() + 60
     while time.monotonic() < ends:
         names = {name: pid for pid, name in stage.processes().items()}
         if "sleep" in names and "web" in names:
@@ -243,7 +244,7 @@ def test_a_natop_that_ignores_the_signal_is_killed(as_root: Stage) -> None:
     demo = as_root.start("sh", "-c", "trap '' TERM; sleep 60 & wait; sleep 60")
     wait_for_natop(as_root)
     demo.send_signal(signal.SIGTERM)
-    assert demo.wait(10) == 128 + signal.SIGKILL, demo.stderr.read() if demo.stderr else ""
+    assert demo.wait(60) == 128 + signal.SIGKILL, demo.stderr.read() if demo.stderr else ""
     as_root.sweep()
     as_root.finish(demo)
 
@@ -256,11 +257,10 @@ def test_nothing_is_left_when_the_starter_is_killed(stage: Stage) -> None:
 
 
 def test_nothing_is_left_when_the_host_process_is_killed(as_root: Stage) -> None:
-    demo = as_root.start("sleep", "2")
+    demo = as_root.start("sleep", "3")
     host, web = wait_for_natop(as_root)
     os.kill(host, signal.SIGKILL)
-    time.sleep(0.3)
-    assert web not in as_root.processes()
+    wait_until(lambda: web not in as_root.processes(), what="the machine to end with its host")
     assert as_root.finish(demo)[0] == 0
 
 
@@ -270,17 +270,14 @@ def test_only_files_can_be_left_when_starter_and_host_are_killed_together(as_roo
     os.kill(host, signal.SIGSTOP)
     demo.kill()
     os.kill(host, signal.SIGKILL)
-    demo.communicate(timeout=10)
-    ends = time.monotonic() + 3
-    while as_root.processes() and time.monotonic() < ends:
-        time.sleep(0.05)
-    assert as_root.processes() == {}
+    demo.communicate(timeout=60)
+    wait_until(lambda: not as_root.processes(), what="every process to end")
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3, 0.5])
 def test_interrupted_while_it_is_being_built(as_root: Stage, after_s: float) -> None:
     demo = as_root.start("sleep", "60")
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while not list(as_root.temporary.iterdir()) and time.monotonic() < ends:
         time.sleep(0.005)
     time.sleep(after_s)
@@ -322,7 +319,7 @@ def test_a_long_name_for_the_temporary_directory_is_no_obstacle(as_root: Stage) 
 
 def test_stopping_natop_stops_the_demo_for_the_shell(as_root: Stage) -> None:
     demo = as_root.start("sh", "-c", "kill -STOP $$; echo went on", start_new_session=True)
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while Path(f"/proc/{demo.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
         assert time.monotonic() < ends
         time.sleep(0.02)

@@ -362,7 +362,7 @@ def test_a_hundred_targets_of_which_fifty_hang_are_probed_with_manners(net: Net)
     assert sum(calls[port] for port in hanging) >= 45
     assert min(calls[port] for port in answering) >= 1
     assert calls.total() >= 100
-    assert max(later - earlier for earlier, later in pairwise(moments)) < 2
+    assert max(later - earlier for earlier, later in pairwise(moments)) < 5, "a target hangs for ten"
     assert taken.probes is not None
     assert {each.last.target for each in taken.probes} >= {f"{OUTSIDE}:{port}" for port in answering}
     assert {each.last.error for each in taken.probes} == {None}
@@ -389,8 +389,8 @@ def test_own_flows_are_left_out_of_what_others_do_too(net: Net) -> None:
 
 
 def _patiently(live: LiveFeed) -> Iterator[Snapshot]:
-    """What it gives within ten seconds."""
-    until = time.monotonic() + 10
+    """What it gives within a minute."""
+    until = time.monotonic() + 60
     for taken in live:
         yield taken
         assert time.monotonic() < until

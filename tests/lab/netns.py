@@ -179,7 +179,7 @@ def sweep() -> list[str]:
 
 
 def wait_until(
-    condition: Callable[[], object], timeout_s: float = 10, every_s: float = 0.05, what: str = "condition"
+    condition: Callable[[], object], timeout_s: float = 60, every_s: float = 0.05, what: str = "condition"
 ) -> None:
     """Poll a callable until it returns something true; TimeoutError names what was waited for."""
     deadline = time.monotonic() + timeout_s

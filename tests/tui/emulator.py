@@ -56,7 +56,7 @@ class Terminal:
     def kill(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
-    def until(self, so: Callable[[Terminal], object], seconds: float = 20.0) -> Terminal:
+    def until(self, so: Callable[[Terminal], object], seconds: float = 60.0) -> Terminal:
         """Read until it is so; fails with the screen where that does not happen."""
         end = time.monotonic() + seconds
         while not so(self):
@@ -78,7 +78,7 @@ class Terminal:
         while time.monotonic() < end:
             self._read()
 
-    def wait(self, seconds: float = 20.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         self.until(lambda terminal: terminal.status is not None, seconds)
         while self._read():
             pass
