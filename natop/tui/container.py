@@ -51,11 +51,20 @@ class ContainerScreen(FactsScreen):
         self._name = ""
         self._is_gone = False
         self._facts: list[Line] = []
+        self._targets: int | None = None
+        """How many the user has named, as shown last."""
 
     def show(self, news: News) -> None:
         self._look_up(news)
         super().show(news)
         self.part("facts").show(self._facts)
+        self._show_new_target()
+
+    def _show_new_target(self) -> None:
+        """Scroll to what has just been added: targets stand last."""
+        before, self._targets = self._targets, len(self.natop.probes.targets)
+        if before is not None and self._targets > before:
+            self.call_after_refresh(self.scroll.scroll_end, animate=False)
 
     def _look_up(self, news: News) -> None:
         """What is known of it now; the last when it has gone."""

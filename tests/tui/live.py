@@ -92,7 +92,7 @@ class Live:
             await self.pilot.pause(0.02)
         raise AssertionError("it never stands still")
 
-    async def until(self, so: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def until(self, so: Callable[[], bool], seconds: float = 60.0) -> None:
         for _ in range(int(seconds / 0.01)):
             if so():
                 return

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from textual.containers import VerticalScroll
+
 from natop.model import Container, ProbePath, ProbeResult, Snapshot
 from natop.probing import ProbeWish, parse_target, published_ways
 from natop.summarise.probed import with_results
@@ -294,6 +296,16 @@ def test_a_target_s_ways_stand_side_by_side() -> None:
     assert shown[at + 1].split() == ["host", "0.20", "0.20", "0.20", "0.20", "0", "·"]
     assert shown[at + 2].split() == ["from", "inside", *["–"] * 5, "waiting"]  # noqa: RUF001  # natop's dash
     assert "198.51.100.8:443" not in "\n".join(shown), "another container's"
+
+
+async def test_a_target_added_in_the_details_is_seen_without_scrolling() -> None:
+    async with open_live([reachable(*ways_to_first(ProbePath.CONTAINER, 0, 1))], (80, 16)) as live:
+        await live.press("slash", *FIRST, "enter", "i")
+        assert live.app.screen.query_one(VerticalScroll).scroll_y == 0
+        await live.press("a")
+        await live.type(OUTSIDE)
+        await live.press("enter")
+        await live.until(lambda: OUTSIDE in "\n".join(live.frame))
 
 
 async def test_details_of_a_container_are_a_screen_and_lead_to_targets_and_flows() -> None:
