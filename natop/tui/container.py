@@ -70,6 +70,7 @@ class ContainerScreen(FactsScreen):
         """What is known of it now; the last when it has gone."""
         from natop.columns.containers import container_rows
         from natop.tui.containerfacts import Around, container_lines, folded
+        from natop.tui.containernat import container_nat_lines
         from natop.tui.containerprobes import probe_lines
 
         if news.snapshot is None:
@@ -80,6 +81,8 @@ class ContainerScreen(FactsScreen):
             self._name = row.container.name
             width = self.app.size.width - 2
             lines = container_lines(row, Around.of(news.snapshot), self.glyphs)
+            if row.summary:
+                lines += container_nat_lines(row.summary, news.snapshot, self.glyphs)
             about = [part for line in lines for part in folded(line, width)]
             probes = probe_lines(row.container, news.snapshot, self.natop.probes, width, self.glyphs)
             self._facts = [*about, [], *probes]

@@ -1,4 +1,4 @@
-"""The lines about one container: what becomes of its source address on each of its networks."""
+"""The lines about one container: what becomes of its source address on each network, NAT's ports, TIME_WAIT."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 
 from natop.columns.containers import container_rows
-from natop.model import Firewall, NatRule, NetworkNat
+from natop.model import Firewall, NatRule, NetworkNat, Snapshot
 from natop.tui.containerfacts import Around, container_lines
+from natop.tui.containernat import container_nat_lines
 from natop.tui.glyphs import UNICODE
+from natop.tui.tones import text_of
+from tests.tui.poolhosts import three_pools
 from tests.tui.worlds import container, world
 
 MASQUERADE = NatRule("nft", "ip natop_random postrouting", 90, "MASQUERADE", fully_random=True)
@@ -43,3 +46,38 @@ def test_each_network_has_its_nat_beside_it(rule: NatRule | None, internal: bool
 
 def test_where_the_rules_are_not_known_nothing_is_said() -> None:
     assert networks_line() == "networks shop_default 172.18.0.2 front 172.19.0.2 fd00:19::2"
+
+
+def nat_of(number: int, taken: Snapshot) -> list[str]:
+    """The lines on NAT's ports and TIME_WAIT of the container with that number."""
+    return [" ".join(text_of(line).split()) for line in container_nat_lines(taken.containers[number], taken, UNICODE)]
+
+
+def test_a_container_s_fullest_pool_and_its_time_wait() -> None:
+    ports, waiting = nat_of(2, three_pools())
+    assert ports == "NAT ports 203.0.113.5 → 198.51.100.7:443/tcp 9 of 64,512 0.0 % 3 rewritten"
+    assert waiting.startswith("TIME_WAIT 3 42.9 % of TCP")
+    assert waiting.endswith("most with 198.51.100.7 3")
+
+
+def test_a_container_without_nat_ports_or_time_wait() -> None:
+    assert nat_of(0, three_pools()) == ["NAT ports holds none", "TIME_WAIT none"]
+
+
+def test_without_flows_nothing_is_known_of_ports_and_time_wait() -> None:
+    assert nat_of(0, world(1).snapshot(None)) == [f"NAT ports {UNICODE.unknown}", f"TIME_WAIT {UNICODE.unknown}"]
+
+
+def test_why_time_wait_matters_stands_below() -> None:
+    taken = three_pools()
+    waiting = taken.containers[2].time_wait
+    assert waiting is not None
+    worse = replace(taken.containers[2], time_wait=replace(waiting, concern="it holds NAT ports"))
+    lines = container_nat_lines(worse, taken, UNICODE)
+    assert text_of(lines[-1]).strip() == "it holds NAT ports"
+
+
+def test_what_is_not_in_the_table_has_no_nat() -> None:
+    taken = three_pools()
+    lonely = replace(taken.containers[0], untracked="no network", flows=None)
+    assert container_nat_lines(lonely, taken, UNICODE) == []
