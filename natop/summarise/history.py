@@ -189,6 +189,7 @@ METRICS = (
     _tcp("active_opens", "connects"),
     _tcp("passive_opens", "accepts"),
     _tcp("time_wait_overflow", "TIME_WAIT overflow"),
+    _of_tcp("sockets_in_use", "sockets", "", "TCP sockets in use, TIME_WAIT left out", lambda tcp: tcp.sockets_in_use),
     _of_tcp(
         "time_wait_sockets",
         "TIME_WAIT sockets",

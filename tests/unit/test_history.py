@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from natop.columns.containers import CONTAINER_COLUMNS
 from natop.model import (
     COUNTER_NAMES,
     TCP_NAMES,
@@ -66,6 +67,18 @@ def test_every_counter_of_the_kernel_has_a_past(name: str) -> None:
     assert BY_KEY[name].unit == "/s"
     assert BY_KEY[name].host
     assert bool(BY_KEY[name].container) == (name in TCP_NAMES)
+
+
+def test_every_column_of_numbers_and_every_gauge_of_tcp_has_a_past() -> None:
+    """`connect` is what probes found: they keep their own past."""
+    of_columns = {"pool": "pool_use", "tw_sockets": "time_wait_sockets", "trend": "time_wait"}
+    shown = {of_columns.get(each.key, each.key) for each in CONTAINER_COLUMNS if each.numeric} - {"connect"}
+    gauges = {"sockets_in_use", "time_wait_sockets"}
+    assert shown | gauges <= BY_KEY.keys()
+    tcp = NetnsTcp("net:[7]", {}, sockets_in_use=9, time_wait_sockets=12)
+    before = observed(sample(flows(1), containers=CONTAINERS))
+    taken = remembered(before, replace(before, taken_at=before.taken_at + 1, tcp=tcp))
+    assert [values(taken, name)[-1] for name in sorted(gauges)] == [9, 12]
 
 
 def test_what_is_shown_of_flows_has_a_past() -> None:
