@@ -95,6 +95,17 @@ def test_a_pool_at_this_use(host: NatHost, percent: int, batches: int) -> None:
     assert total.found / total.asked == pytest.approx(expected_found(held / 64512, 0.0, evicts=True), rel=0.35)
 
 
+@pytest.mark.parametrize("percent", [50, 90, 95])
+def test_ports_found_taken_for_each_new_flow(host: NatHost, percent: int) -> None:
+    """As `conntrack -S` counts them over real connects, whose entries stay in TIME_WAIT."""
+    host.hold(some(ALL, round(len(ALL) * percent / 100)))
+    before = product.read(host.router)
+    total = together(host.close(100) for _ in range(2))
+    told = product.read(host.router, before=before).derived.found_per_new
+    assert told == pytest.approx(total.found / (total.asked - total.lost), rel=0.02)
+    assert total.found >= total.asked / 2
+
+
 def test_neighbours_are_lost_to_where_evenly_spread_ports_are_not(host: NatHost) -> None:
     """44 % of the ports are taken, all in a row: by their number alone no search would ever fail."""
     host.hold(range(32768, 61000))
