@@ -80,6 +80,8 @@ def room_of(out: TextIO) -> int | None:
 def standard_output() -> TextIO:
     """stdout, in UTF-8 for programs; a terminal of another encoding shows `?` for what it does not have."""
     if isinstance(sys.stdout, io.TextIOWrapper):
+        if isinstance(sys.stdout.buffer, io.FileIO):  # PYTHONUNBUFFERED: what a signal cuts off a write would be lost
+            sys.stdout = open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # for good
         sys.stdout.reconfigure(encoding=_terminal_encoding() if sys.stdout.isatty() else "utf-8", errors="replace")
     return sys.stdout
 

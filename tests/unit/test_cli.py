@@ -538,3 +538,27 @@ def test_a_terminal_is_written_to_in_the_user_s_locale(engine: EngineServer, nam
     text = shown("snapshot", "--docker-host", engine.url, "--format", "text", LC_ALL=name, COLUMNS="200")
     assert expected in text
     assert text.isascii() == (name == "C")
+
+
+CUT_OFF = """
+import signal
+from natop.cli.output import standard_output
+signal.signal(signal.SIGALRM, lambda *_: print("came", file=__import__("sys").stderr, flush=True))
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+out = standard_output()
+out.writelines(["x" * 300_000, "END"])
+out.flush()
+"""
+"""A signal comes while a full pipe holds up the first write."""
+
+
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+def test_a_signal_in_the_middle_of_a_write_loses_nothing(unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-c", CUT_OFF]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as run:
+        assert run.stdout
+        assert run.stderr
+        assert run.stderr.readline() == "came\n"
+        told = run.stdout.read()
+    assert (len(told), told[-3:]) == (300_003, "END")
