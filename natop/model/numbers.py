@@ -150,8 +150,10 @@ class NatPools:
     """Held by an entry whose source port NAT changed."""
     masqueraded: U32
     """Held by an entry with SRC_NAT; the others are the host's own."""
+    draining: U32
+    """Held by an entry that goes by itself when nothing new comes: TCP in TIME_WAIT or CLOSE, UDP, ICMP."""
     drain_s: U32
-    """Seconds until the last entry in TIME_WAIT or CLOSE is gone; 0 where there is none."""
+    """Seconds until the last of `draining` is gone; 0 where there is none."""
     new_per_s: npt.NDArray[np.float64] | None
     """None on a first reading."""
     loss: npt.NDArray[np.float64]

@@ -34,7 +34,7 @@ from natop.summarise.alike import Kinds, hashed, kinds, order_of
 from natop.summarise.confined import Confined, confined
 from natop.summarise.portsearch import Taken, chance_of_loss
 from natop.sysctls import EVICTING
-from natop.uapi import AF_INET6, IpProto, Ips, TcpState, proto_name
+from natop.uapi import AF_INET6, STATEFUL, IpProto, Ips, TcpState, proto_name
 
 CLASSES = ((1, 511), (600, 1023), (1024, 65535), (0, 65535))
 """The ports that NAT picks from where no rule says otherwise, by the original port: below 512, below 1024, all others;
@@ -104,6 +104,7 @@ def nat_pools(
     row, taken = held.row, held.taken
     status, state = flows.status[row], _tcp_states(flows)[row]
     soft = _soft(status, state) & evicting
+    goes = _goes(flows.proto[row], state)
     rank = np.argsort(-(taken.used / taken.size), kind="stable")
 
     def count(selected: Mask) -> U32:
@@ -127,7 +128,8 @@ def nat_pools(
         time_wait=count(state == TcpState.TIME_WAIT),
         rewritten=count(rewritten(flows)[row]),
         masqueraded=count((status & Ips.SRC_NAT) != 0),
-        drain_s=_drain(flows.timeout_s[row], state, taken)[rank],
+        draining=count(goes),
+        drain_s=_drain(flows.timeout_s[row], goes, taken)[rank],
         new_per_s=count(arrivals.new[row]) / arrivals.seconds if arrivals else None,
         loss=chance_of_loss(taken, soft)[rank],
         holder=holder,
@@ -235,10 +237,18 @@ def _soft(status: U32, state: U8) -> Mask:
     return found
 
 
-def _drain(timeout_s: U32, state: U8, taken: Taken) -> U32:
-    """Seconds until the last entry in TIME_WAIT or CLOSE of each pool goes."""
-    ends = (state == TcpState.TIME_WAIT) | (state == TcpState.CLOSE)
-    left = np.where(ends & (timeout_s != UNKNOWN32), timeout_s, np.uint32(0))
+_CONNECTED = np.array(sorted(STATEFUL), np.uint8)
+
+
+def _goes(proto: U8, state: U8) -> Mask:
+    """What goes by itself: TCP that has been closed, and whatever has no connections. `state` is TCP's."""
+    found: Mask = (state == TcpState.TIME_WAIT) | (state == TcpState.CLOSE) | ~np.isin(proto, _CONNECTED)
+    return found
+
+
+def _drain(timeout_s: U32, goes: Mask, taken: Taken) -> U32:
+    """Seconds until the last entry of each pool goes."""
+    left = np.where(goes & (timeout_s != UNKNOWN32), timeout_s, np.uint32(0))
     longest: U32 = np.maximum.reduceat(left, taken.start[:-1]) if len(left) else left
     return longest
 
@@ -272,7 +282,7 @@ def busiest_pools(pools: NatPools, containers: int) -> list[int | None]:
 
 
 def sustainable_per_s(pools: NatPools, sysctls: Mapping[str, int | tuple[int, ...]]) -> npt.NDArray[np.float64]:
-    """New flows per second that each pool bears for ever, if nothing is evicted: capacity over an entry's last timeout.
+    """New flows per second that each pool can sustain, if nothing is evicted: capacity over an entry's last timeout.
 
     That is nf_conntrack_tcp_timeout_time_wait for TCP, nf_conntrack_udp_timeout for UDP; NaN for the other protocols.
     """

@@ -34,8 +34,8 @@ class Pools:
 
     table: NatPools
     flows: Flows
-    bears: Numbers
-    """New flows per second that each one bears for ever; NaN is unknown."""
+    sustainable: Numbers
+    """New flows per second that each one can sustain; NaN is unknown."""
     evicting: bool
     """Whether the kernel gives ports of closing TCP flows to new ones."""
 
@@ -44,15 +44,15 @@ class Pools:
         flows = Flows.of(snapshot)
         if snapshot.pools is None or flows is None:
             return None
-        bears = sustainable_per_s(snapshot.pools, snapshot.host.sysctls)
-        return cls(snapshot.pools, flows, bears, evicts(snapshot.host.kernel))
+        sustainable = sustainable_per_s(snapshot.pools, snapshot.host.sysctls)
+        return cls(snapshot.pools, flows, sustainable, evicts(snapshot.host.kernel))
 
     def new(self, row: int) -> float | None:
         return None if self.table.new_per_s is None else float(self.table.new_per_s[row])
 
     def limit(self, row: int) -> float | None:
-        """New flows per second that the pool bears for ever."""
-        return None if np.isnan(self.bears[row]) else float(self.bears[row])
+        """New flows per second that the pool can sustain."""
+        return None if np.isnan(self.sustainable[row]) else float(self.sustainable[row])
 
     def capacity(self, row: int) -> int:
         return int(self.table.last_port[row]) - int(self.table.first_port[row]) + 1
@@ -142,7 +142,7 @@ def _new(pools: Pools, row: int, _width: int, glyphs: Glyphs) -> Piece:
     return marked(rate(new, glyphs).removesuffix("/s"), tone, glyphs)
 
 
-def _bears(pools: Pools, row: int, _width: int, glyphs: Glyphs) -> Piece:
+def _sustainable(pools: Pools, row: int, _width: int, glyphs: Glyphs) -> Piece:
     return rate(pools.limit(row), glyphs).removesuffix("/s"), Tone.QUIET
 
 
@@ -154,10 +154,14 @@ def _number(name: str) -> Callable[[Pools, int, int, Glyphs], Piece]:
     return cell
 
 
+def _by_drain(pools: Pools) -> np.ndarray:
+    return np.where(pools.table.draining == pools.table.used, pools.table.drain_s.astype(np.int64), UNKNOWN)
+
+
 def _drain(pools: Pools, row: int, _width: int, glyphs: Glyphs) -> Piece:
-    """A dash where nothing is closing."""
-    seconds = int(pools.table.drain_s[row])
-    return (f"{seconds} s", Tone.PLAIN) if seconds else (glyphs.unknown, Tone.QUIET)
+    """A dash where open connections hold ports: it does not drain by itself."""
+    empties = int(pools.table.draining[row]) == int(pools.table.used[row])
+    return (f"{int(pools.table.drain_s[row])} s", Tone.PLAIN) if empties else (glyphs.unknown, Tone.QUIET)
 
 
 def _holder(pools: Pools, row: int, width: int, glyphs: Glyphs) -> Piece:
@@ -215,16 +219,16 @@ COLUMNS = (
         "the chance that a new flow whose own port is taken finds no other: its SYN is lost",
     ),
     PoolColumn(
-        "new", "NEW/s", 6, True, _new, _by_new, "new flows per second; marked where it does not bear so many", 3
+        "new", "NEW/s", 6, True, _new, _by_new, "new flows per second; marked where it cannot sustain so many", 3
     ),
     PoolColumn(
-        *("bears", "BEARS/s", 7, True, _bears, lambda pools: np.nan_to_num(pools.bears, nan=UNKNOWN)),
-        "new flows per second that it bears for ever if nothing is evicted: capacity over the last timeout",
+        *("sustain", "SUSTAIN/s", 9, True, _sustainable, lambda pools: np.nan_to_num(pools.sustainable, nan=UNKNOWN)),
+        "new flows per second that it can sustain if nothing is evicted: capacity over the last timeout",
         3,
     ),
     PoolColumn(
-        *("drain", "DRAIN", 6, True, _drain, _column("drain_s")),
-        "until the last entry in TIME_WAIT or CLOSE is gone, if nothing new comes",
+        *("drain", "DRAIN", 6, True, _drain, _by_drain),
+        "until it is empty, if nothing new comes; a dash where open connections hold ports",
         3,
     ),
     PoolColumn("holder", "HELD MOST BY", 18, False, _holder, _by_holder, "who holds most of the ports in use", 3),

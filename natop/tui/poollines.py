@@ -158,17 +158,26 @@ def _parts(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
 
 
 def _speed(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
-    """New flows beside what the pool bears, and when what is closing will have gone."""
-    new, limit, seconds = pools.new(row), pools.limit(row), int(pools.table.drain_s[row])
+    """New flows beside what the pool bears, and when what goes by itself will have gone."""
+    new, limit = pools.new(row), pools.limit(row)
     tone = Tone.NOTICE if new and limit and new > limit else Tone.PLAIN
-    drains = f"   drains in {seconds} s" if seconds else "   nothing is closing"
     return [
         marked(rate(new, glyphs), tone, glyphs),
-        (" of ", Tone.QUIET),
+        (", ", Tone.QUIET),
         (rate(limit, glyphs), Tone.PLAIN),
-        (" that it bears for ever", Tone.QUIET),
-        (drains, Tone.QUIET),
+        (" sustainable  ", Tone.QUIET),
+        (_drains(pools, row), Tone.QUIET),
     ]
+
+
+def _drains(pools: Pools, row: int) -> str:
+    used, going, seconds = (
+        int(column[row]) for column in (pools.table.used, pools.table.draining, pools.table.drain_s)
+    )
+    if not going:
+        return "none goes by itself"
+    part, rest = (count(going), f", {count(used - going)} stay") if going < used else ("all", "")
+    return f"{part} go in {seconds} s{rest}"
 
 
 def _lost(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:

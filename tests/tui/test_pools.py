@@ -56,11 +56,11 @@ async def test_numbers_and_limits_of_the_pool_under_the_cursor() -> None:
         aside = live.view.part("aside").text
         assert "9 of 64,512" in aside
         assert "hard 6  soft 3  TIME_WAIT 3  rewritten 3  host's own 1" in aside
-        assert "of 537.6/s that it bears for ever   drains in 100 s" in aside
+        assert "537.6/s sustainable  3 go in 100 s, 6 stay" in aside
         assert "3 (33.3 %)" in aside
         await live.press("j", "j")
         assert live.view.part("aside").text.startswith(f" {THIRD}")
-        assert "– of – that it bears" in live.view.part("aside").text, "no timeout of UDP was read"  # noqa: RUF001
+        assert "–, – sustainable  all go in" in live.view.part("aside").text, "no timeout of UDP was read"  # noqa: RUF001
 
 
 async def test_enter_shows_the_flows_of_the_pool_and_no_others() -> None:
@@ -169,8 +169,8 @@ def test_each_column_sorts(key: str) -> None:
 
 def test_unknown_numbers_come_last_either_way() -> None:
     taken = three_pools()
-    for sort in ("bears", "-bears"):
-        assert cells(taken, "bears", sort=sort) == ["537.6", "537.6", "–"]  # noqa: RUF001
+    for sort in ("sustain", "-sustain"):
+        assert cells(taken, "sustain", sort=sort) == ["537.6", "537.6", "–"]  # noqa: RUF001
     for sort in ("holder", "-holder"):
         assert cells(busy_pools(), "holder", sort=sort)[-1] == "–"  # noqa: RUF001
 
@@ -188,7 +188,7 @@ def test_what_warns_is_marked_beside_its_colour() -> None:
     every = list(range(5))
     assert known(every, taken, "use") == ["!99.4", "99.0", "!85.3", "70.8", "0.1"], "by what cannot be had"
     assert known(every, taken, "loss") == ["!19", "!8.3", "0", "0", "0"]
-    assert known(every, taken, "new") == ["80.1", "!612.4", "12.0", "0.0", "3.0"], "more than it bears"
+    assert known(every, taken, "new") == ["80.1", "!612.4", "12.0", "0.0", "3.0"], "more than it can sustain"
 
 
 def test_the_bar_tells_what_may_be_evicted() -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from natop.model import NatPools
 from tests.unit.plain import DCCP, ICMP, ICMPV6, SCTP, SRC_NAT, TCP, UDP, Flow
@@ -34,6 +34,7 @@ class Told:
     time_wait: int
     rewritten: int
     masqueraded: int
+    draining: int
     drain_s: int
     holders: tuple[tuple[int, int], ...]
     """Code and ports, by most and then by code."""
@@ -95,7 +96,7 @@ def told(pool: Pool, flows: Sequence[Flow], codes: Sequence[int], evicting: bool
         and each.status & SRC_NAT
         and not each.status & REFUSED
     ]
-    closing = [each.timeout_s or 0 for each in held if each.proto == TCP and each.state in (TIME_WAIT, CLOSE)]
+    going = [each.timeout_s or 0 for each in held if _goes(each)]
     by_code = Counter(codes[row] for row in pool.holders.values())
     return Told(
         used=len(held),
@@ -103,9 +104,14 @@ def told(pool: Pool, flows: Sequence[Flow], codes: Sequence[int], evicting: bool
         time_wait=sum(each.proto == TCP and each.state == TIME_WAIT for each in held),
         rewritten=sum(moved(each) for each in held),
         masqueraded=sum(bool(each.status & SRC_NAT) for each in held),
-        drain_s=max(closing, default=0),
+        draining=len(going),
+        drain_s=max(going, default=0),
         holders=tuple(sorted(by_code.items(), key=lambda pair: (-pair[1], pair[0]))),
     )
+
+
+def _goes(each: Flow) -> bool:
+    return each.state in (TIME_WAIT, CLOSE) if each.proto == TCP else each.proto not in (SCTP, DCCP)
 
 
 def rows(found: NatPools) -> dict[Key, Told]:
@@ -119,7 +125,6 @@ def rows(found: NatPools) -> dict[Key, Told]:
         )
         assert key not in result, "a pool is told twice"
         holders = tuple(zip(found.holder[part].tolist(), found.holds[part].tolist(), strict=True))
-        numbers = (found.used, found.soft, found.time_wait, found.rewritten, found.masqueraded, found.drain_s)
-        used, soft, time_wait, rewritten, masqueraded, drain_s = (int(column[i]) for column in numbers)
-        result[key] = Told(used, soft, time_wait, rewritten, masqueraded, drain_s, holders)
+        numbers = [int(getattr(found, each.name)[i]) for each in fields(Told) if each.name != "holders"]
+        result[key] = Told(*numbers, holders=holders)  # type: ignore[misc,arg-type]  # in the order of the fields
     return result

@@ -218,6 +218,7 @@ def _pools(told: Sequence[Toml], names: Sequence[str]) -> NatPools | None:
         time_wait=column("time_wait", 0, "u4"),
         rewritten=column("rewritten", 0, "u4"),
         masqueraded=column("used", 0, "u4"),
+        draining=column("soft", 0, "u4"),
         drain_s=column("drain_s", 0, "u4"),
         new_per_s=None,
         loss=column("loss", 0.0, "f8"),

@@ -270,6 +270,7 @@ POOL = {
     "time_wait": 1,
     "rewritten": 1,
     "masqueraded": 2,
+    "draining": 1,
     "drain_s": 90,
     "new_per_s": 0.5,
     "sustainable_per_s": 537.6,

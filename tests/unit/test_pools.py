@@ -134,8 +134,11 @@ def test_soft_is_what_this_kernel_evicts() -> None:
 
 def test_a_pool_drains_when_its_last_closing_entry_goes() -> None:
     flows = [closing(40000, 7, timeout_s=30), closing(40001, 8, timeout_s=90), closing(40002, 3, timeout_s=400_000)]
-    assert only(flows).drain_s == 90
-    assert only(flows[2:]).drain_s == 0
+    assert (only(flows).draining, only(flows).drain_s) == (2, 90)
+    assert (only(flows[2:]).draining, only(flows[2:]).drain_s) == (0, 0)
+    udp = [replace(each, proto=UDP) for each in flows]
+    assert (only(udp).draining, only(udp).drain_s) == (3, 400_000)
+    assert only([replace(each, proto=SCTP) for each in flows]).draining == 0
 
 
 def test_a_port_that_a_changing_table_shows_twice_counts_once() -> None:
@@ -184,7 +187,7 @@ def test_kept_and_rewritten_ports() -> None:
     assert (nothing.kept, nothing.rewritten, nothing.kept_share) == (0, 0, None)
 
 
-def test_what_a_pool_bears_for_ever() -> None:
+def test_what_a_pool_can_sustain() -> None:
     found = pooled(
         [out(40000), out(40001), *(replace(out(n), proto=UDP) for n in (1, 2)), replace(out(40000), proto=SCTP)]
     )
