@@ -171,7 +171,7 @@ CONTAINER_COLUMNS = (
     ),
     ContainerColumn("syn", "SYN", 5, True, lambda row: row.states(*states.OPENING), "TCP flows still in the handshake"),
     ContainerColumn(
-        "time_wait", "TIME_WAIT", 9, True, lambda row: row.states(*states.TIME_WAIT), "in conntrack's TIME_WAIT (120 s)"
+        "time_wait", "TIME_WAIT", 9, True, lambda row: row.states(*states.TIME_WAIT), "in conntrack's TIME_WAIT"
     ),
     ContainerColumn(
         "trend",

@@ -117,7 +117,7 @@ class TimeWait:
     services: tuple[tuple[str, int], ...]
     """Ports called (`443/tcp`), most flows first; at most TOP of them."""
     growth_per_min: float | None = None
-    """Over what the history remembers, 15 minutes at most; None on a first reading."""
+    """Over the last minute or, where there were fewer dumps, since the one before; None on a first reading."""
     steady_state: float | None = None
     """Flows entering TIME_WAIT per second × its timeout: where the count would settle; None where that is unknown."""
     concern: str | None = None

@@ -117,7 +117,7 @@ METRICS = (
     _flows("flows", "flows", "", "conntrack entries", lambda flows: flows.counts.total),
     _states("established", "ESTABLISHED", "TCP flows in ESTABLISHED", "ESTABLISHED"),
     _states("syn", "SYN", "TCP flows still in the handshake", "SYN_SENT", "SYN_RECV", "SYN_SENT2"),
-    _states("time_wait", "TIME_WAIT", "TCP flows in conntrack's TIME_WAIT (120 s)", "TIME_WAIT"),
+    _states("time_wait", "TIME_WAIT", "TCP flows in conntrack's TIME_WAIT", "TIME_WAIT"),
     _states(
         "closing", "closing", "FIN_WAIT, CLOSE_WAIT, LAST_ACK, CLOSE", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE"
     ),

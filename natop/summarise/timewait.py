@@ -156,25 +156,35 @@ Subject = str | None
 """A container's id or UNOWNED; None is the whole table."""
 
 
+GROWTH_S = 60.0
+"""Growth is that of so long: what came of a spike, or of a remedy, is soon seen."""
+
+
 def growth_per_min(history: History, monotonic_s: float, counts: Mapping[Subject, int]) -> dict[Subject, float]:
-    """How fast the number in TIME_WAIT of each subject grows: since the first dump that the history has of it.
+    """How fast the number in TIME_WAIT of each subject grows: since its first dump within GROWTH_S, else its last one.
 
     `monotonic_s` is when these counts were taken. Those of whom nothing is known from before are left out.
     """
     found: dict[Subject, float] = {}
     roster, known = None, list(counts)
-    for moment in history.moments if METRIC in history.container_metrics else ():
-        if moment.monotonic_s >= monotonic_s or len(found) == len(counts):
+    for moment in _compared(history, monotonic_s) if METRIC in history.container_metrics else ():
+        if len(found) == len(counts):
             break
         if moment.roster is not roster:
             roster = moment.roster
             known = [each for each in counts if each not in found and (each is None or each in roster.rows)]
-        if moment.has_dump and known:
+        if known:
             seconds = monotonic_s - moment.monotonic_s
             then = {each: _at(history, moment, each) for each in known}
             found |= {each: 60 * (counts[each] - at) / seconds for each, at in then.items() if at is not None}
             known = [each for each in known if each not in found]
     return found
+
+
+def _compared(history: History, monotonic_s: float) -> Sequence[Moment]:
+    """The dumps before that instant by which growth is told, in the order in which they are asked."""
+    dumps = [each for each in history.moments if each.has_dump and each.monotonic_s < monotonic_s]
+    return [each for each in dumps if monotonic_s - each.monotonic_s <= GROWTH_S] or dumps[-1:]
 
 
 def _at(history: History, moment: Moment, subject: Subject) -> float | None:

@@ -153,7 +153,9 @@ def _state(flows: Flows, row: int) -> list[Piece]:
     pieces = [(f"{proto_name(proto)} ", Tone.PLAIN), (state, tone_of_state(state))]
     if proto == IpProto.TCP and state == "TIME_WAIT":
         holds = (
-            "it holds its NAT port to the end" if flows.table.status[row] & Ips.SRC_NAT else "the socket's is shorter"
+            "it holds its NAT port to the end"
+            if flows.table.status[row] & Ips.SRC_NAT
+            else "the socket's own lasts 60 s"
         )
         pieces.append((f"  conntrack's: {holds}", Tone.QUIET))
     return pieces

@@ -6,7 +6,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.model import COUNTER_NAMES, Conntrack, Firewall, Gap, NatRule, NetnsTcp, NetworkNat, Snapshot
+from natop.model import COUNTER_NAMES, Conntrack, Firewall, Gap, NatRule, NetnsTcp, NetworkNat, Snapshot, TimeWait
 from natop.summarise.window import watched
 from natop.tui.counterlines import counter_lines
 from natop.tui.formats import clock
@@ -234,3 +234,45 @@ async def test_help_is_for_this_view() -> None:
         text = "\n".join(live.frame)
         assert "the section before, the next one" in text
         assert "Filters" not in text
+
+
+def waiting(count: int, concern: str | None = None) -> TimeWait:
+    return TimeWait(count, 0.5, count, 0, (), (), concern=concern)
+
+
+def time_wait_section(taken: Snapshot) -> list[str]:
+    lines = told(taken)
+    start = next(i for i, line in enumerate(lines) if line.startswith(" flows in TIME_WAIT"))
+    return lines[start : lines.index("", start)]
+
+
+def crowd(number: int, *, most: int | None = 1_000_000) -> Snapshot:
+    """So many containers, each with more in TIME_WAIT than the one before."""
+    taken = world(number).snapshot(None)
+    containers = tuple(replace(each, time_wait=waiting(i)) for i, each in enumerate(taken.containers))
+    sysctls = {"nf_conntrack_tcp_timeout_time_wait": 30}
+    return replace(
+        taken,
+        time_wait=waiting(5_000),
+        containers=containers,
+        conntrack=Conntrack(6_000, most),
+        host=replace(taken.host, sysctls=sysctls),
+    )
+
+
+def test_time_wait_is_told_of_those_who_have_most() -> None:
+    taken = crowd(20)
+    title, host, *lines = time_wait_section(taken)
+    assert title == " flows in TIME_WAIT (conntrack's, 30 s), growth over the last minute"
+    assert host.split()[:3] == ["this", "host", "5,000"]
+    names = [each.container.name for each in taken.containers]
+    shown = [line.split()[0] for line in lines if line.split()[0] in names]
+    assert shown == names[:9:-1]
+    assert lines[-1].strip() == "and 9 containers with less: i has each"
+    assert sum("harmless" in line for line in lines) == 11
+
+
+def test_time_wait_is_not_judged_where_the_table_s_fill_is_unknown() -> None:
+    lines = time_wait_section(crowd(3, most=None))
+    assert not [line for line in lines if "harmless" in line]
+    assert sum("not judged: how full the table is was not told" in line for line in lines) == 3

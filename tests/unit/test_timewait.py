@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from natop.decode import counters
 from natop.model import Attribution, Container, Snapshot, TimeWait
 from natop.observe import observe
-from natop.summarise.history import SPAN_S
 from natop.summarise.timewait import TOP
 from tests.unit import netlink
 from tests.unit.hosts import APP, CONTAINERS, DB, PROC, WEB, observed, sample
@@ -121,6 +120,14 @@ def test_growth_is_per_minute_since_natop_looks() -> None:
     assert of(third, WEB).growth_per_min == 0
 
 
+def test_what_grew_more_than_a_minute_ago_does_not_grow() -> None:
+    taken: Snapshot | None = None
+    for at, number in ((0, 4), (20, 400), (40, 400), (60, 400), (80, 400)):
+        taken = observe(taken, sample(waiting(number), at=at, containers=(APP,)))
+    assert taken is not None
+    assert of(taken, APP).growth_per_min == whole(taken).growth_per_min == 0
+
+
 def test_a_tick_without_a_dump_keeps_the_very_objects() -> None:
     first = observed(sample(waiting(4), containers=CONTAINERS), sample(waiting(6), at=30, containers=CONTAINERS))
     second = observe(first, sample(None, at=32, containers=CONTAINERS))
@@ -144,14 +151,12 @@ def test_the_same_dump_for_other_containers_keeps_growth_and_rates() -> None:
     assert after.pools.new_per_s.tolist() == before.pools.new_per_s.tolist() == [2 / 30]
 
 
-def test_growth_looks_back_a_quarter_of_an_hour_and_no_further() -> None:
+def test_where_dumps_are_rarer_than_a_minute_growth_is_since_the_last() -> None:
     taken: Snapshot | None = None
-    every, count = 25, 80
-    for tick in range(count):
-        taken = observe(taken, sample(waiting(5 if tick < 40 else tick - 35), at=every * tick, containers=(APP,)))
+    for at, number in ((0, 4), (100, 40), (200, 50)):
+        taken = observe(taken, sample(waiting(number), at=at, containers=(APP,)))
     assert taken is not None
-    assert every * count > 2 * SPAN_S
-    assert of(taken, APP).growth_per_min == pytest.approx(60 / every, rel=0.02)
+    assert of(taken, APP).growth_per_min == 6
 
 
 def test_a_container_that_comes_has_no_growth_yet() -> None:

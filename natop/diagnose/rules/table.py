@@ -122,7 +122,8 @@ TIME_WAIT_LEAST = 1_000
 
 @rule("Most flows are in TIME_WAIT")
 def time_wait_buildup(evidence: Evidence) -> Iterator[Finding]:
-    """Many short connections: each leaves an entry in conntrack's TIME_WAIT for 120 s, and with it its NAT port.
+    """Many short connections: each leaves an entry in conntrack's TIME_WAIT, by default for 120 s, and with it its NAT
+    port.
 
     By itself that is harmless, and it is not what makes first connections slow: a kernel of 6.5 or later gives such
     ports to new connections, and before that only a pool that is nearly full matters.
