@@ -150,6 +150,7 @@ def _host(sample: Sample) -> HostFacts:
         netns=clean(sample.netns),
         sysctls=counters.sysctls(sample.proc),
         boot_id=clean(sample.proc.get(counters.BOOT_FILE, "").strip()) or None,
+        entered=clean(sample.entered) if sample.entered else None,
     )
 
 

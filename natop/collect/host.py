@@ -38,6 +38,8 @@ class HostReader:
         """
         self._proc_files = tuple(proc_files)
         self._namespace = namespace
+        is_own = namespace is None or netns.identity(namespace) == netns.identity()
+        self._entered = None if is_own else str(namespace)
         self._engine = engine
         self._sockets = SocketReader(namespace, process_budget_s)
         self._testimony = NamespaceReader()
@@ -59,6 +61,7 @@ class HostReader:
                 monotonic_s=time.monotonic(),
                 hostname=proc.hostname(),
                 netns=netns.identity(),
+                entered=self._entered,
                 proc=proc.read(self._proc_files),
                 addresses=proc.addresses(),
                 stats=_tried("counters", conntrack.statistics, gaps) or b"",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from natop.diagnose.evidence import Evidence
+from natop.diagnose.namespace import found_inside
 from natop.diagnose.rules import RULES
 from natop.model import Finding, Severity, Snapshot
 
@@ -24,8 +25,8 @@ class Verdict:
 
 def diagnose(snapshot: Snapshot) -> tuple[Finding, ...]:
     """The findings of all rules, gravest first, then in the order of the rules."""
-    evidence = Evidence(snapshot)
-    found = [finding for rule in RULES.values() for finding in rule.judge(evidence)]
+    evidence, entered = Evidence(snapshot), snapshot.host.entered
+    found = [found_inside(entered, finding) for rule in RULES.values() for finding in rule.judge(evidence)]
     return tuple(sorted(found, key=lambda each: -each.severity.rank)[:MOST_FINDINGS])
 
 

@@ -119,6 +119,8 @@ class Sample:
     hostname: str
     netns: str
     """As /proc/PID/ns/net reads: net:[inode]."""
+    entered: str | None = None
+    """The file of that network namespace where it is not natop's own."""
     proc: Mapping[str, str] = field(default_factory=dict)
     """Text of the /proc files read, by path below /proc."""
     addresses: tuple[str, ...] = ()

@@ -31,6 +31,8 @@ class HostFacts:
     """By their last name component, as `nf_conntrack_max`."""
     boot_id: str | None = None
     """The same as long as the machine runs: what tells whether counters of two snapshots may be compared."""
+    entered: str | None = None
+    """The file of the network namespace where it is not natop's own: commands are to be run inside it."""
 
     @property
     def version(self) -> Version | None:

@@ -78,7 +78,7 @@ def arrange_flows(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
         mask = passed if mask is None else mask & passed
     rows = np.arange(of) if mask is None else np.flatnonzero(mask)
     rows = sorted_flows(flows, rows, column, descending)
-    content = FlowLines(flows, rows, _names(snapshot) if wish.named else {}, glyphs)
+    content = FlowLines(flows, rows, _names(snapshot) if wish.named else {}, glyphs, snapshot.host.entered)
     return Arranged(content, column.key, descending, len(rows), of, mistake)
 
 
@@ -186,10 +186,13 @@ _ENDS = {
 class FlowLines:
     """Flows as the content of a table: `rows` of it, in their order. A line is known by the flow's FlowId."""
 
-    def __init__(self, flows: Flows, rows: Rows, names: dict[int, str], glyphs: Glyphs) -> None:
+    def __init__(
+        self, flows: Flows, rows: Rows, names: dict[int, str], glyphs: Glyphs, entered: str | None = None
+    ) -> None:
+        """`entered` as in HostFacts."""
         self.columns: Sequence[FlowColumn] = FLOW_COLUMNS
         self.flows, self.rows = flows, rows
-        self._names, self._glyphs = names, glyphs
+        self._names, self._glyphs, self._entered = names, glyphs, entered
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -209,7 +212,7 @@ class FlowLines:
         return f"{proto_name(int(table.proto[row]))} {flow_state(table, row)} {path_text(self.flows, row)}"
 
     def facts(self, line: int) -> Sequence[Line]:
-        return flow_summary(self.flows, int(self.rows[line]), self._glyphs)
+        return flow_summary(self.flows, int(self.rows[line]), self._glyphs, self._entered)
 
     def cell(self, line: int, column: Column, width: int) -> Piece:  # noqa: ARG002  # every content is asked alike
         assert isinstance(column, FlowColumn)

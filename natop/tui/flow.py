@@ -66,13 +66,13 @@ class FlowScreen(FactsScreen):
         flows = Flows.of(news.snapshot) if news.snapshot else None
         if news.snapshot is None or news.snapshot.reading is None or flows is None:
             return
-        taken_at = news.snapshot.reading.taken_at
+        taken_at, entered = news.snapshot.reading.taken_at, news.snapshot.host.entered
         row = find_flow(flows, self._identity)
         if row is None:
             self._gone_at = self._gone_at or taken_at
         else:
-            self._gone_at, self._command = None, delete_command(flows, row)
-            self._facts = flow_lines(flows, row, taken_at, self.app.size.width - 2, self.glyphs)
+            self._gone_at, self._command = None, delete_command(flows, row, entered)
+            self._facts = flow_lines(flows, row, taken_at, self.app.size.width - 2, self.glyphs, entered)
 
     def crumbs(self) -> list[Piece]:
         pieces: list[Piece] = [(f"{self.glyphs.arrow} ", Tone.QUIET), ("one flow  ", Tone.TITLE)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
+from natop.diagnose.namespace import inside
 from natop.join.flows import Flows, endpoint, flow_state, has_ports, path_text, status_names
 from natop.model import UNKNOWN32, UNKNOWN64, Kind
 from natop.tui.formats import clock, count, span
@@ -27,8 +28,10 @@ _WAYS = {
 }
 
 
-def flow_lines(flows: Flows, row: int, taken_at: float, width: int, glyphs: Glyphs) -> list[Line]:
-    """The flow in that row of a table taken at `taken_at`."""
+def flow_lines(
+    flows: Flows, row: int, taken_at: float, width: int, glyphs: Glyphs, entered: str | None = None
+) -> list[Line]:
+    """The flow in that row of a table taken at `taken_at`; `entered` as in HostFacts."""
     return [
         [],
         *_path(flows, row, width, glyphs),
@@ -36,7 +39,7 @@ def flow_lines(flows: Flows, row: int, taken_at: float, width: int, glyphs: Glyp
         _line("server", _owner(flows.server(row), glyphs)),
         *_network(flows, row),
         _line("kind", _kind(flows, row)),
-        *_remedy(flows, row, width),
+        *_remedy(flows, row, width, entered),
         [],
         *_tuples(flows, row),
         [],
@@ -46,7 +49,7 @@ def flow_lines(flows: Flows, row: int, taken_at: float, width: int, glyphs: Glyp
     ]
 
 
-def flow_summary(flows: Flows, row: int, glyphs: Glyphs) -> list[Line]:
+def flow_summary(flows: Flows, row: int, glyphs: Glyphs, entered: str | None = None) -> list[Line]:
     """Six lines of it at most, to stand under a table."""
     ends: list[Piece] = [*_owner(flows.client(row), glyphs), (f" {glyphs.arrow} ", Tone.QUIET)]
     return [
@@ -55,12 +58,15 @@ def flow_summary(flows: Flows, row: int, glyphs: Glyphs) -> list[Line]:
         _line("from, to", [*ends, *_owner(flows.server(row), glyphs)]),
         _line("state", _state(flows, row)),
         _line("status", [(_status(flows, row), Tone.PLAIN)]),
-        *_remedy(flows, row, None),
+        *_remedy(flows, row, None, entered),
     ]
 
 
-def delete_command(flows: Flows, row: int) -> str | None:
-    """What would delete a stale flow. It is for a person to run; natop never does."""
+def delete_command(flows: Flows, row: int, entered: str | None = None) -> str | None:
+    """What would delete a stale flow, and no other. It is for a person to run; natop never does.
+
+    Without a zone conntrack(8) deletes the flow of that tuple in every zone.
+    """
     table = flows.table
     if Kind(int(flows.attribution.kind[row])) is not Kind.STALE:
         return None
@@ -68,7 +74,8 @@ def delete_command(flows: Flows, row: int) -> str | None:
     family = "" if table.is_ipv4(row) else " -f ipv6"
     ends = f"--orig-src {table.orig_src.text(row)} --orig-dst {table.orig_dst.text(row)}"
     ports = _tuple_options(proto, int(table.orig_sport[row]), int(table.orig_dport[row]))
-    return f"conntrack -D{family} -p {proto_name(proto)} {ends}{ports}" + (f" --zone {zone}" if zone else "")
+    of_zone = f" --zone {zone}" if table.zone.any() else ""
+    return inside(entered, f"conntrack -D{family} -p {proto_name(proto)} {ends}{ports}{of_zone}")
 
 
 def _tuple_options(proto: int, sport: int, dport: int) -> str:
@@ -82,8 +89,8 @@ def _tuple_options(proto: int, sport: int, dport: int) -> str:
     return f" --orig-port-src {sport} --orig-port-dst {dport}" if proto in PORTED else ""
 
 
-def _remedy(flows: Flows, row: int, width: int | None) -> list[Line]:
-    command = delete_command(flows, row)
+def _remedy(flows: Flows, row: int, width: int | None, entered: str | None) -> list[Line]:
+    command = delete_command(flows, row, entered)
     return _words("deletes it", [(word, Tone.NOTICE) for word in command.split(" ")], width) if command else []
 
 

@@ -1,8 +1,13 @@
 """No rule prints a command of a kind that no test has run."""
 
+import shlex
+from dataclasses import replace
+
 import pytest
 
 from natop.diagnose import RULES
+from natop.diagnose.namespace import found_inside, inside
+from natop.model import Finding, Remedy, Severity
 from tests.lab import printed
 from tests.unit import remedies
 
@@ -25,6 +30,32 @@ def test_each_kind_is_printed() -> None:
     assert found == set(remedies.NEEDS)
     texts = {text for case in CASES for text in printed.quoted(case.remedy().text)}
     assert texts == set(remedies.TYPED)
+
+
+FILE = "/run/netns/it's"
+INSIDE = "nsenter --net='/run/netns/it'\"'\"'s' "
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_command_is_for_the_namespace_read(case: remedies.Case) -> None:
+    """What the kernel has once for the machine, and what the engine does, is the same from everywhere."""
+    for command in remedies.commands(case.remedy()):
+        told, needs = inside(FILE, command), remedies.NEEDS[remedies.kind_of(command)]
+        assert inside(None, command) == command
+        if command.startswith("natop "):
+            assert shlex.split(told) == [*shlex.split(command), "--netns", FILE]
+        elif needs in (remedies.MACHINE, remedies.UNRUN) or command.startswith("docker "):
+            assert told == command
+        else:
+            assert told == INSIDE + command
+
+
+def test_findings_of_another_namespace_have_its_commands() -> None:
+    remedy = Remedy("", ("conntrack -D",), ("sysctl -w net.core.somaxconn=1",))
+    found = found_inside(FILE, Finding("", Severity.INFO, "", "", (), (remedy,)))
+    assert found.remedies == (
+        replace(remedy, commands=(f"{INSIDE}conntrack -D",), undo=(f"{INSIDE}{remedy.undo[0]}",)),
+    )
 
 
 def test_a_new_kind_is_noticed() -> None:
