@@ -78,11 +78,18 @@ class ProcessReader:
         try:
             descriptors = tuple(_sockets(folder / "fd"))
             name = _first_line(folder / "comm") if descriptors else ""
-            process = known[0] if known and known[0].name == name else Process(pid, name, _command(folder / "cmdline"))
+            process = known[0] if known and known[0].name == name else _process(pid, name, folder)
         except OSError:
             descriptors = ()
         if descriptors:
             self._held[pid] = (process, descriptors)
+
+
+def _process(pid: int, name: str, folder: Path) -> Process:
+    cgroups = ""
+    with suppress(FileNotFoundError):  # a kernel without cgroups
+        cgroups = _text(folder / "cgroup")
+    return Process(pid, name, _command(folder / "cmdline"), cgroups)
 
 
 def _sockets(folder: Path) -> Iterator[Descriptor]:
@@ -94,8 +101,12 @@ def _sockets(folder: Path) -> Iterator[Descriptor]:
 
 
 def _first_line(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace").strip()
+    return _text(path).strip()
 
 
 def _command(path: Path) -> tuple[str, ...]:
-    return tuple(path.read_text(encoding="utf-8", errors="replace").split("\0")[:-1])
+    return tuple(_text(path).split("\0")[:-1])
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")

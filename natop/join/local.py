@@ -4,7 +4,7 @@ Sockets are matched to whole columns of flows at once; Python loops run over lis
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -96,26 +96,40 @@ def proxies(sockets: Sockets, table: SocketTable) -> list[Proxy]:
 
 
 def holders(table: SocketTable, sockets: Sockets, containers: Sequence[Container], parties: Parties) -> Codes:
-    """Who holds each socket: the container that its cgroup names, else the process, else the cgroup's unit."""
+    """Who holds each socket: the container that its cgroup or its process names, else the process, else the unit.
+
+    The kernel tells a socket's cgroup since 5.8 (INET_DIAG_CGROUP_ID), and of cgroup v2 alone.
+    """
     place = {container.id: index for index, container in enumerate(containers)}
     codes = np.full(len(table), NOBODY, np.int32)
     for cgroup in np.unique(table.cgroup).tolist():
         path = sockets.cgroups.get(cgroup, "")
-        match = _CONTAINER_ID.search(path)
-        unit = path.rpartition("/")[2]
-        if match and match[1] in place:
-            codes[table.cgroup == cgroup] = place[match[1]]
+        identity, unit = _container_of(path), path.rpartition("/")[2]
+        if identity in place:
+            codes[table.cgroup == cgroup] = place[identity]
         elif unit.endswith(".service"):
             codes[table.cgroup == cgroup] = parties.code(f"host: {clean(unit)}")
-    _by_process(table, sockets, codes, parties)
+    by_pid = {each.pid: place[each.id] for each in containers if each.pid and each.network_mode == "host"}
+
+    def code_of(process: Process) -> int:
+        index = place.get(_container_of(process.cgroups), by_pid.get(process.pid))
+        return parties.code(process_name(process)) if index is None else index
+
+    _by_process(table, sockets, codes, code_of)
     return codes
 
 
-def _by_process(table: SocketTable, sockets: Sockets, codes: Codes, parties: Parties) -> None:
+def _container_of(cgroups: str) -> str:
+    """The id of the innermost container in a cgroup's path, or in those of a process; empty where there is none."""
+    found = [match[1] for line in cgroups.splitlines() if (match := _CONTAINER_ID.search(line))]
+    return found[-1] if found else ""
+
+
+def _by_process(table: SocketTable, sockets: Sockets, codes: Codes, code_of: Callable[[Process], int]) -> None:
     """Name the process for the sockets of no container; the eldest where several hold one, so that it stays."""
     inodes, process = [], []
     for each, descriptors in sorted(sockets.held.items(), key=_eldest_first):
-        code = parties.code(process_name(each))
+        code = code_of(each)
         inodes += [descriptor.inode for descriptor in descriptors]
         process += [code] * len(descriptors)
     if not inodes:

@@ -13,6 +13,8 @@ class Process:
     pid: int
     name: str
     command: tuple[str, ...] = ()
+    cgroups: str = ""
+    """As /proc/PID/cgroup reads, of every version: hierarchy:controllers:path lines."""
 
 
 @dataclass(frozen=True, slots=True)

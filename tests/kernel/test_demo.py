@@ -19,6 +19,7 @@ from typing import Any
 import pyroute2
 import pytest
 
+from tests.kernel import product
 from tests.lab.layers import lack
 from tests.lab.netns import wait_until
 
@@ -195,6 +196,16 @@ def test_containers_are_real_processes_with_namespaces_of_their_own(stage: Stage
     assert set(spaces) == {"web", "app1", "app2", "app3", "metrics"}
     assert spaces["metrics"] == seen["netns"] != os.readlink("/proc/self/ns/net")
     assert len(set(spaces.values())) == 5
+
+
+def test_a_host_network_container_has_its_flows(tmp_path: Path) -> None:
+    """By its first process: the demo may not make cgroups."""
+    command = [*product.NATOP, "demo", "snapshot", "--format", "json", "--every", "1", "--count", "8"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=90, cwd=tmp_path)
+    last = json.loads(run.stdout.splitlines()[-1])
+    (metrics,) = [each for each in last["containers"] if each["name"] == "metrics"]
+    assert metrics["network_mode"] == "host"
+    assert metrics["flows"]["inbound"] >= 1
 
 
 def _python_of(stage: Stage) -> str:

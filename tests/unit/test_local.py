@@ -272,6 +272,31 @@ def test_a_cgroup_that_is_not_known() -> None:
     assert codes.tolist() == [parties.code("host: sshd[12]")]
 
 
+@pytest.mark.parametrize(
+    ("cgroups", "expected"),
+    [
+        (f"0::/system.slice/docker-{WEB.id}.scope\n", "web"),
+        (f"12:pids:/docker/{WEB.id}\n1:name=systemd:/docker/{WEB.id}\n0::/\n", "web"),
+        (f"0::/docker/{OTHER}\n", "host: nginx[12]"),
+        ("0::/system.slice/nginx.service\n", "host: nginx[12]"),
+        ("", "host: nginx[12]"),
+    ],
+)
+def test_where_the_socket_s_cgroup_is_not_told_the_process_s_is(cgroups: str, expected: str) -> None:
+    """Before Linux 5.8, and with cgroups of version 1."""
+    assert held_by("", Process(12, "nginx", cgroups=cgroups)) == expected
+
+
+@pytest.mark.parametrize(("mode", "pid", "expected"), [("host", 12, 0), ("host", 13, -2), ("shop_default", 12, -2)])
+def test_the_first_process_of_a_host_network_container_is_known_by_its_number(
+    mode: str, pid: int, expected: int
+) -> None:
+    answers = diag.answers([diag.listening("0.0.0.0:80", inode=44, cgroup=None)])
+    held = {Process(12, "nginx"): (Descriptor(3, 44),)}
+    containers = (replace(WEB, network_mode=mode, pid=pid),)
+    assert holders(decode_sockets(answers), Sockets(answers, {}, held), containers, Parties()).tolist() == [expected]
+
+
 @given(st.lists(st.text(max_size=5)))
 def test_codes_of_parties(names: list[str]) -> None:
     parties = Parties()

@@ -122,6 +122,13 @@ def process(root: Path, pid: int, *inodes: int, name: str = "nginx", command: st
     return folder
 
 
+def test_a_process_s_cgroups(tmp_path: Path) -> None:
+    (process(tmp_path, 10, 111) / "cgroup").write_text("0::/system.slice/nginx.service\n")
+    process(tmp_path, 11, 222)
+    found = {each.pid: each.cgroups for each in ProcessReader(tmp_path).read(5)}
+    assert found == {10: "0::/system.slice/nginx.service\n", 11: ""}, "a kernel without cgroups has no such file"
+
+
 def remove(folder: Path) -> None:
     for file in sorted(folder.rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() and not file.is_symlink() else file.unlink()
