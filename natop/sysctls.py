@@ -294,11 +294,11 @@ CATALOGUE = (
     _timeout("tcp_timeout_syn_sent", 120, "a SYN that nobody answers holds its entry and its NAT port for so long"),
     _timeout("tcp_timeout_syn_recv", 60, "a handshake that does not end holds its entry for so long"),
     _timeout("tcp_timeout_close", 10, "entries stay for so long after an RST"),
-    _timeout("udp_timeout", 30, "UDP that was not answered keeps its NAT for so long"),
+    _timeout("udp_timeout", 30, "UDP that was not answered, or for no longer than 2 s, keeps its NAT for so long"),
     Sysctl(
         "net/netfilter/nf_conntrack_udp_timeout_stream",
         Area.TABLE,
-        _means("UDP that was answered keeps its NAT for so long"),
+        _means("UDP that is answered for longer than 2 s keeps its NAT for so long"),
         ((_ALWAYS, 180), ((5, 0), 120)),
         "s",
     ),
