@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 
 from natop import meanings
 from natop.decode import counters, rules
@@ -18,7 +19,7 @@ from natop.decode.neighbours import ARP_FILE, unanswered
 from natop.decode.routes import uplinks
 from natop.decode.sockets import refused
 from natop.diagnose import diagnose
-from natop.join.deadends import dead_ends
+from natop.join.deadends import bridged_subnets, dead_ends
 from natop.join.firewall import judge
 from natop.join.flows import Flows
 from natop.join.owners import Memory, Place, attribute
@@ -325,7 +326,7 @@ def _blind_spots(sample: Sample, inventory: Inventory | None) -> Iterator[Gap]:
     """What this host's set-up keeps out of its conntrack table."""
     if inventory is None:
         return
-    if inventory.engine.rootless:
+    if inventory.engine.rootless and not _is_inside(sample, inventory):
         yield Gap(
             "docker",
             "this engine is rootless: its containers' NAT is in a network namespace of its own",
@@ -337,6 +338,17 @@ def _blind_spots(sample: Sample, inventory: Inventory | None) -> Iterator[Gap]:
             "flows between containers of one network are not in this table: bridge-nf-call-iptables is not 1",
             "let their packets pass iptables: modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1",
         )
+
+
+def _is_inside(sample: Sample, inventory: Inventory) -> bool:
+    """Whether the namespace read is a rootless engine's: its bridges are there, and it is no user's first one.
+
+    A second engine of the machine's own may well have bridges with the same addresses.
+    """
+    users = sample.proc.get(counters.USERS_FILE, counters.ALL_USERS)
+    is_apart = sample.entered is not None or users.split() != counters.ALL_USERS.split()
+    addresses = [ip_address(each) for each in sample.addresses]
+    return is_apart and any(each in subnet for each in addresses for subnet in bridged_subnets(inventory.networks))
 
 
 def _neighbours(inventory: Inventory) -> bool:

@@ -21,8 +21,12 @@ BOOT_FILE = "sys/kernel/random/boot_id"
 SYS = "sys"
 """The folder of sysctls, below /proc."""
 
+USERS_FILE = "self/uid_map"
+ALL_USERS = "0 0 4294967295"
+"""What it has in the first user namespace (user_namespaces(7))."""
+
 PROC_FILES = (
-    *(STAT_FILE, COUNT_FILE, BOOT_FILE, ARP_FILE, "sys/kernel/osrelease"),
+    *(STAT_FILE, COUNT_FILE, BOOT_FILE, ARP_FILE, USERS_FILE, "sys/kernel/osrelease"),
     *(f"{SYS}/{path}" for path in catalogue.PATHS),
 )
 """What `collect.proc` is asked to read, below /proc."""

@@ -11,17 +11,22 @@ SWARMS_OWN = "docker_gwbridge"
 """Swarm's ingress sandbox has an address there, and the engine lists it as no container."""
 
 
-def dead_ends(networks: Iterable[Network], unanswered: Iterable[str]) -> frozenset[int]:
-    """Of the IPv4 addresses that nobody answers for, as text, those in subnets of bridge networks, as 128-bit numbers.
-
-    An address there is the host's, a container's, that of another machine on the bridge, or nobody's.
-    """
-    subnets = [
+def bridged_subnets(networks: Iterable[Network]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Where containers of bridge networks live, and nobody else that swarm puts there."""
+    return [
         ipaddress.ip_network(subnet, strict=False)
         for network in networks
         if network.driver == "bridge" and network.name != SWARMS_OWN
         for subnet in network.subnets
     ]
+
+
+def dead_ends(networks: Iterable[Network], unanswered: Iterable[str]) -> frozenset[int]:
+    """Of the IPv4 addresses that nobody answers for, as text, those in subnets of bridge networks, as 128-bit numbers.
+
+    An address there is the host's, a container's, that of another machine on the bridge, or nobody's.
+    """
+    subnets = bridged_subnets(networks)
     asked = (ipaddress.IPv4Address(address) for address in unanswered)
     return frozenset(address_value(str(each)) for each in asked if any(each in subnet for subnet in subnets))
 

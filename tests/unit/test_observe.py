@@ -295,6 +295,26 @@ def test_a_rootless_engine_has_its_nat_elsewhere() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("entered", "users", "address", "is_inside"),
+    [
+        (None, "0 0 4294967295", "172.18.0.1", False),
+        (None, "0 1000 1\n1 100000 65536", "172.18.0.1", True),
+        ("/proc/812/ns/net", "0 0 4294967295", "172.18.0.1", True),
+        ("/proc/812/ns/net", "0 0 4294967295", "192.0.2.1", False),
+    ],
+)
+def test_inside_a_rootless_engine_s_namespace_nothing_is_elsewhere(
+    entered: str | None, users: str, address: str, is_inside: bool
+) -> None:
+    """A second engine may have the same addresses: the first namespace of the machine is not the rootless one's."""
+    network = {"Id": "1", "Name": "shop", "Driver": "bridge", "IPAM": {"Config": [{"Subnet": "172.18.0.0/16"}]}}
+    reading = replace(engine(WEB), info={"SecurityOptions": ["name=rootless"]}, networks=(network,))
+    taken = sample(FLOWS, engine=reading, proc={**PROC, counters.USERS_FILE: users})
+    taken = replace(taken, entered=entered, addresses=(address,))
+    assert (observed(taken).gaps == ()) == is_inside
+
+
 # What could not be read
 
 
