@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from contextlib import ExitStack
 
 from tests.docker.line import Line, containers, ends, parties, rows, running, talking, this_process, to
@@ -58,11 +59,26 @@ def test_two_host_network_containers_and_a_process_of_the_host(docker_host: Dock
         }, "without memory the listener tells who served; nobody can tell who called"
 
 
-def test_a_host_network_container_s_udp(docker_host: DockerHost, line: Line) -> None:
+def test_udp_of_a_process_of_the_host(docker_host: DockerHost, line: Line) -> None:
     with Responder(docker_host.namespace, [HOST], [9300]):
         assert traffic.exchange(docker_host.outside, HOST, 9300) == 1
         (flow,) = to(docker_host.quiet(), dport=9300)
         assert parties(line.rows()[ends(flow)]) == ("HOST", None, this_process())
+
+
+def test_udp_of_a_host_network_container(docker_host: DockerHost, line: Line) -> None:
+    """It asks a name server that does not answer, and so keeps its socket for some seconds."""
+    with entered(docker_host.outside):
+        silent = socket.socket(type=socket.SOCK_DGRAM)
+    with silent:
+        silent.bind((OUTSIDE, 53))
+        ask = ["docker", "--host", docker_host.url, "exec", "hostnet", "nslookup", "name.example", OUTSIDE]
+        with subprocess.Popen(ask, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asking:
+            wait_until(lambda: to(oracle.flows(docker_host.namespace), dst=OUTSIDE, dport=53), what="the question")
+            told = line.rows()
+            flows = to(oracle.flows(docker_host.namespace), dst=OUTSIDE, dport=53)
+            asking.kill()
+    assert {parties(told[ends(flow)]) for flow in flows if ends(flow) in told} == {("HOST", "hostnet", None)}
 
 
 def test_what_is_unowned_is_counted(docker_host: DockerHost, line: Line) -> None:

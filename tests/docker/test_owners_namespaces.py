@@ -108,6 +108,18 @@ def test_swarm_s_ingress_sandbox_by_path(docker_host: DockerHost, tmp_path: Path
     assert _counted(document) == set()
 
 
+def test_the_engine_s_sandboxes_are_listed_and_can_be_read(docker_host: DockerHost, line: Line) -> None:
+    """As `docker inspect` has their files; the engine's folder is not the usual one here."""
+    expected = {
+        each["Name"].lstrip("/"): each["NetworkSettings"]["SandboxKey"].rpartition("/")[2]
+        for each in docker_host.inspect("app1", "app2", "webserver")
+    }
+    listed = {each.name: each.path for each in line.read().namespaces}
+    assert {name: listed[name].rpartition("/")[2] for name in expected} == expected
+    document = snapshot("--netns", listed["app1"], "--docker-host", docker_host.url)
+    assert document["host"]["netns"] == str(docker_host.inside("app1").readlink())
+
+
 def test_by_name_and_by_process(docker_host: DockerHost) -> None:
     docker_host.outside_get(8080, 2)
     docker_host.quiet()
