@@ -293,6 +293,8 @@ CATALOGUE = (
     _timeout("tcp_timeout_last_ack", 30, "entries stay for so long after the second FIN"),
     _timeout("tcp_timeout_syn_sent", 120, "a SYN that nobody answers holds its entry and its NAT port for so long"),
     _timeout("tcp_timeout_syn_recv", 60, "a handshake that does not end holds its entry for so long"),
+    _timeout("tcp_timeout_unacknowledged", 300, "ESTABLISHED flows with data in flight are kept for so long"),
+    _timeout("tcp_timeout_max_retrans", 300, "ESTABLISHED flows whose segments are sent again stay for so long"),
     _timeout("tcp_timeout_close", 10, "entries stay for so long after an RST"),
     _timeout("udp_timeout", 30, "UDP that was not answered, or for no longer than 2 s, keeps its NAT for so long"),
     Sysctl(

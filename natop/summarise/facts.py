@@ -24,6 +24,11 @@ UNKNOWN = "unknown"
 IDLE_S = 86_400
 """An ESTABLISHED flow idle for longer is taken for a zombie: its timeout starts anew with each packet
 (nf_conntrack_proto_tcp.c), so what is missing from it is the time since the last one."""
+SHORTENED = ("nf_conntrack_tcp_timeout_unacknowledged", "nf_conntrack_tcp_timeout_max_retrans")
+"""What the kernel gives an ESTABLISHED flow instead, however fresh: while data is not acknowledged, and where segments
+are sent again and again or the window is closed."""
+SHORTENED_S = 300
+"""Of these, where they were not read: TCP_CONNTRACK_UNACK and TCP_CONNTRACK_RETRANS of nf_conntrack_proto_tcp.c."""
 SOCKET_TIME_WAIT_S = 60
 """TCP_TIMEWAIT_LEN of include/net/tcp.h: how long a socket holds its local port after it closed first."""
 LOCAL_PORTS_FLOOR = 5_000
@@ -66,12 +71,14 @@ def _answering(flows: Flows) -> Called:
 
 
 def _idle(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Mask:
-    """Flows whose timeout lacks more than IDLE_S of the whole."""
+    """Flows whose timeout lacks more than IDLE_S of the whole, and was not cut by the kernel for another reason."""
     whole = sysctls.get("nf_conntrack_tcp_timeout_established")
     left = flows.table.timeout_s
     if not isinstance(whole, int) or whole <= IDLE_S:
         return np.zeros(len(left), np.bool_)
-    idle: Mask = (left < whole - IDLE_S) & (left != UNKNOWN32)
+    told = (sysctls.get(name) for name in SHORTENED)
+    cut = max(value if isinstance(value, int) else SHORTENED_S for value in told)
+    idle: Mask = (left > cut) & (left < whole - IDLE_S) & (left != UNKNOWN32)
     return idle
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from natop.join.flows import Flows
 from natop.model import Attribution, Closer, FlowFacts, Kind, Pile
@@ -42,6 +43,18 @@ def test_zombies_are_established_and_idle_for_more_than_a_day() -> None:
     found = facts(*idle, busy, other)
     assert found.zombies == 3
     assert found.zombies_of == (Pile("app", 3, ("app",), APP.id),)
+
+
+@pytest.mark.parametrize(
+    ("sysctls", "zombies"),
+    [({}, 2), ({"nf_conntrack_tcp_timeout_unacknowledged": 10, "nf_conntrack_tcp_timeout_max_retrans": 20}, 3)],
+)
+def test_data_in_flight_is_no_zombie(sysctls: dict[str, int], zombies: int) -> None:
+    """The kernel gives such a flow 300 s, however fresh; where it was not told how many, that is its default."""
+    flows = plain.table([out(1000 + n, timeout_s=left) for n, left in enumerate((5, 300, 301, 345_599, 345_601))])
+    nobody = np.full(5, -1, np.int32)
+    attribution = Attribution(nobody, nobody, np.full(5, Kind.MASQUERADED, np.uint8))
+    assert flow_facts(Flows(flows, attribution, ()), SYSCTLS | sysctls).zombies == zombies
 
 
 def test_unreplied_syns_by_what_is_called() -> None:

@@ -38,7 +38,7 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
     TCP SYNs were sent again, and NAT does not choose ports at random. A kernel before 5.10 counts harmless clashes in
     insert_failed too; there only what drop counts as well is a loss.
 
-    To fix: choose source ports at random (a table of three lines). It costs that source ports are no longer kept.
+    To fix: choose source ports at random (a small table). It costs that source ports are no longer kept.
     """
     if not _clash_of_tcp(evidence) or evidence.ports_are_random:
         return

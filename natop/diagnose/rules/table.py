@@ -257,7 +257,8 @@ def established_zombies(evidence: Evidence) -> Iterator[Finding]:
     """An entry in ESTABLISHED that sees no packet stays for nf_conntrack_tcp_timeout_established, five days by default.
     Where peers vanish without a FIN, such entries outlive them and fill the table.
 
-    Decided by: at least 100 flows in ESTABLISHED without a packet for more than a day.
+    Decided by: at least 100 flows in ESTABLISHED without a packet for more than a day, as their timeouts tell. Flows
+    with data in flight have a timeout of minutes, however fresh, and do not count.
 
     To fix: a shorter timeout, with TCP keep-alive in the applications more often than that.
     """
