@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from natop.model import Firewall, NatPools, NatRule
-from natop.summarise.pools import nat_pools
+from natop.feed import Source, readings
+from natop.model import NatPools
 from natop.summarise.portsearch import expected_found
 from tests.kernel import product
 from tests.lab.nathost import CLIENTS, OUTSIDE, OUTSIDE_6, SERVER_6, SERVERS, NatHost, Outcome
@@ -160,11 +160,10 @@ def test_a_pool_of_ipv6(host: NatHost) -> None:
 
 
 def pools(host: NatHost) -> NatPools:
-    """With the rule of the router's table as its firewall's reading has it."""
-    rule = NatRule("nft", "ip lab post", 100, "MASQUERADE", ports=(40000, 40999))
-    taken = product.read(host.router).reading
-    assert taken is not None
-    return nat_pools(taken.flows, taken.attribution, True, Firewall((rule,)))
+    """As one reading has them, the router's rule by natop's own reading of its table too."""
+    (taken,) = readings(Source(str(host.router.path)), 1, 1)
+    assert taken.pools is not None, taken.gaps
+    return taken.pools
 
 
 def the_range(host: NatHost) -> tuple[int, int, float]:
@@ -186,7 +185,7 @@ def test_a_range_of_ports_runs_out_as_told(ranged: NatHost) -> None:
 
 
 def test_outside_its_range_a_rule_s_clients_take_nothing(ranged: NatHost) -> None:
-    """A few connects with kernel-chosen ports are all moved into the range; natop reads the rule by itself."""
+    """A few connects with kernel-chosen ports are all moved into the range."""
     ranged.close(20)
     pool = the_pool(ranged)
     assert (pool["first_port"], pool["last_port"], pool["capacity"], pool["used"]) == (40000, 40999, 1000, 20)
