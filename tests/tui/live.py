@@ -111,8 +111,9 @@ async def open_live(
     others: Mapping[str, Callable[[], Feed]] | None = None,
     **options: object,
 ) -> AsyncIterator[Live]:
-    """The app on these snapshots, the first `at_once` of them shown; `others` open the feeds of namespaces."""
-    feed = ListFeed(snapshots, at_once, endless)
+    """The app on these snapshots, shown up to the `at_once`th; `others` open the feeds of namespaces."""
+    given = list(snapshots)
+    feed = ListFeed(given, at_once, endless)
 
     def open_feed(namespace: str | None) -> Feed:
         return (others or {})[namespace]() if namespace else feed
@@ -120,6 +121,6 @@ async def open_live(
     app = NatopApp(open_feed, interval_s=2.0, save_dir=Path("/tickets"), save=save, **options)  # type: ignore[arg-type]  # NatopApp's own
     async with app.run_test(size=size, notifications=True) as pilot:
         live = Live(app, feed, pilot)
-        await live.until(lambda: app.news.snapshot is not None)
+        await live.until(lambda: app.news.snapshot is given[:at_once][-1])
         await live.settle()
         yield live

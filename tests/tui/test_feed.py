@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from natop.model import Snapshot
 from natop.tui.app import EXIT_UNREADABLE, NatopApp
 from natop.tui.messages import FeedEnded, SnapshotTaken
@@ -30,10 +32,7 @@ async def test_a_feed_that_cannot_be_opened_ends_with_3() -> None:
 
     app = NatopApp(refuse, interval_s=2.0, save_dir=Path("/"), save=save_nowhere)
     async with app.run_test() as pilot:
-        for _ in range(200):
-            await pilot.pause(0.01)
-            if app.failure:
-                break
+        await Live(app, ListFeed(()), pilot).until(lambda: app.failure is not None)
     assert app.return_code == EXIT_UNREADABLE == 3
     assert app.failure == "no network namespace 'blue'\ntry: ip netns"
 
@@ -113,9 +112,10 @@ async def test_a_snapshot_without_a_new_dump_keeps_the_flows(small: list[Snapsho
         assert "insert_failed 3.0/s !" in "\n".join(live.frame)
 
 
-async def test_a_feed_that_stalls_is_told(small: list[Snapshot]) -> None:
+async def test_a_feed_that_stalls_is_told(small: list[Snapshot], monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_live(small) as live:
-        live.app._taken_s -= 60
+        taken_s = live.app._taken_s
+        monkeypatch.setattr("natop.tui.app.monotonic", lambda: taken_s + 60)
         live.app._deliver()
         await live.settle()
         assert "nothing new for 1 min 00 s" in live.frame[0]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -383,10 +384,14 @@ def test_saving_from_the_screen_never_overwrites(tmp_path: Path) -> None:
 
 PROGRAM = (sys.executable, "-m", "natop")
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60
+"""For what must happen, on a machine however slow."""
 
 
 def ran(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=30, cwd=ROOT, **options)
+    return subprocess.run(
+        [*PROGRAM, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, cwd=ROOT, **options
+    )
 
 
 @pytest.fixture
@@ -435,7 +440,7 @@ def test_a_reader_that_goes_away_ends_the_process() -> None:
     assert process.stdout is not None
     assert process.stdout.readline().startswith(b"host")
     process.stdout.close()
-    assert process.wait(20) == 128 + signal.SIGPIPE
+    assert process.wait(PATIENCE_S) == 128 + signal.SIGPIPE
     assert process.stderr is not None
     assert process.stderr.read() == b""
     process.stderr.close()
@@ -451,12 +456,12 @@ def test_a_signal_ends_the_process_without_a_trace(number: signal.Signals, statu
         cwd=ROOT,
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background job is born deaf to SIGINT
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not any(path.read_bytes().count(b"\n") > 1 for path in tmp_path.iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
-    assert process.wait(20) == status
+    assert process.wait(PATIENCE_S) == status
     assert process.stderr is not None
     assert process.stderr.read().strip() == b""
     process.stderr.close()
@@ -471,7 +476,7 @@ def test_an_encoding_that_lacks_letters_is_no_failure(engine: EngineServer, form
     run = subprocess.run(
         [*PROGRAM, "snapshot", "--docker-host", engine.url, "--format", form],
         capture_output=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         cwd=ROOT,
         env=environment,
     )
@@ -484,7 +489,7 @@ def test_a_closed_stdout_is_no_failure() -> None:
     run = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, "snapshot", "--no-docker"],
         stderr=subprocess.PIPE,
-        timeout=30,
+        timeout=PATIENCE_S,
         cwd=ROOT,
     )
     assert (run.returncode, run.stderr) == (0, b"")
@@ -495,7 +500,7 @@ def test_with_a_closed_stderr_messages_do_not_go_among_the_data() -> None:
     run = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&-', "sh", *PROGRAM, "explain", "no-such-rule"],
         stdout=subprocess.PIPE,
-        timeout=30,
+        timeout=PATIENCE_S,
         cwd=ROOT,
     )
     assert (run.returncode, run.stdout) == (2, b"")
@@ -506,7 +511,7 @@ def test_a_closed_stdin_is_an_empty_file(tmp_path: Path) -> None:
     run = subprocess.run(
         ["sh", "-c", 'exec "$@" <&-', "sh", *PROGRAM, "diff", "-", str(tmp_path)],
         capture_output=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         cwd=ROOT,
     )
     assert (run.returncode, run.stdout) == (3, b"")
@@ -516,12 +521,17 @@ def test_a_closed_stdin_is_an_empty_file(tmp_path: Path) -> None:
 def shown(*arguments: str, **environment: str) -> str:
     """What a command writes on a terminal."""
     master, slave = pty.openpty()
+    told = b""
     try:
-        subprocess.run([*PROGRAM, *arguments], stdout=slave, timeout=30, cwd=ROOT, env=os.environ | environment)
-        return os.read(master, 1 << 16).decode().replace("\r\n", "\n")
+        with os.fdopen(slave, "wb") as screen:
+            command = [*PROGRAM, *arguments]
+            subprocess.run(command, stdout=screen, timeout=PATIENCE_S, cwd=ROOT, env=os.environ | environment)
+        with suppress(OSError):  # EIO: all is read, and nobody writes any more
+            while piece := os.read(master, 1 << 16):
+                told += piece
     finally:
         os.close(master)
-        os.close(slave)
+    return told.decode().replace("\r\n", "\n")
 
 
 @pytest.mark.slow

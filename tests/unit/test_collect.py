@@ -106,6 +106,8 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
         yield Kernel(here, there)
 
 
+PATIENCE_S = 60.0
+"""For what must happen, on a machine however slow."""
 ENTRY = netlink.flow_message(flow("10.0.0.1:1", "10.0.0.2:2"))
 DUMP_REQUEST = struct.pack("=IHHIIBBH", 20, 0x101, 0x301, 1, 0, 0, 0, 0)
 
@@ -147,7 +149,7 @@ def test_a_large_dump_comes_in_blocks_of_whole_messages(kernel: Kernel) -> None:
             kernel.here.send(datagram)
         kernel.here.send(netlink.done())
 
-    kernel.there.settimeout(5)
+    kernel.there.settimeout(PATIENCE_S)
     sender = threading.Thread(target=send)
     sender.start()
     total = 0
@@ -168,7 +170,8 @@ def test_a_dump_that_nobody_wants_any_more_is_left(kernel: Kernel) -> None:
             for _ in range(10 * conntrack.BLOCK // len(datagram)):
                 kernel.here.send(datagram)
 
-    kernel.here.settimeout(1)
+    kernel.there.settimeout(PATIENCE_S)
+    kernel.here.settimeout(PATIENCE_S)
     sender = threading.Thread(target=send)
     before = threading.active_count()
     sender.start()

@@ -21,6 +21,8 @@ from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoNetwork, DemoPort
 
 pytestmark = pytest.mark.slow
 
+PATIENCE_S = 60
+"""For what must happen, on a machine however slow."""
 SHOP = DemoNetwork("shop", "172.18.0.0/16", "172.18.0.1", subnet6="fd00:18::/64", gateway6="fd00:18::1")
 WEB = DemoContainer(
     "web",
@@ -44,7 +46,7 @@ def engine(tmp_path: Path) -> Iterator[EngineServer]:
 
 @pytest.fixture
 def client(engine: EngineServer) -> Iterator[docker.APIClient]:
-    api = docker.APIClient(base_url=engine.url, version="auto", timeout=2)
+    api = docker.APIClient(base_url=engine.url, version="auto", timeout=PATIENCE_S)
     yield api
     api.close()
 
@@ -185,7 +187,7 @@ def test_events_since_and_filters(engine: EngineServer, client: docker.APIClient
 def test_old_api_versions_get_the_old_fields_too(engine: EngineServer) -> None:
     engine.inventory.rename("asleep", "one")
     for version, has in (("1.41", True), ("1.52", False)):
-        old = docker.APIClient(base_url=engine.url, version=version, timeout=2)
+        old = docker.APIClient(base_url=engine.url, version=version, timeout=PATIENCE_S)
         (event,) = old.events(since=0, until=now(), filters={"event": "rename"}, decode=True)
         assert ("status" in event) is has
         old.close()
@@ -225,6 +227,7 @@ def test_an_engine_that_hangs_times_out_and_recovers(engine: EngineServer) -> No
     with pytest.raises(requests.exceptions.ReadTimeout):
         hasty.ping()
     engine.delay_s = 0
+    hasty.timeout = PATIENCE_S
     assert hasty.ping() is True
     hasty.close()
 

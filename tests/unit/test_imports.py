@@ -17,7 +17,7 @@ HEAVY = ("docker", "lark", "msgspec", "numpy", "psutil", "pyroute2", "requests",
 def loaded(code: str) -> set[str]:
     """Which of HEAVY a fresh interpreter has loaded after `code`."""
     script = f"import sys\n{code}\nprint(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr
     return set(run.stderr.split())
 
