@@ -245,17 +245,17 @@ class VirtualTable(ScrollView, can_focus=True):
         """Place the columns for this content and this size."""
         region = self.scrollable_content_region
         self._height = region.height
-        self._painter = self._new_painter(region.width)
+        self._painter = None  # made for the first line that is drawn: the styles may come after the first content
         self.virtual_size = Size(region.width, HEADER + self.line_count)
-
-    def _new_painter(self, width: int) -> Painter:
-        columns = self.content.columns if self.content is not None else ()
-        return Painter(self, place(columns, width - LEFT, self._sort[0]), width, self.glyphs)
 
     @property
     def painter(self) -> Painter:
         if self._painter is None:
-            self._painter = self._new_painter(self.scrollable_content_region.width)
+            columns, width = (
+                self.content.columns if self.content is not None else (),
+                self.scrollable_content_region.width,
+            )
+            self._painter = Painter(self, place(columns, width - LEFT, self._sort[0]), width, self.glyphs)
         return self._painter
 
     def _redraw(self, lines: Iterable[int] | None = None) -> None:

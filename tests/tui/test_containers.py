@@ -7,6 +7,7 @@ from natop.model import Snapshot
 from natop.tui.flows import FlowsScreen
 from natop.tui.glyphs import UNICODE
 from natop.tui.sorting import SortScreen
+from natop.tui.table import VirtualTable
 from tests.tui.live import open_live
 from tests.tui.worlds import NO_DOCKER, NO_RIGHT, world
 
@@ -141,3 +142,13 @@ async def test_a_tall_screen_tells_more_about_the_row(small: list[Snapshot]) -> 
         assert f"image {container.image}" not in "\n".join(live.frame)
     async with open_live(small, (80, 24)) as live:
         assert "image" not in "\n".join(live.frame)
+
+
+async def test_lines_that_come_before_the_styles_wait_for_them(small: list[Snapshot]) -> None:
+    """On a slow machine the first lines may be made before the stylesheet has reached the table."""
+    async with open_live(small) as live:
+        bare = VirtualTable(live.table.glyphs)
+        bare.show(live.table.content)
+        await live.app.screen.mount(bare)
+        await live.until(lambda: bool(bare.places))
+        assert bare.line_count == live.table.line_count
