@@ -212,7 +212,7 @@ def _read_flows(
     gaps = tuple(kept)
     sockets = _ToldSockets(sample.sockets)
     ends = dead_ends(inventory.networks, unanswered(sample.proc.get(ARP_FILE, ""))) if inventory else ()
-    place = Place(inventory.containers if inventory else (), sample.addresses, former, ends, sockets)
+    place = Place(inventory.containers if inventory else (), sample.addresses, former, ends, sample.members, sockets)
     if sample.dump is not None:
         dump = decode_dump(sample.dump)
         gaps = tuple(_dump_gaps(dump))

@@ -4,7 +4,7 @@ Sockets are matched to whole columns of flows at once; Python loops run over lis
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -95,10 +95,17 @@ def proxies(sockets: Sockets, table: SocketTable) -> list[Proxy]:
     return [proxy for proxy in named if proxy and any(each.inode in here for each in proxy.descriptors)]
 
 
-def holders(table: SocketTable, sockets: Sockets, containers: Sequence[Container], parties: Parties) -> Codes:
+def holders(
+    table: SocketTable,
+    sockets: Sockets,
+    containers: Sequence[Container],
+    parties: Parties,
+    local: Collection[str] = (),
+) -> Codes:
     """Who holds each socket: the container that its cgroup or its process names, else the process, else the unit.
 
-    The kernel tells a socket's cgroup since 5.8 (INET_DIAG_CGROUP_ID), and of cgroup v2 alone.
+    The kernel tells a socket's cgroup since 5.8 (INET_DIAG_CGROUP_ID), and of cgroup v2 alone. `local` are the
+    containers that are known to run on this machine: only their process numbers mean anything here.
     """
     place = {container.id: index for index, container in enumerate(containers)}
     codes = np.full(len(table), NOBODY, np.int32)
@@ -109,7 +116,8 @@ def holders(table: SocketTable, sockets: Sockets, containers: Sequence[Container
             codes[table.cgroup == cgroup] = place[identity]
         elif unit.endswith(".service"):
             codes[table.cgroup == cgroup] = parties.code(f"host: {clean(unit)}")
-    by_pid = {each.pid: place[each.id] for each in containers if each.pid and each.network_mode == "host"}
+    of_host = (each for each in containers if each.network_mode == "host" and each.id in local)
+    by_pid = {each.pid: place[each.id] for each in of_host if each.pid}
 
     def code_of(process: Process) -> int:
         index = place.get(_container_of(process.cgroups), by_pid.get(process.pid))

@@ -63,6 +63,8 @@ class Place:
     """Names of containers that are gone, by the address each had."""
     dead_ends: Collection[int] = ()
     """Addresses of bridge networks that nobody answers for, as numbers: they were containers'."""
+    local: Collection[str] = ()
+    """Ids of the containers whose processes were found on this machine: the engine may be on another."""
     sockets: Callable[[str], Sockets | None] = no_sockets
     """As `Sample.sockets`; None where they were not read. Asked only where flows have ends there."""
 
@@ -224,7 +226,9 @@ class _Join:
 
     def _indexed(self, sockets: Sockets, shared: int) -> SocketIndex:
         table = decode_sockets(sockets.answers)
-        return SocketIndex(table, holders(table, sockets, self.place.containers, self.parties), shared)
+        return SocketIndex(
+            table, holders(table, sockets, self.place.containers, self.parties, self.place.local), shared
+        )
 
     def _find_holders(self, sockets: Sockets) -> None:
         """Name whoever holds the socket at each end that is the host's own, or held it, or listens there."""

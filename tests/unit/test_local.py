@@ -287,14 +287,24 @@ def test_where_the_socket_s_cgroup_is_not_told_the_process_s_is(cgroups: str, ex
     assert held_by("", Process(12, "nginx", cgroups=cgroups)) == expected
 
 
-@pytest.mark.parametrize(("mode", "pid", "expected"), [("host", 12, 0), ("host", 13, -2), ("shop_default", 12, -2)])
+@pytest.mark.parametrize(
+    ("mode", "pid", "local", "expected"),
+    [
+        ("host", 12, (WEB.id,), 0),
+        ("host", 12, (), -2),
+        ("host", 13, (WEB.id,), -2),
+        ("shop_default", 12, (WEB.id,), -2),
+    ],
+)
 def test_the_first_process_of_a_host_network_container_is_known_by_its_number(
-    mode: str, pid: int, expected: int
+    mode: str, pid: int, local: tuple[str, ...], expected: int
 ) -> None:
+    """Where the container runs on another machine, its process number is another's here."""
     answers = diag.answers([diag.listening("0.0.0.0:80", inode=44, cgroup=None)])
     held = {Process(12, "nginx"): (Descriptor(3, 44),)}
     containers = (replace(WEB, network_mode=mode, pid=pid),)
-    assert holders(decode_sockets(answers), Sockets(answers, {}, held), containers, Parties()).tolist() == [expected]
+    found = holders(decode_sockets(answers), Sockets(answers, {}, held), containers, Parties(), local)
+    assert found.tolist() == [expected]
 
 
 @given(st.lists(st.text(max_size=5)))
