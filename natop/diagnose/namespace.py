@@ -22,6 +22,11 @@ def inside(entered: str | None, command: str) -> str:
     return f"nsenter --net={file} {command}"
 
 
+def _checked_inside(entered: str, check: str | None) -> str | None:
+    """A check that begins with a command has that for the namespace too; most are words."""
+    return inside(entered, check) if check and check.startswith(("conntrack ", "nft ")) else check
+
+
 def found_inside(entered: str | None, finding: Finding) -> Finding:
     """The finding with all commands of its remedies for that namespace."""
     if entered is None:
@@ -31,6 +36,7 @@ def found_inside(entered: str | None, finding: Finding) -> Finding:
             each,
             commands=tuple(inside(entered, command) for command in each.commands),
             undo=tuple(inside(entered, command) for command in each.undo),
+            check=_checked_inside(entered, each.check),
         )
         for each in finding.remedies
     )

@@ -51,11 +51,15 @@ def test_each_command_is_for_the_namespace_read(case: remedies.Case) -> None:
 
 
 def test_findings_of_another_namespace_have_its_commands() -> None:
-    remedy = Remedy("", ("conntrack -D",), ("sysctl -w net.core.somaxconn=1",))
+    remedy = Remedy("", ("conntrack -D",), ("sysctl -w net.core.somaxconn=1",), check="conntrack -L shows none")
     found = found_inside(FILE, Finding("", Severity.INFO, "", "", (), (remedy,)))
     assert found.remedies == (
-        replace(remedy, commands=(f"{INSIDE}conntrack -D",), undo=(f"{INSIDE}{remedy.undo[0]}",)),
+        Remedy(
+            "", (f"{INSIDE}conntrack -D",), (f"{INSIDE}{remedy.undo[0]}",), check=f"{INSIDE}conntrack -L shows none"
+        ),
     )
+    words = replace(remedy, check="the pool falls")
+    assert found_inside(FILE, Finding("", Severity.INFO, "", "", (), (words,))).remedies[0].check == words.check
 
 
 def test_a_new_kind_is_noticed() -> None:

@@ -95,3 +95,10 @@ def test_a_race_that_a_remedy_ended_leaves_no_alarm_behind() -> None:
     )
     assert [finding.rule for finding in diagnose(after_6s)] == []
     assert [finding.rule for finding in diagnose(after_3s)] == ["unexplained-loss"]
+
+
+def test_time_wait_is_called_harmless_only_where_the_table_s_fill_is_known() -> None:
+    taken = snapshot(read(FOLDER / "time-wait-buildup" / "fires.toml"))
+    assert "time-wait-buildup" in {each.rule for each in diagnose(taken)}
+    blind = replace(taken, conntrack=replace(taken.conntrack, max=None))
+    assert "time-wait-buildup" not in {each.rule for each in diagnose(blind)}

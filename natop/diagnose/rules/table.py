@@ -129,12 +129,15 @@ def time_wait_buildup(evidence: Evidence) -> Iterator[Finding]:
     ports to new connections, and before that only a pool that is nearly full matters.
 
     Decided by: more than 60 % of the TCP flows and at least 1,000 in TIME_WAIT. It is a warning only where it matters:
-    a NAT pool of which 80 % are held and cannot be evicted, or a table that is 75 % full.
+    a NAT pool of which 80 % are held and cannot be evicted, or a table that is 75 % full. Where it is not known how
+    full the table is, nobody can say that it is harmless.
 
     To fix: keep-alive, so that fewer connections are opened.
     """
-    waiting = evidence.snapshot.time_wait
+    waiting, table = evidence.snapshot.time_wait, evidence.snapshot.conntrack
     if not waiting or waiting.count < TIME_WAIT_LEAST or waiting.share is None or waiting.share <= TIME_WAIT_SHARE:
+        return
+    if waiting.concern is None and (table.count is None or table.max is None):
         return
     ends = {"their clients": waiting.closed_by_client, "their servers": waiting.closed_by_server}
     closer = max(ends, key=lambda name: ends[name])
