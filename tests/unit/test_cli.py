@@ -484,36 +484,27 @@ def test_an_encoding_that_lacks_letters_is_no_failure(engine: EngineServer, form
     assert "café" in run.stdout.decode()
 
 
+def without(descriptor: str, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    """The command with a standard descriptor closed, as `>&-` of the shell."""
+    command = ["sh", "-c", f'exec "$@" {descriptor}&-', "sh", *PROGRAM, *arguments]
+    return subprocess.run(command, capture_output=True, timeout=PATIENCE_S, cwd=ROOT)
+
+
 @pytest.mark.slow
 def test_a_closed_stdout_is_no_failure() -> None:
-    run = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, "snapshot", "--no-docker"],
-        stderr=subprocess.PIPE,
-        timeout=PATIENCE_S,
-        cwd=ROOT,
-    )
+    run = without(">", "snapshot", "--no-docker")
     assert (run.returncode, run.stderr) == (0, b"")
 
 
 @pytest.mark.slow
 def test_with_a_closed_stderr_messages_do_not_go_among_the_data() -> None:
-    run = subprocess.run(
-        ["sh", "-c", 'exec "$@" 2>&-', "sh", *PROGRAM, "explain", "no-such-rule"],
-        stdout=subprocess.PIPE,
-        timeout=PATIENCE_S,
-        cwd=ROOT,
-    )
+    run = without("2>", "explain", "no-such-rule")
     assert (run.returncode, run.stdout) == (2, b"")
 
 
 @pytest.mark.slow
 def test_a_closed_stdin_is_an_empty_file(tmp_path: Path) -> None:
-    run = subprocess.run(
-        ["sh", "-c", 'exec "$@" <&-', "sh", *PROGRAM, "diff", "-", str(tmp_path)],
-        capture_output=True,
-        timeout=PATIENCE_S,
-        cwd=ROOT,
-    )
+    run = without("<", "diff", "-", str(tmp_path))
     assert (run.returncode, run.stdout) == (3, b"")
     assert run.stderr.startswith(b"natop: stdin: it is empty\n")
 
