@@ -167,7 +167,14 @@ class EngineWatcher:
             if self._follow_events and not self._closed.is_set() and not self._woken.is_set():
                 raise ConnectionError("the engine closed the connection")
         finally:
+            self._let_go()
             client.close()
+
+    def _let_go(self) -> None:
+        """Close the stream's response, on the thread that reads it; `_hang_up` and the client leave its socket open."""
+        if self._stream is not None:
+            with suppress(Exception):  # whatever a connection that has ended makes of it
+                self._stream._response.close()  # type: ignore[attr-defined]  # the SDK has no public way
 
     def _publish(self, reading: EngineReading | None, gap: Gap | None) -> None:
         self._latest = (reading, gap)

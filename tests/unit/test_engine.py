@@ -9,8 +9,9 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -375,6 +376,39 @@ def test_closing_at_any_moment_ends_the_thread(server: EngineServer, after_s: fl
     time.sleep(after_s)
     hasty.close()
     ended(hasty)
+
+
+def open_sockets() -> int:
+    found = 0
+    for each in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            found += os.readlink(f"/proc/self/fd/{each}").startswith("socket:")
+    return found
+
+
+def test_closing_amid_events_leaves_no_socket_to_the_collector(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+    opened: list[EngineWatcher] = []
+
+    def apply(*_: object) -> None:
+        assert told.wait(PATIENCE_S)
+        opened[0].close()
+
+    monkeypatch.setattr(product._State, "apply", apply)
+    before = open_sockets()
+    gc.disable()
+    try:
+        opened.append(EngineWatcher(Target(server.url), follow=True))
+        assert opened[0].wait(PATIENCE_S)
+        for name, new in pairwise(("asleep", "one", "two", "three")):
+            server.inventory.rename(name, new)
+        told.set()
+        ended(opened[0])
+        eventually(lambda: open_sockets() <= before)
+    finally:
+        gc.enable()
 
 
 class _Rude(BaseHTTPRequestHandler):
