@@ -198,7 +198,8 @@ def containers(pids: Mapping[str, int], started_at: str) -> tuple[DemoContainer,
         _container(f"app{n}", pids, "shop/app:2.1", (DemoEndpoint(SHOP, address),), (DemoPort(APP_PORT),))
         for n, address in enumerate(APPS, start=1)
     )
-    metrics = DemoContainer("metrics", pids["metrics"], "demo/metrics:1.0", network_mode="host")
+    pid = pids["metrics"]
+    metrics = DemoContainer("metrics", pid, "demo/metrics:1.0", network_mode="host", sandbox_key=f"/proc/{pid}/ns/net")
     found = (_container("web", pids, "shop/web:1.4", both, ports), *apps, metrics)
     return tuple(replace(each, started_at=started_at, status="Up Less than a second") for each in found)
 
