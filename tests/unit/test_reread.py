@@ -100,7 +100,7 @@ NOT_SNAPSHOTS = {
 def test_what_is_no_snapshot_is_refused_in_one_line(data: bytes, reason: str) -> None:
     with pytest.raises(NotASnapshot) as refusal:
         read(data)
-    assert reason in str(refusal.value)
+    assert reason.casefold() in str(refusal.value).casefold()
     assert "\n" not in str(refusal.value)
 
 
