@@ -33,12 +33,12 @@ from natop.tui.glyphs import ASCII, COLOURLESS, UNICODE, plain
 from natop.tui.header import News
 from natop.tui.help import HelpScreen
 from natop.tui.keys import bind
-from natop.tui.messages import Feed, FeedEnded, FeedFailed, FeedOpened, SnapshotTaken
+from natop.tui.messages import FeedEnded, FeedFailed, FeedOpened, SnapshotTaken
 from natop.tui.namespaces import NamespacesScreen
 from natop.tui.pools import PoolsScreen
 from natop.tui.probechoice import ProbeChoice
 from natop.tui.probes import ProbesScreen
-from natop.tui.reading import start_reading
+from natop.tui.reading import OpenFeed, Reading
 from natop.tui.targets import TargetScreen
 from natop.tui.themes import DARK, LIGHT, first_theme, tone_variables
 from natop.tui.trends import TrendsScreen
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from natop.summarise.window import Watched
     from natop.tui.shell import Shell
 
-OpenFeed = Callable[[str | None], Feed]
-"""Opens the feed of the network namespace with that path; None is the one that natop was started for."""
 Save = Callable[["Snapshot", Path], tuple[Path, ...]]
 
 NO_PROBES = ProbeChoice()
@@ -117,11 +115,7 @@ class NatopApp(App[None]):
         self.trends_wish = TrendsWish()
         self.failure: str | None = None
         """Why the app ended with EXIT_UNREADABLE."""
-        self._open_feed = open_feed
-        self._feed: Feed | None = None
-        self.reading_number = 0
-        self._namespace: Namespace | None = None
-        """What is read instead of this host; None is this host."""
+        self._reading = Reading(open_feed, self.post_message, interval_s)
         self._mode_before = self.DEFAULT_MODE
         """The view from which the namespace was entered."""
         self._save, self._save_dir = save, save_dir
@@ -171,23 +165,11 @@ class NatopApp(App[None]):
             terminal.on_end(lambda status: self.exit(return_code=status))
         self.app_resume_signal.subscribe(self, self._draw_all)
         self.set_interval(1.0, self._deliver)
-        self._start_reading()
+        self._reading.start(None)
 
     def _draw_all(self, _app: App[None]) -> None:
         """The terminal is blank when a suspended process comes back."""
         self.refresh(layout=True)
-
-    def _start_reading(self) -> None:
-        """A new feed of what is to be read now, in place of the one there is."""
-        self._close_feed()
-        self.reading_number += 1
-        path = self._namespace.path if self._namespace else None
-        start_reading(lambda: self._open_feed(path), self.reading_number, self.post_message)
-
-    def _close_feed(self) -> None:
-        if self._feed:
-            self._feed.close()
-        self._feed = None
 
     # What the thread tells
 
@@ -201,16 +183,18 @@ class NatopApp(App[None]):
         """When the newest snapshot came, shown or not."""
         return self._newest.taken_s if self._newest else None
 
+    @property
+    def reading_number(self) -> int:
+        return self._reading.number
+
     def on_feed_opened(self, message: FeedOpened) -> None:
-        if message.number != self.reading_number:
+        if self._reading.is_of(message):
+            self._reading.opened(message.feed, self.probes.wish)
+        else:
             message.feed.close()
-            return
-        self._feed = message.feed
-        self._feed.interval_s = self._news.interval_s
-        self._wish_probes()
 
     def on_snapshot_taken(self, message: SnapshotTaken) -> None:
-        if message.number != self.reading_number:
+        if not self._reading.is_of(message):
             return
         from natop.summarise.window import watched
 
@@ -233,9 +217,9 @@ class NatopApp(App[None]):
 
         From a namespace that cannot be entered, or is no more, the view goes back to this host.
         """
-        if message.number != self.reading_number:
+        if not self._reading.is_of(message):
             return
-        if self._namespace:
+        if self._reading.namespace:
             reason = _reason(message.error).splitlines()[0].rpartition(": ")[2]
             self.tell(f"netns {self._news.namespace}: {reason}; back to this host", bad=True)
             self.run_worker(self.leave_namespace())
@@ -248,7 +232,7 @@ class NatopApp(App[None]):
         self._deliver()
 
     def on_feed_ended(self, message: FeedEnded) -> None:
-        if message.number != self.reading_number:
+        if not self._reading.is_of(message):
             return
         self._news = replace(self._news, ended=True)
         self._deliver()
@@ -309,21 +293,17 @@ class NatopApp(App[None]):
 
     def _probe(self, choice: ProbeChoice) -> None:
         self.probes = choice
-        self._wish_probes()
+        self._reading.probe(choice.wish)
         self._deliver()
-
-    def _wish_probes(self) -> None:
-        if self._feed:
-            self._feed.probe(self.probes.wish)
 
     def action_read_now(self) -> None:
         """Read at once; while paused the one snapshot is shown. After a failure, start again."""
         self._one_more = True
         if self._news.failure:
             self._news = replace(self._news, failure=None)
-            self._start_reading()
-        elif self._feed:
-            self._feed.read_now()
+            self._reading.start(self._reading.namespace)
+        else:
+            self._reading.read_now()
 
     def action_interval(self, step: int) -> None:
         now = self._news.interval_s
@@ -332,8 +312,7 @@ class NatopApp(App[None]):
         chosen = longer[:1] if step > 0 else shorter[-1:]
         if chosen:
             self._news = replace(self._news, interval_s=chosen[0])
-            if self._feed:
-                self._feed.interval_s = chosen[0]
+            self._reading.pace(chosen[0])
         self._deliver()
 
     def action_save(self) -> None:
@@ -367,7 +346,7 @@ class NatopApp(App[None]):
 
     async def action_namespaces(self) -> None:
         """Choose a namespace to read; from one, back to this host."""
-        if self._namespace:
+        if self._reading.namespace:
             await self.leave_namespace()
         elif not self._news.snapshot or not self._news.snapshot.namespaces:
             self.tell("no other network namespace is known here")
@@ -385,11 +364,10 @@ class NatopApp(App[None]):
         await self._read(None, self._mode_before)
 
     async def _read(self, namespace: Namespace | None, view: str) -> None:
-        self._namespace = namespace
         self._newest = self._watched = None
         name = clean(namespace.name) if namespace else None
         self._news = replace(self._news, snapshot=None, marker=None, namespace=name, failure=None, ended=False)
-        self._start_reading()
+        self._reading.start(namespace)
         await self._unwind()
         if self.current_mode != view:
             await self.switch_mode(view)
@@ -418,7 +396,7 @@ class NatopApp(App[None]):
         """One screen back; from a view's first screen, out of a namespace, else to the containers."""
         if len(self.screen_stack) > 1:
             await self.pop_screen()
-        elif self._namespace:
+        elif self._reading.namespace:
             await self.leave_namespace()
         else:
             await self.action_view("containers")
@@ -436,7 +414,7 @@ class NatopApp(App[None]):
         self.exit()
 
     def on_unmount(self) -> None:
-        self._close_feed()
+        self._reading.close()
 
 
 def _settle_memory() -> None:

@@ -21,8 +21,10 @@ class Shell(Protocol):
     """What was asked for last in the view of trends; screens opened from now on begin with it."""
     probes: ProbeChoice
     """What is probed, and what could be."""
-    reading_number: int
-    """Counts the feeds opened; what an earlier one still has to say is of no interest."""
+
+    @property
+    def reading_number(self) -> int:
+        """Counts the feeds opened; what an earlier one still has to say is of no interest."""
 
     @property
     def news(self) -> News:

@@ -174,7 +174,7 @@ async def test_a_feed_that_opens_too_late_is_closed(host: list[Snapshot], inside
             live.app.post_message(late)
         await live.settle()
         assert inside.closed
-        assert live.app._feed is live.feed
+        assert live.app._reading._feed is live.feed
         assert not live.app.news.ended
         assert live.app.return_code is None
 
