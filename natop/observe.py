@@ -22,7 +22,8 @@ from natop.diagnose import diagnose
 from natop.join.deadends import bridged_subnets, dead_ends
 from natop.join.firewall import judge
 from natop.join.flows import Flows
-from natop.join.owners import Memory, Place, attribute
+from natop.join.owners import Place, attribute
+from natop.join.past import Memory
 from natop.model import (
     AskSockets,
     Conntrack,

@@ -34,6 +34,8 @@ Codes = npt.NDArray[np.int32]
 Index = npt.NDArray[np.intp]
 
 NOBODY = -1
+GONE = "gone: "
+"""Before the name of a container, or the address, that is nobody's any more."""
 _CONTAINER_ID = re.compile(r"([0-9a-f]{64})(?!.*[0-9a-f]{64})")
 """The last 64 digits in a cgroup's path: /docker/ID, docker-ID.scope, libpod-ID.scope, nested ones below."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.join.flows import Flows, endpoint
-from natop.join.owners import GONE
+from natop.join.local import GONE
 from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows, address_value
 from natop.summarise.alike import kinds
 from natop.uapi import IpProto, Ips, TcpState, proto_name

@@ -16,7 +16,8 @@ import numpy as np
 from natop.collect import conntrack, sockets
 from natop.collect.owners import ProcessReader, cgroups
 from natop.decode.flows import decode_dump
-from natop.join.owners import Memory, Place, attribute
+from natop.join.owners import Place, attribute
+from natop.join.past import Memory
 from natop.model import HOST_SOCKETS, Attachment, Container, Sockets
 
 ROUNDS = 7

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from natop.decode.neighbours import unanswered
 from natop.join.deadends import dead_ends
 from natop.join.flows import Flows
-from natop.join.owners import Memory, Place, attribute
+from natop.join.owners import Place, attribute
+from natop.join.past import Memory
 from natop.model import HOST_SOCKETS, Attribution, Container, Descriptor, FlowTable, Kind, Network, Process, Sockets
 from tests.unit import diag, plain
 from tests.unit.diag import Socket, connected, listening

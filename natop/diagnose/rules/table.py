@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from natop.diagnose.evidence import HOST, Evidence, address_of, few, known_caller, many, named, percent_of
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import deleted_flows, drop_invalid, keep_alive, sysctl
-from natop.join.owners import GONE
+from natop.join.local import GONE
 from natop.model import Conntrack, Finding, Lead, Pile, Remedy, Severity
 from natop.sysctls import CHAIN_WARNING, FULL_CRITICAL, FULL_WARNING
 
