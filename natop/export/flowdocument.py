@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import msgspec
+import numpy as np
 
 from natop.formats import timestamp
 from natop.join.flows import Flows, has_ports, status_names
@@ -27,6 +28,18 @@ class End(msgspec.Struct, frozen=True):
     icmp: Icmp | None = None
 
 
+class Proxy(msgspec.Struct, frozen=True):
+    """What docker-proxy has to do with a flow."""
+
+    pid: int | None
+    """Null where several may have dialled it."""
+    command: str | None
+    half: str
+    """`accepted`: the client's connection to docker-proxy; `dialled`: docker-proxy's to the container."""
+    other_half: int | None
+    """The id of the connection's other flow, where it is known and in the table."""
+
+
 class FlowObject(msgspec.Struct, frozen=True):
     """A flow as the document has it."""
 
@@ -45,11 +58,14 @@ class FlowObject(msgspec.Struct, frozen=True):
     client: str | None
     server: str | None
     client_other: str | None
-    """Who the client is where it is no container: a process of the host, a container that is gone."""
+    """Who the client is where it is no container: a process of the host, a container that is gone; of what docker-proxy
+    dialled, the address of who called it from beyond the host."""
     server_other: str | None
     network: str | None
     """The client container's network that the flow left by, else the server's that it came in by."""
     kind: str
+    proxy: Proxy | None
+    """Null for flows that docker-proxy has nothing to do with."""
 
 
 def flow_objects(flows: Flows, rows: Rows) -> Iterator[FlowObject]:
@@ -59,6 +75,7 @@ def flow_objects(flows: Flows, rows: Rows) -> Iterator[FlowObject]:
     protos = table.proto.tolist()
     clients, servers = some.attribution.client.tolist(), some.attribution.server.tolist()
     packets, octets, started = (_known(c, len(rows)) for c in (table.packets, table.bytes, table.started_ns))
+    proxies = _proxies(flows, rows)
     columns = zip(
         protos,
         table.state.tolist(),
@@ -92,7 +109,23 @@ def flow_objects(flows: Flows, rows: Rows) -> Iterator[FlowObject]:
             some.other(servers[row]),
             some.network(row),
             Kind(int(some.attribution.kind[row])).name,
+            proxies[row],
         )
+
+
+def _proxies(flows: Flows, rows: Rows) -> list[Proxy | None]:
+    """For each of these rows what docker-proxy has to do with it."""
+    found: list[Proxy | None] = [None] * len(rows)
+    for place in np.flatnonzero(flows.copied()[rows]).tolist():
+        row = int(rows[place])
+        proxy, other = flows.proxy(row), flows.other_half(row)
+        found[place] = Proxy(
+            proxy.pid if proxy else None,
+            proxy.command if proxy else None,
+            "dialled" if flows.is_dialled(row) else "accepted",
+            None if other is None else int(flows.table.id[other]),
+        )
+    return found
 
 
 def _ends(src: Addresses, sport: U16, dst: Addresses, dport: U16, protos: Sequence[int]) -> Iterator[End]:

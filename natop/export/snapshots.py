@@ -105,12 +105,13 @@ def _container_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object
 
 _FLOW_FIELDS = ("proto", "state", "timeout_s", "zone", "mark", "id", "packets", "bytes", "started_at")
 _OWNER_FIELDS = ("client_other", "server_other", "network")
+_PROXY_COLUMNS = {"proxy_pid": "pid", "half": "half", "other_half": "other_half"}
 _END_FIELDS = ("src", "sport", "dst", "dport")
 
 
 def _flow_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object]]:
     ends = [f"{side}_{field}" for side in ("orig", "reply") for field in _END_FIELDS]
-    yield ["taken_at", *_FLOW_FIELDS, *ends, "status", "client", "server", "kind", *_OWNER_FIELDS]
+    yield ["taken_at", *_FLOW_FIELDS, *ends, "status", "client", "server", "kind", *_OWNER_FIELDS, *_PROXY_COLUMNS]
     flows, rows = Flows.of(snapshot), view.flow_rows(snapshot)
     if flows is None or rows is None:
         return
@@ -120,7 +121,18 @@ def _flow_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object]]:
             plain = [getattr(flow, field) for field in _FLOW_FIELDS]
             owners = [getattr(flow, field) for field in _OWNER_FIELDS]
             sides = [getattr(side, field) for side in (flow.orig, flow.reply) for field in _END_FIELDS]
-            yield [taken_at, *plain, *sides, " ".join(flow.status), flow.client, flow.server, flow.kind, *owners]
+            proxy = [flow.proxy and getattr(flow.proxy, field) for field in _PROXY_COLUMNS.values()]
+            yield [
+                taken_at,
+                *plain,
+                *sides,
+                " ".join(flow.status),
+                flow.client,
+                flow.server,
+                flow.kind,
+                *owners,
+                *proxy,
+            ]
 
 
 def as_text(snapshot: Snapshot, view: View, width: int | None = None) -> Iterator[str]:

@@ -12,8 +12,10 @@ from natop.model import (
     Attachment,
     Attribution,
     Container,
+    DockerProxy,
     FlowReading,
     FlowTable,
+    Mask,
     Snapshot,
 )
 from natop.uapi import PORTED, IpProto, Ips, state_name
@@ -48,6 +50,32 @@ class Flows(NamedTuple):
     def other(self, code: int) -> str | None:
         """The name of whom a code stands for who is no container."""
         return self.attribution.others[-2 - code] if code < -1 else None
+
+    def proxy(self, row: int) -> DockerProxy | None:
+        """The docker-proxy that copies the flow, where one does and its process is known."""
+        halves = self.attribution.halves
+        index = int(halves.proxy[row]) if halves else -1
+        return halves.proxies[index] if halves and index >= 0 else None
+
+    def other_half(self, row: int) -> int | None:
+        """The row of the other flow of a connection through docker-proxy, where it is known."""
+        other = int(self.attribution.halves.other[row]) if self.attribution.halves else -1
+        return other if other >= 0 else None
+
+    def is_dialled(self, row: int) -> bool:
+        """Whether docker-proxy opened the flow."""
+        return bool(self.attribution.halves and self.attribution.halves.dialled[row])
+
+    def copied(self) -> Mask:
+        """Which flows docker-proxy is known to copy."""
+        halves = self.attribution.halves
+        if halves is None:
+            return np.zeros(len(self.table), np.bool_)
+        copied: Mask = (halves.proxy >= 0) | halves.dialled
+        return copied
+
+    def is_copied(self, row: int) -> bool:
+        return self.proxy(row) is not None or self.is_dialled(row)
 
     def network(self, row: int) -> str | None:
         """The network of the client container that the flow left by, else of the server's that it came in by."""
@@ -125,8 +153,25 @@ def answering_end(flows: Flows, row: int) -> str:
     return endpoint(table.reply_src.text(row), int(table.reply_sport[row]), int(table.proto[row]))
 
 
+def proxy_name(proxy: DockerProxy | None) -> str:
+    return f"docker-proxy[{proxy.pid}]" if proxy else "docker-proxy"
+
+
 def path_text(flows: Flows, row: int) -> str:
-    """The whole way in one line: client (⇒ as NATed) → called (⇒ who answers)."""
+    """The whole way in one line; of a connection through docker-proxy both its flows, ⇄ where that copies them."""
+    if not flows.is_copied(row):
+        return way_text(flows, row)
+    proxy, other = flows.proxy(row), flows.other_half(row)
+    accepted, dialled = (other, row) if flows.is_dialled(row) else (row, other)
+    before = "" if accepted is None else f"{way_text(flows, accepted)} ⇄ "
+    after = f" → {proxy.target}" if proxy else ""
+    if dialled is not None:
+        after = f" ⇄ {way_text(flows, dialled)}"
+    return before + proxy_name(proxy) + after
+
+
+def way_text(flows: Flows, row: int) -> str:
+    """The way of one flow: client (⇒ as NATed) → called (⇒ who answers)."""
     table, proto = flows.table, int(flows.table.proto[row])
     status = int(table.status[row])
     source, target = client_end(flows, row), called_end(flows, row)

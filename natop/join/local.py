@@ -67,6 +67,7 @@ class Proxy:
 
     process: Process
     proto: int
+    host_address: int
     host_port: int
     container_address: int
     container_port: int
@@ -81,6 +82,7 @@ class Proxy:
             return cls(
                 process,
                 IpProto[options["proto"].upper()],
+                address_value(options["host-ip"]),
                 int(options["host-port"]),
                 address_value(options["container-ip"]),
                 int(options["container-port"]),
@@ -88,6 +90,11 @@ class Proxy:
             )
         except (KeyError, ValueError):
             return None
+
+    @property
+    def is_v4(self) -> bool:
+        """Whether it is for callers over IPv4; those over IPv6 have one of their own."""
+        return self.host_address >> 32 == V4_MAPPED >> 32
 
 
 def proxies(sockets: Sockets, table: SocketTable) -> list[Proxy]:

@@ -26,7 +26,7 @@ from natop.join.local import (
     server_ends,
 )
 from natop.join.past import Last, Memory
-from natop.join.proxied import Noted, Proxied
+from natop.join.proxied import Noted, Proxied, Ties
 from natop.model import (
     HOST_SOCKETS,
     U8,
@@ -51,6 +51,8 @@ ALIVE = frozenset({"running", "paused"})
 """The engine's words for a container that has processes."""
 START_SLACK_NS = 2_000_000_000
 """Docker notes a container's start a moment after its process may have opened connections."""
+_COPIED = (Kind.PROXIED, Kind.STALE)
+"""The kinds of flows that docker-proxy may have had to do with."""
 _LOW = 2**64 - 1
 
 
@@ -92,6 +94,7 @@ class _Join:
         self.stale: Mask = (self.client < NOBODY) | (self.server < NOBODY)
         self.doubtful = self._first_seen_ownerless()
         self.proxied: Mask = np.zeros(len(flows), np.bool_)
+        self.ties = Ties(len(flows))
         self.births = np.array([*(_nanoseconds(each.started_at) for each in place.containers), 0], np.uint64)
         """When each container started, in nanoseconds since the epoch; 0 is unknown."""
 
@@ -119,7 +122,8 @@ class _Join:
         self._find_abandoned()
         kinds[self.proxied] = Kind.PROXIED
         kinds[self.stale] = Kind.STALE
-        return Attribution(self.client, self.server, kinds, tuple(self.parties.names), self.doubtful)
+        halves = self.ties.halves(self.proxied | self.stale)
+        return Attribution(self.client, self.server, kinds, tuple(self.parties.names), self.doubtful, halves)
 
     def _first_seen_ownerless(self) -> Mask:
         """What an address alone gives to one who is gone: its next owner may have started without being known yet."""
@@ -226,6 +230,7 @@ class _Join:
         whoever = self.parties.code("host (shared)" if containers else "host")
         index = self._indexed(sockets, whoever)
         through = Proxied(self, proxies(sockets, index.table))
+        copied: list[Rows] = []
         for end, rows, ends_of in (
             ("server", np.flatnonzero(self.to_host), server_ends),
             ("client", np.flatnonzero(self.from_host), client_ends),
@@ -233,6 +238,7 @@ class _Join:
             ends = ends_of(self.flows, rows)
             own = index.connected(ends)
             before, kinds_before = self._held_before(end, rows)
+            copied.append(rows[np.isin(kinds_before, _COPIED)])
             listening = index.listening(ends)
             if end == "client":
                 listening = np.where(ends.proto == IpProto.UDP, listening, np.int32(NOBODY))
@@ -241,7 +247,14 @@ class _Join:
             through.note(end, Noted(rows, codes, index.inode(own), own != NOBODY, past))
             column = self.client if end == "client" else self.server
             column[rows] = np.where(codes == NOBODY, whoever, codes)
+        self._recall_halves(copied)
         through.resolve()
+
+    def _recall_halves(self, copied: Sequence[Rows]) -> None:
+        """What was known of the connections of these flows, which went through docker-proxy at the dump before."""
+        known = self.last.halves(self.flows, np.unique(np.concatenate(copied))) if self.last else None
+        if known:
+            self.ties.recall(*known)
 
     def owner(self, address: int) -> int:
         """Whose an address is."""
@@ -250,12 +263,15 @@ class _Join:
 
     def _keep_holders(self) -> None:
         """Without the sockets, the host's own ends belong to whom they belonged before."""
+        copied: list[Rows] = []
         for end, rows, column in (
             ("client", np.flatnonzero(self.from_host), self.client),
             ("server", np.flatnonzero(self.to_host), self.server),
         ):
             column[rows], kinds = self._held_before(end, rows)
             self.proxied[rows[kinds == Kind.PROXIED]] = True
+            copied.append(rows[np.isin(kinds, _COPIED)])
+        self._recall_halves(copied)
 
     def _held_before(self, end: str, rows: Rows) -> tuple[Codes, U8]:
         """As `_before`, of the host's own ends: a container that began anew since the dump before has other sockets."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from natop.join.local import GONE, NOBODY, Codes, Parties
-from natop.model import U8, Attribution, Container, FlowTable, Kind, Mask, Rows
+from natop.model import U8, Attribution, Container, FlowTable, Halves, Kind, Mask, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,20 @@ class Last:
         codes[same] = self._now[(self._past.client if end == "client" else self._past.server)[past] + self._lowest + 1]
         kinds[same] = self._past.kind[past]
         return codes, kinds
+
+    def halves(self, flows: FlowTable, rows: Rows) -> tuple[Rows, Halves] | None:
+        """Those of these flows that were in it, and what docker-proxy had to do with each of them.
+
+        Of other halves it knows those among these rows.
+        """
+        then = self._past.halves
+        past, same = self._find(flows, rows)
+        if then is None or not len(past):
+            return None
+        now, order, sought = rows[same], np.argsort(past), then.other[past]
+        place = order[np.minimum(np.searchsorted(past[order], sought), len(past) - 1)]
+        other = np.where(past[place] == sought, now[place], NOBODY).astype(np.int32)
+        return now, Halves(then.proxies, then.proxy[past], other, then.dialled[past])
 
     def known(self, flows: FlowTable, rows: Rows) -> Mask:
         """Which of these flows were in it, and whose is beyond doubt."""

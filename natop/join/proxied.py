@@ -1,6 +1,6 @@
-"""docker-proxy between a flow's two ends: one connection is two flows, one to the proxy and one from it."""
+"""docker-proxy between a flow's two ends: one connection is two flows, one that it accepted and one that it dialled."""
 
-from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,9 +8,68 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from natop.join.flows import endpoint
 from natop.join.local import NOBODY, Codes, Parties, Proxy, process_name, tied
-from natop.model import FlowTable, Mask, Rows
-from natop.uapi import Ips
+from natop.model import DockerProxy, FlowTable, Halves, Mask, Rows, address_text
+from natop.text import clean
+from natop.uapi import AF_INET, IpProto, Ips
+
+
+class Ties:
+    """Which process copies each flow, and which flow is the other half of its connection, while they are found."""
+
+    def __init__(self, flows: int) -> None:
+        self._indices: dict[DockerProxy, int] = {}
+        self._proxy = np.full(flows, NOBODY, np.int32)
+        self._dialled = np.zeros(flows, np.bool_)
+        self._other = np.full(flows, NOBODY, np.int32)
+
+    def recall(self, rows: Rows, known: Halves) -> None:
+        """What was known of these rows at the dump before."""
+        used, which = np.unique(known.proxy, return_inverse=True)
+        now = [NOBODY if index == NOBODY else self.index(known.proxies[index]) for index in used.tolist()]
+        self._proxy[rows] = np.array(now, np.int32)[which]
+        self._dialled[rows] = known.dialled
+        self._other[rows] = known.other
+
+    def copies(self, proxy: DockerProxy | None, rows: Rows, *, dialled: bool) -> None:
+        """These are flows that a docker-proxy accepted or dialled; None is one of several."""
+        self._proxy[rows] = NOBODY if proxy is None else self.index(proxy)
+        self._dialled[rows] = dialled
+
+    def tie(self, accepted: int, dialled: int) -> None:
+        self._other[accepted], self._other[dialled] = dialled, accepted
+
+    def index(self, proxy: DockerProxy) -> int:
+        return self._indices.setdefault(proxy, len(self._indices))
+
+    def accepted_by(self, rows: Rows) -> Codes:
+        """The index of the proxy that accepted each of these flows, as far as that is known; else NOBODY."""
+        by: Codes = np.where(self._dialled[rows], np.int32(NOBODY), self._proxy[rows])
+        return by
+
+    def untied(self, rows: Rows) -> Mask:
+        untied: Mask = self._other[rows] == NOBODY
+        return untied
+
+    def pairs(self, among: Mask) -> tuple[Rows, Rows]:
+        """Rows that were accepted, and those that were dialled for them."""
+        other = np.append(among, np.False_)[self._other]
+        dialled = np.flatnonzero(self._dialled & among & other)
+        return self._other[dialled].astype(np.intp), dialled
+
+    def halves(self, among: Mask) -> Halves | None:
+        """What is known of these flows; None where it is nothing."""
+        known = among & ((self._proxy != NOBODY) | self._dialled)
+        if not known.any():
+            return None
+        other = np.append(known, np.False_)[self._other]
+        return Halves(
+            tuple(self._indices),
+            np.where(known, self._proxy, np.int32(NOBODY)),
+            np.where(known & other, self._other, np.int32(NOBODY)),
+            self._dialled & known,
+        )
 
 
 class Joined(Protocol):
@@ -20,6 +79,7 @@ class Joined(Protocol):
     client: Codes
     server: Codes
     proxied: Mask
+    ties: Ties
     parties: Parties
 
     def owner(self, address: int) -> int:
@@ -62,12 +122,40 @@ class Noted:
         return kept
 
 
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """One docker-proxy, how it is named, and whose the address is that it connects to."""
+
+    proxy: Proxy
+    code: int
+    target: int
+
+    @property
+    def known(self) -> DockerProxy:
+        """What is kept of it."""
+        process, target = self.proxy.process, address_text(self.proxy.container_address)
+        command = clean(" ".join(process.command))
+        return DockerProxy(process.pid, command, endpoint(target, self.proxy.container_port, self.proxy.proto))
+
+    @property
+    def listens(self) -> tuple[int, int]:
+        """Protocol and port."""
+        return self.proxy.proto, self.proxy.host_port
+
+    @property
+    def destination(self) -> int:
+        return int(_destination(self.target, self.proxy.container_port, self.proxy.proto))
+
+
 class Proxied:
     """What passes through docker-proxy: a connection is two flows, one to the proxy and one from it."""
 
     def __init__(self, join: Joined, found: Sequence[Proxy]) -> None:
         self._join = join
-        self._found = [(proxy, join.parties.code(process_name(proxy.process))) for proxy in found]
+        self._found = [
+            _Served(each, join.parties.code(process_name(each.process)), join.owner(each.container_address))
+            for each in found
+        ]
         self._noted: dict[str, Noted] = {}
 
     def note(self, end: str, noted: Noted) -> None:
@@ -79,50 +167,69 @@ class Proxied:
         for noted in (server, client):
             self._join.proxied[noted.kept()] = True
         to_proxy, from_proxy = Groups(server.codes.astype(np.int64)), Groups(client.codes.astype(np.int64))
-        closed, called = self._closed(client), self._called(server)
-        for proxy, code in self._found:
-            target = self._join.owner(proxy.container_address)
-            accepted = self._accepted(proxy, to_proxy.of(code), target)
-            mine = from_proxy.of(code)
-            if target >= 0 and (proxy.proto, proxy.host_port) in called:
-                mine = np.concatenate((mine, closed.of(_destination(target, proxy.container_port, proxy.proto))))
-            self._dialled(proxy, mine, code, accepted)
+        remembered = np.where(server.open, np.int32(NOBODY), self._join.ties.accepted_by(server.rows))
+        kept = Groups(remembered.astype(np.int64))
+        self._claim_closed()
+        for each in self._found:
+            index = self._join.ties.index(each.known)
+            accepted = self._accepted(each, np.union1d(to_proxy.of(each.code), kept.of(index)))
+            self._dialled(each, from_proxy.of(each.code), accepted)
+        self._name_clients()
 
-    def _accepted(self, proxy: Proxy, mine: Rows, target: int) -> dict[int, int]:
-        """Flows to the proxy are the container's behind it; rows by descriptor of those still open."""
-        ends = self._noted["server"]
-        self._join.proxied[ends.rows[mine]] = True
-        if target >= 0:
-            self._join.server[ends.rows[mine]] = target
-        return self._by_descriptor(proxy, ends, mine)
+    def _accepted(self, served: _Served, mine: Rows) -> Rows:
+        """Flows to the proxy are the container's behind it; those whose other half is not known yet."""
+        join, rows = self._join, self._noted["server"].rows[mine]
+        join.proxied[rows] = True
+        join.ties.copies(served.known, rows, dialled=False)
+        if served.target >= 0:
+            join.server[rows] = served.target
+        return mine[join.ties.untied(rows)]
 
-    def _dialled(self, proxy: Proxy, mine: Rows, code: int, accepted: Mapping[int, int]) -> None:
+    def _dialled(self, served: _Served, mine: Rows, accepted: Rows) -> None:
         """Flows from the proxy are the true client's; where that is not known, the proxy's."""
         join, ends = self._join, self._noted["client"]
         rows, past = ends.rows[mine], ends.past[mine]
         join.proxied[rows] = True
-        tied_before = (past != NOBODY) & (past != code)
-        join.client[rows] = np.where(tied_before, past, np.int32(code))
-        settled = set(rows[tied_before].tolist())
-        dialled = self._by_descriptor(proxy, ends, mine)
-        new = {number: row for number, row in dialled.items() if row not in settled}
-        left = self._left(accepted, {number: row for number, row in dialled.items() if row in settled})
-        for row, client_row in tied(left, new).items():
-            client = int(join.client[client_row])
-            if client != NOBODY:
-                join.client[row] = client
+        join.ties.copies(served.known, rows, dialled=True)
+        tied_before = (past != NOBODY) & (past != served.code)
+        join.client[rows] = np.where(tied_before, past, np.int32(served.code))
+        for row, client_row in self._pairs(served.proxy, accepted, mine[~tied_before]).items():
+            join.ties.tie(client_row, row)
+            if join.client[client_row] == NOBODY:
+                join.client[row] = join.parties.code(join.flows.orig_src.text(client_row))
 
-    def _left(self, accepted: Mapping[int, int], settled: Mapping[int, int]) -> dict[int, int]:
-        """The accepted connections without those that serve for the settled ones: each one of the same client."""
-        waiting: dict[int, list[int]] = {}
-        for number in sorted(accepted):
-            waiting.setdefault(int(self._join.client[accepted[number]]), []).append(number)
-        left = dict(accepted)
-        for number in sorted(settled):
-            same = waiting.get(int(self._join.client[settled[number]]))
-            if same:
-                del left[same.pop(max(0, bisect_left(same, number) - 1))]
-        return left
+    def _pairs(self, proxy: Proxy, accepted: Rows, dialled: Rows) -> Mapping[int, int]:
+        """The row that was accepted for each row that was dialled.
+
+        A listener for UDP is one socket for all its clients, so that its flows can be told where there is but one.
+        """
+        server, client = self._noted["server"], self._noted["client"]
+        if proxy.proto == IpProto.UDP:
+            alone = len(accepted) == len(dialled) == 1
+            return {int(client.rows[dialled[0]]): int(server.rows[accepted[0]])} if alone else {}
+        return tied(self._by_descriptor(proxy, server, accepted), self._by_descriptor(proxy, client, dialled))
+
+    def _name_clients(self) -> None:
+        """A dialled flow's client is the accepted one's, of which more may be known by now than when they were tied."""
+        accepted, dialled = self._join.ties.pairs(self._join.proxied)
+        known = self._join.client[accepted] != NOBODY
+        self._join.client[dialled[known]] = self._join.client[accepted[known]]
+
+    def _claim_closed(self) -> None:
+        """Flows straight to a container that nobody holds any more are its proxy's, where that has been called."""
+        claims = defaultdict(list)
+        client, called = self._noted["client"], self._called(self._noted["server"])
+        for each in self._found:
+            if each.target >= 0 and called[each.listens]:
+                claims[each.destination].append(each)
+        closed = self._closed(client)
+        for destination, by in claims.items():
+            rows = client.rows[closed.of(destination)]
+            likely = [each for each in by if each.proxy.is_v4 in called[each.listens]] or by
+            only = likely[0] if len(likely) == 1 else None
+            self._join.proxied[rows] = True
+            self._join.ties.copies(only.known if only else None, rows, dialled=True)
+            self._join.client[rows] = only.code if only else self._join.parties.code("host: docker-proxy")
 
     def _closed(self, ends: Noted) -> Groups:
         """The flows from the host straight to a container that nobody holds or held, by where they went."""
@@ -133,11 +240,15 @@ class Proxied:
         keys = _destination(server.astype(np.int64), flows.orig_dport[rows].astype(np.int64), flows.proto[rows])
         return Groups(np.where(nobody_s, keys, np.int64(NOBODY)))
 
-    def _called(self, ends: Noted) -> set[tuple[int, int]]:
-        """The protocols and ports of the host that have been called: who has not accepted has not dialled either."""
-        flows = self._join.flows
-        ports = np.unique(flows.proto[ends.rows].astype(np.uint32) << 16 | flows.reply_sport[ends.rows])
-        return {divmod(each, 1 << 16) for each in ports.tolist()}
+    def _called(self, ends: Noted) -> Mapping[tuple[int, int], set[bool]]:
+        """Protocols and ports of the host that were called, and if over IPv4: who has not accepted has not dialled."""
+        flows, rows = self._join.flows, ends.rows
+        ports = flows.proto[rows].astype(np.uint32) << 16 | flows.reply_sport[rows]
+        called: dict[tuple[int, int], set[bool]] = defaultdict(set)
+        for each in np.unique(ports << 1 | (flows.family[rows] == AF_INET)).tolist():
+            proto, port = divmod(each >> 1, 1 << 16)
+            called[proto, port].add(bool(each & 1))
+        return called
 
     @staticmethod
     def _by_descriptor(proxy: Proxy, ends: Noted, mine: Rows) -> dict[int, int]:

@@ -39,6 +39,37 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DockerProxy:
+    """A process that copies the connections to one published port."""
+
+    pid: int
+    command: str
+    """Its command line."""
+    target: str
+    """Address and port of the container, as that says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """What docker-proxy copies: a connection is two flows, one that it accepted and one that it dialled.
+
+    Aligned with the rows of a FlowTable.
+    """
+
+    proxies: tuple[DockerProxy, ...]
+    proxy: npt.NDArray[np.int32]
+    """Index into `proxies`; -1 for flows that none is known to copy."""
+    other: npt.NDArray[np.int32]
+    """Row of the connection's other flow; -1 where it is not known, or not in the table any more."""
+    dialled: Mask
+    """True for the flows to the container."""
+
+    def __post_init__(self) -> None:
+        for array in (self.proxy, self.other, self.dialled):
+            freeze(array)
+
+
+@dataclass(frozen=True, slots=True)
 class Attribution:
     """Whose each flow is: aligned with the rows of a FlowTable."""
 
@@ -47,9 +78,12 @@ class Attribution:
     server: npt.NDArray[np.int32]
     kind: U8
     others: tuple[str, ...] = ()
-    """Those that are no container: `host: nginx[812]`, `gone: web`, `host (shared)`."""
+    """Those that are no container: `host: nginx[812]`, `gone: web`, `host (shared)`; for what docker-proxy dialled,
+    the address of who called it from beyond the host."""
     doubtful: Mask | None = None
     """Given to one who is gone by an address that nobody has now, without having been seen when it was theirs."""
+    halves: Halves | None = None
+    """None where nothing goes through docker-proxy."""
 
     def __post_init__(self) -> None:
         for array in (self.client, self.server, self.kind, self.doubtful):
@@ -60,7 +94,7 @@ class Attribution:
             freeze(array)
 
     def take(self, rows: Rows) -> Self:
-        """The attribution of these rows, in their order."""
+        """The attribution of these rows, in their order; without `halves`, which speak of rows."""
         doubtful = None if self.doubtful is None else self.doubtful[rows]
         return type(self)(self.client[rows], self.server[rows], self.kind[rows], self.others, doubtful)
 

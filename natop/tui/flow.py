@@ -14,28 +14,37 @@
      state      tcp TIME_WAIT  conntrack's own, not the socket's …
      …
 
-It stays when the flow has gone, and says since when. Of a stale flow it shows the command that deletes it, and `y`
+Of a connection through docker-proxy the path has both flows; Enter shows the other. It stays when the flow has gone,
+and says since when. Of a stale flow it shows the command that deletes it, and `y`
 copies that; natop never runs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import ClassVar
+
+from textual.binding import BindingType
 
 from natop.tui.clipboard import copy
 from natop.tui.factsscreen import FactsScreen
 from natop.tui.formats import clock
 from natop.tui.header import News
-from natop.tui.keys import Hint
+from natop.tui.keys import Hint, bind
 from natop.tui.tones import Line, Piece, Tone, text_of
+
+_OTHER_HALF = Hint("enter", "Enter", "other half", 1)
 
 
 class FlowScreen(FactsScreen):
     VIEW = "flows"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        bind("enter", "other_half", "The other half"),
+    ]
     HINTS: ClassVar[tuple[Hint, ...]] = (
         Hint("question_mark", "?", "help", 1),
         Hint("escape", "Esc", "back", 1),
+        _OTHER_HALF,
         Hint("y", "y", "copy"),
         Hint("p", "p", "pause"),
         Hint("r", "r", "read now", 3),
@@ -50,7 +59,13 @@ class FlowScreen(FactsScreen):
         self._facts: list[Line] = []
         self._command: str | None = None
         """What would delete the flow, where it is stale."""
+        self._other_half: Hashable | None = None
+        """The other flow of its connection, where that goes through docker-proxy."""
         self._gone_at: float | None = None
+
+    @property
+    def hints(self) -> Sequence[Hint]:
+        return [hint for hint in super().hints if hint is not _OTHER_HALF or self._other_half]
 
     def show(self, news: News) -> None:
         self._look_up(news)
@@ -60,7 +75,7 @@ class FlowScreen(FactsScreen):
     def _look_up(self, news: News) -> None:
         """Its numbers of now; the last ones known when it has gone."""
         from natop.join.flows import Flows
-        from natop.tui.arrange import find_flow
+        from natop.tui.arrange import find_flow, flow_id
         from natop.tui.flowfacts import delete_command, flow_lines
 
         flows = Flows.of(news.snapshot) if news.snapshot else None
@@ -72,6 +87,8 @@ class FlowScreen(FactsScreen):
             self._gone_at = self._gone_at or taken_at
         else:
             self._gone_at, self._command = None, delete_command(flows, row, entered)
+            other = flows.other_half(row)
+            self._other_half = None if other is None else flow_id(flows, other)
             self._facts = flow_lines(flows, row, taken_at, self.app.size.width - 2, self.glyphs, entered)
 
     def crumbs(self) -> list[Piece]:
@@ -79,6 +96,12 @@ class FlowScreen(FactsScreen):
         if self._gone_at is not None:
             pieces.append((f"gone at {clock(self._gone_at)}; this is the last known of it", Tone.TIME_WAIT))
         return pieces
+
+    def action_other_half(self) -> None:
+        """Show the flow that docker-proxy copies this one to, or from; Enter again comes back."""
+        if self._other_half is not None:
+            self._identity = self._other_half
+            self.show(self.natop.news)
 
     async def action_copy(self) -> None:
         await copy(self.app, self._command or "\n".join(text_of(line).strip() for line in self._facts if line))

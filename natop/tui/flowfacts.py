@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from natop.diagnose.namespace import inside
-from natop.join.flows import Flows, endpoint, flow_state, has_ports, path_text, status_names
+from natop.join.flows import Flows, endpoint, flow_state, has_ports, path_text, proxy_name, status_names, way_text
 from natop.model import UNKNOWN32, UNKNOWN64, Kind
 from natop.tui.formats import clock, count, span
 from natop.tui.glyphs import Glyphs
@@ -39,6 +39,7 @@ def flow_lines(
         _line("server", _owner(flows.server(row), glyphs)),
         *_network(flows, row),
         _line("kind", _kind(flows, row)),
+        *_halves(flows, row, width, glyphs),
         *_remedy(flows, row, width, entered),
         [],
         *_tuples(flows, row),
@@ -96,9 +97,17 @@ def _remedy(flows: Flows, row: int, width: int | None, entered: str | None) -> l
 
 def _path(flows: Flows, row: int, width: int | None, glyphs: Glyphs) -> list[Line]:
     """From the client to who answers, the steps of NAT marked."""
-    steps = {"→": (glyphs.arrow, Tone.QUIET), "⇒": (glyphs.rewritten, Tone.NOTICE)}
-    words = path_text(flows, row).split(" ")
-    return _words("path", [steps.get(word, (word, Tone.TITLE)) for word in words], width)
+    return _words("path", _steps(path_text(flows, row), Tone.TITLE, glyphs), width)
+
+
+def _steps(path: str, tone: Tone, glyphs: Glyphs) -> list[Piece]:
+    """The words of a path, its marks as this screen draws them."""
+    marks = {
+        "→": (glyphs.arrow, Tone.QUIET),
+        "⇒": (glyphs.rewritten, Tone.NOTICE),
+        "⇄": (glyphs.copied, Tone.NOTICE),
+    }
+    return [marks.get(word, (word, tone)) for word in path.split(" ")]
 
 
 def _words(label: str, words: Sequence[Piece], width: int | None) -> list[Line]:
@@ -115,6 +124,20 @@ def _network(flows: Flows, row: int) -> list[Line]:
     """The network of the container at one end, for those that are on several."""
     name = flows.network(row)
     return [_line("network", [(name, Tone.PLAIN)])] if name else []
+
+
+def _halves(flows: Flows, row: int, width: int, glyphs: Glyphs) -> list[Line]:
+    """The docker-proxy that copies the flow, and the other flow of its connection."""
+    if not flows.is_copied(row):
+        return []
+    proxy, other = flows.proxy(row), flows.other_half(row)
+    told = f"{proxy_name(proxy)}: {proxy.command}" if proxy else "one of several docker-proxies"
+    lines = _words("copied by", [(word, Tone.PLAIN) for word in told.split(" ")], width)
+    if other is None:
+        return [*lines, _line("other half", [(f"{glyphs.unknown} not known", Tone.QUIET)])]
+    state = flow_state(flows.table, other)
+    way = _steps(way_text(flows, other), Tone.PLAIN, glyphs)
+    return [*lines, *_words("other half", [*way, (state, tone_of_state(state)), ("Enter shows it", Tone.QUIET)], width)]
 
 
 def _line(label: str, pieces: Iterable[Piece]) -> Line:

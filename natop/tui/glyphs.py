@@ -15,6 +15,8 @@ class Glyphs:
     arrow: str
     rewritten: str
     """Between an address and what NAT makes of it."""
+    copied: str
+    """Between a flow and the docker-proxy that copies it."""
     ascending: str
     descending: str
     alarm: str
@@ -39,6 +41,7 @@ UNICODE = Glyphs(
     dot="·",
     arrow="→",
     rewritten="⇒",
+    copied="⇄",
     ascending="▲",
     descending="▼",
     alarm="!",
@@ -60,6 +63,7 @@ ASCII = Glyphs(
     dot="-",
     arrow="->",
     rewritten="=>",
+    copied="<>",
     ascending="^",
     descending="v",
     alarm="!",
@@ -73,7 +77,7 @@ ASCII = Glyphs(
 )
 
 
-_STAND_INS = str.maketrans({"→": "->", "⇒": "=>", "…": "~", "·": "-", "≥": ">="})
+_STAND_INS = str.maketrans({"→": "->", "⇒": "=>", "⇄": "<>", "…": "~", "·": "-", "≥": ">="})
 
 
 def plain(text: str) -> str:

@@ -78,7 +78,7 @@ OF_VIEW = {
         ("y", "copy the commands of a remedy, the next one each time; natop never runs them"),
     ),
     "flows": (
-        ("Enter", "everything about the flow under the cursor"),
+        ("Enter", "everything about the flow under the cursor; there, the other half of one through docker-proxy"),
         ("d", "containers' names instead of their addresses"),
     ),
     "counters": (

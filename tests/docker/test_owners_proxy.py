@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import socket
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from threading import Barrier
 
 import pytest
 
+from natop.join.flows import Flows, path_text
 from tests.docker.line import Key, Line, Row, ends, parties, proxy_names, running, sysctl, this_process, to
 from tests.lab import oracle, traffic
-from tests.lab.dockerhost import HOST, DockerHost
-from tests.lab.netns import entered, wait_until
+from tests.lab.dockerhost import HOST, HOST_6, OUTSIDE, OUTSIDE_6, DockerHost
 
 ECHO, WEB_ECHO = 8443, 443
 STEP = 20_000
@@ -60,7 +61,7 @@ def halves(table: Sequence[oracle.Flow], web: str, numbers: Sequence[int]) -> di
     found: dict[int, list[oracle.Flow]] = {number: [] for number in numbers}
     for flow in table:
         called = (flow["orig"]["dst"], flow["orig"]["dport"])
-        if called in ((HOST, ECHO), (LOCAL, ECHO), (web, WEB_ECHO)) and not oracle.nat(flow):
+        if called in (*((here, ECHO) for here in (HOST, LOCAL, HOST_6)), (web, WEB_ECHO)) and not oracle.nat(flow):
             number = flow["orig"].get("bytes", 0) // STEP
             if number in found:
                 found[number].append(flow)
@@ -71,11 +72,32 @@ def halves(table: Sequence[oracle.Flow], web: str, numbers: Sequence[int]) -> di
     return pairs
 
 
-def assert_tied(told: dict[Key, Row], pairs: dict[int, tuple[Key, Key]], clients: dict[int, str]) -> None:
+def listeners(host: DockerHost) -> dict[int, int]:
+    """By family, the docker-proxy that listens on the published port, as ss(8) has it."""
+    listing = host.namespace.run("ss", "-Htlnp", f"sport = :{ECHO}").stdout.splitlines()
+    found = {}
+    for line in listing:
+        name, pid = re.findall(r'"([^"]+)",pid=(\d+)', line)[0]
+        assert name == "docker-proxy"
+        found[6 if f"[::]:{ECHO}" in line else 4] = int(pid)
+    return found
+
+
+def assert_tied(
+    told: dict[Key, Row], pairs: dict[int, tuple[Key, Key]], clients: dict[int, str], host: DockerHost
+) -> None:
+    """Both halves name client and server, the process between them, and each other."""
+    processes = listeners(host)
     for number, (to_proxy, from_proxy) in pairs.items():
-        expected = ("PROXIED", clients[number], "webserver")
-        assert parties(told[to_proxy]) == expected
-        assert parties(told[from_proxy]) == expected
+        first, second, client = told[to_proxy], told[from_proxy], clients[number]
+        assert parties(second) == ("PROXIED", client, "webserver")
+        assert parties(first) == ("PROXIED", None if client == first["orig"]["src"] else client, "webserver")
+        assert (first["proxy"]["other_half"], second["proxy"]["other_half"]) == (second["id"], first["id"])
+        assert (first["proxy"]["half"], second["proxy"]["half"]) == ("accepted", "dialled")
+        pid = processes[6 if ":" in first["orig"]["src"] else 4]
+        assert first["proxy"]["pid"] == second["proxy"]["pid"] == pid
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode()
+        assert first["proxy"]["command"] == second["proxy"]["command"] == command
 
 
 def test_every_client_s_two_halves(counted: DockerHost, line: Line) -> None:
@@ -90,9 +112,9 @@ def test_every_client_s_two_halves(counted: DockerHost, line: Line) -> None:
         talks = [stack.enter_context(Talk(*each, number)) for number, each in enumerate(who, 1)]
         clients = {talk.number: talk.name for talk in talks}
         pairs = halves(counted.quiet(), web, list(clients))
-        assert_tied(line.rows(), pairs, clients)
-        assert_tied(line.rows(), pairs, clients)
-        assert_tied(line.anew(), pairs, clients)
+        assert_tied(line.rows(), pairs, clients, counted)
+        assert_tied(line.rows(), pairs, clients, counted)
+        assert_tied(line.anew(), pairs, clients, counted)
         for talk in talks[1:4]:
             talk.connection.close()
         more = [(counted.inside("app2"), "app2", OWN), (counted.inside("app1"), "app1", OWN)]
@@ -100,9 +122,47 @@ def test_every_client_s_two_halves(counted: DockerHost, line: Line) -> None:
             talks.append(stack.enter_context(Talk(*each, number)))
             clients[number] = each[1]
         pairs = halves(counted.quiet(), web, list(clients))
-        assert_tied(line.rows(), pairs, clients)
+        assert_tied(line.rows(), pairs, clients, counted)
         open_still = {number: pairs[number] for number in (1, 5, 6, 7, 8, 9)}
-        assert_tied(line.anew(), open_still, clients)
+        assert_tied(line.anew(), open_still, clients, counted)
+
+
+def test_clients_beyond_the_host(counted: DockerHost, line: Line) -> None:
+    """Over IPv6, which the container does not have, and over IPv4 where a rule of the host's keeps DNAT from them."""
+    web, spared = (
+        counted.address("webserver", "bridge"),
+        ("-s", OUTSIDE, "-p", "tcp", "--dport", str(ECHO), "-j", "ACCEPT"),
+    )
+    who: list[tuple[traffic.Place, str, str]] = [
+        (counted.outside, OUTSIDE_6, HOST_6),
+        (counted.inside("app1"), "app1", OWN),
+        (counted.outside, OUTSIDE, HOST),
+        (counted.namespace, this_process(), HOST_6),
+        (counted.outside, OUTSIDE_6, HOST_6),
+    ]
+    counted.namespace.run("iptables", "-t", "nat", "-I", "PREROUTING", *spared)
+    with ExitStack() as stack:
+        stack.callback(counted.namespace.run, "iptables", "-t", "nat", "-D", "PREROUTING", *spared)
+        talks = [stack.enter_context(Talk(*each, number)) for number, each in enumerate(who, 1)]
+        clients = {talk.number: talk.name for talk in talks}
+        pairs = halves(counted.quiet(), web, list(clients))
+        for told in (line.rows(), line.rows(), line.anew()):
+            assert_tied(told, pairs, clients, counted)
+        flows = Flows.of(line.read())
+        assert flows
+        paths = [path_text(flows, row) for row in range(len(flows.table))]
+        for first, second in pairs.values():
+            whole = f"{_end(first[1], first[2])} → {_end(first[3], first[4])} ⇄ docker-proxy["
+            rest = f"] ⇄ {second[1]}:{second[2]} → {web}:{WEB_ECHO}"
+            assert sum(path.startswith(whole) and path.endswith(rest) for path in paths) == 2
+        for talk in talks:
+            talk.connection.close()
+        counted.quiet()
+        assert_tied(line.rows(), pairs, clients, counted)
+
+
+def _end(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def test_closed_ones_are_remembered_and_else_honest(counted: DockerHost, line: Line) -> None:
@@ -112,11 +172,11 @@ def test_closed_ones_are_remembered_and_else_honest(counted: DockerHost, line: L
         for number, name in clients.items():
             stack.enter_context(Talk(counted.inside(name), name, OWN, number))
         pairs = halves(counted.quiet(), web, list(clients))
-        assert_tied(line.rows(), pairs, clients)
+        assert_tied(line.rows(), pairs, clients, counted)
     closed = {ends(flow): flow["state"] for flow in counted.quiet()}
     assert {closed[key] for both in pairs.values() for key in both} == {"TIME_WAIT"}
-    assert_tied(line.rows(), pairs, clients)
-    assert_tied(line.rows(), pairs, clients)
+    assert_tied(line.rows(), pairs, clients, counted)
+    assert_tied(line.rows(), pairs, clients, counted)
     told, proxies = line.anew(), proxy_names(counted.namespace, ECHO)
     assert proxies
     for number, (to_proxy, from_proxy) in pairs.items():
@@ -177,19 +237,24 @@ def test_host_to_its_own_published_ports(docker_host: DockerHost, line: Line) ->
 
 
 def test_udp_through_docker_proxy(docker_host: DockerHost, line: Line) -> None:
-    """A proxy's UDP listener is one socket for all clients, so that only the proxy itself can be named."""
+    """A proxy's UDP listener is one socket for all clients: of several at once only the proxy itself can be named."""
     with ExitStack() as stack:
         stack.enter_context(running(docker_host, "dns", "bridge", "--publish", "9054:53/udp"))
         stack.enter_context(traffic.Responder(docker_host.inside("dns"), ["0.0.0.0"], [53]))
         line.until(present=["dns"])
-        with entered(docker_host.inside("app1")), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-            datagrams.sendto(b"hello", (HOST, 9054))
-            inner = docker_host.address("dns", "bridge")
-            wait_until(lambda: to(oracle.flows(docker_host.namespace), dst=inner, dport=53), what="the second half")
-            table = docker_host.quiet()
-            told = line.rows()
+        inner, proxies = docker_host.address("dns", "bridge"), proxy_names(docker_host.namespace, 9054)
+        assert traffic.exchange(docker_host.inside("app1"), HOST, 9054) == 1
+        table = docker_host.quiet()
         (to_proxy,), (from_proxy,) = to(table, dst=HOST, dport=9054), to(table, dst=inner, dport=53)
-        assert parties(told[ends(to_proxy)]) == ("PROXIED", "app1", "dns")
-        kind, client, server = parties(told[ends(from_proxy)])
-        assert (kind, server) == ("PROXIED", "dns")
-        assert client in proxy_names(docker_host.namespace, 9054)
+        for told in (line.rows(), line.anew()):
+            first, second = told[ends(to_proxy)], told[ends(from_proxy)]
+            assert parties(first) == parties(second) == ("PROXIED", "app1", "dns")
+            assert (first["proxy"]["other_half"], second["proxy"]["other_half"]) == (second["id"], first["id"])
+            assert first["proxy"]["pid"] == second["proxy"]["pid"]
+            assert f"host: docker-proxy[{first['proxy']['pid']}]" in proxies
+        assert traffic.exchange(docker_host.inside("app2"), HOST, 9054) == 1
+        both = to(docker_host.quiet(), dst=inner, dport=53)
+        remembered, fresh = line.rows(), line.anew()
+        assert sorted(parties(remembered[ends(flow)])[1] or "" for flow in both) == ["app1", "app2"]
+        assert {parties(fresh[ends(flow)])[1] for flow in both} <= proxies
+        assert {fresh[ends(flow)]["proxy"]["other_half"] for flow in both} == {None}

@@ -12,7 +12,7 @@ from tests.lab import oracle
 SEEN_BY_CONNTRACK = {"SEEN_REPLY", "ASSURED", "SRC_NAT", "DST_NAT"}
 """The status bits that the output of `conntrack -L` lets one work out."""
 TOLERANCE_S = 2
-OWNERS = ("client", "server", "client_other", "server_other", "network", "kind")
+OWNERS = ("client", "server", "client_other", "server_other", "network", "kind", "proxy")
 
 
 def assert_same(told: Iterable[Row], table: Iterable[oracle.Flow], tolerance_s: float = TOLERANCE_S) -> None:

@@ -5,13 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from natop.model import Addresses, FlowTable, Kind, Snapshot, address_value
+from natop.model import HOST_SOCKETS, Addresses, FlowTable, Kind, Snapshot, address_value
 from natop.tui.flow import FlowScreen
 from natop.tui.glyphs import ASCII, UNICODE
 from natop.tui.tones import text_of
 from natop.uapi import IpProto
 from tests.tui.live import Live, open_live
 from tests.tui.worlds import flow_table, stale_flows, untracked_world, v6_flow, world
+from tests.unit import joining
+from tests.unit.hosts import observed, sample
+from tests.unit.plain import flow
 
 ROOMY = (200, 50)
 
@@ -185,3 +188,59 @@ async def test_a_flow_tells_its_network() -> None:
     async with open_live([world(6).snapshot(published())], (80, 24)) as live:
         await live.press("2", "enter")
         assert any(line.split()[:1] == ["network"] for line in live.frame)
+
+
+ELSEWHERE = flow(f"{joining.HOST}:9", f"{joining.REMOTE}:9")
+
+
+def through_docker_proxy() -> Snapshot:
+    """A connection's two flows, and one that docker-proxy has nothing to do with."""
+    told = [replace(each, id=number) for number, each in enumerate([*joining.HALVES[::3], ELSEWHERE], 50)]
+    sockets = {HOST_SOCKETS: joining.proxied(0)}
+    containers, addresses = (joining.WEB, joining.APP), joining.HOST_ADDRESSES
+    return observed(sample(told, containers=containers, addresses=addresses, sockets=sockets.get))
+
+
+async def go_to(live: Live, called: str) -> int:
+    """Point at the flow that called there, and say on which line it is."""
+    assert live.table.content
+    line = next(line for line in range(live.table.line_count) if live.cell(line, "dst") == called)
+    live.table.place_cursor(live.table.content.identity(line))
+    await live.settle()
+    return line
+
+
+@pytest.mark.parametrize("ascii", [False, True])
+async def test_each_half_of_a_connection_through_docker_proxy_leads_to_the_other(ascii: bool) -> None:
+    glyphs = ASCII if ascii else UNICODE
+    first, second = f"172.18.0.3:50000 {glyphs.arrow} {joining.HOST}:8080", "172.17.0.1:60000"
+    async with open_live([through_docker_proxy()], (160, 50), ascii=ascii) as live:
+        await live.press("2")
+        path = f"{first} {glyphs.copied} docker-proxy[500] {glyphs.copied} {second} {glyphs.arrow} 172.17.0.2:80"
+        for called in (f"{joining.HOST}:8080", "172.17.0.2:80"):
+            line = await go_to(live, called)
+            assert path in "\n".join(live.frame)
+            assert live.cell(line, "client") == "app"
+        await live.press("enter")
+        seen = []
+        for _ in range(2):
+            shown = "\n".join(live.frame)
+            assert path in shown
+            assert f"docker-proxy[500]: {joining.COMMAND}" in shown
+            assert "Enter other half" in live.frame[-1]
+            seen.append(next(line.split()[2:] for line in live.frame if line.startswith(" other half ")))
+            await live.press("enter")
+        assert [ends[0] for ends in seen] == ["172.18.0.3:50000", second]
+        assert all(ends[-3:] == ["Enter", "shows", "it"] for ends in seen)
+
+
+async def test_a_flow_without_another_half_has_no_way_to_it() -> None:
+    async with open_live([through_docker_proxy()], (160, 50)) as live:
+        await live.press("2")
+        await go_to(live, f"{joining.REMOTE}:9")
+        await live.press("enter", "enter")
+        assert "Enter" not in live.frame[-1]
+        shown = "\n".join(live.frame)
+        assert joining.REMOTE in shown
+        assert "other half" not in shown
+        assert "docker-proxy" not in shown

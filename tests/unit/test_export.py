@@ -23,8 +23,18 @@ from natop.export import document, snapshots
 from natop.export.natdocument import MOST_POOLS
 from natop.export.snapshots import View
 from natop.formats import timestamp
-from natop.model import COUNTER_NAMES, TCP_NAMES, Attachment, Gap, Kind, NetnsText, PublishedPort, Snapshot
-from tests.unit import netlink
+from natop.model import (
+    COUNTER_NAMES,
+    HOST_SOCKETS,
+    TCP_NAMES,
+    Attachment,
+    Gap,
+    Kind,
+    NetnsText,
+    PublishedPort,
+    Snapshot,
+)
+from tests.unit import joining, netlink
 from tests.unit.hosts import BOOT_ID, CONTAINERS, EDGE, HOST_NETNS, WEB, container, observed, sample, tcp_text
 from tests.unit.plain import ICMP, IGMP, Ends, Flow, flow
 from tests.unit.rulesets import BRIDGE, DOCKER_20_NO_PROXY, firewall, saved
@@ -364,6 +374,7 @@ def test_flows_in_the_document() -> None:
         "server_other": None,
         "network": "net0",
         "kind": "PUBLISHED",
+        "proxy": None,
     }
     assert (found[2]["client"], found[2]["packets"], found[2]["bytes"], found[2]["mark"]) == ("app", 9, 900, 3)
     assert (found[3]["state"], found[3]["timeout_s"], found[3]["zone"]) == (None, None, 7)
@@ -392,6 +403,49 @@ def test_who_is_no_container_is_told_apart() -> None:
         2: [None, None, "gone: app", None, None, "STALE"],
         7: [None, "web", "gone: app", None, "net0", "STALE"],
     }
+
+
+def through_docker_proxy() -> Snapshot:
+    """A connection that is open, and one that was closed before anybody looked."""
+    others = [flow("172.18.0.4:7", f"{joining.HOST}:8080"), flow(f"{joining.GATEWAY}:7", "172.17.0.2:80")]
+    flows = [replace(each, id=number) for number, each in enumerate([*joining.HALVES[::3], *others, OUTSIDE], 50)]
+    containers = (joining.WEB, joining.APP)
+    sockets = {HOST_SOCKETS: joining.proxied(0)}
+    return observed(
+        sample(flows, containers=containers, addresses=joining.HOST_ADDRESSES, sockets=sockets.get, proc={})
+    )
+
+
+OUTSIDE = flow("203.0.113.10:9", "192.0.2.9:9")
+
+
+def test_both_halves_of_a_connection_through_docker_proxy() -> None:
+    found = {each["id"]: each for each in parsed(through_docker_proxy(), View(flows=True))["flows"]}
+    process = {"pid": 500, "command": joining.COMMAND}
+    assert {number: each["proxy"] for number, each in found.items()} == {
+        50: process | {"half": "accepted", "other_half": 51},
+        51: process | {"half": "dialled", "other_half": 50},
+        52: process | {"half": "accepted", "other_half": None},
+        53: process | {"half": "dialled", "other_half": None},
+        54: None,
+    }
+    assert [found[number]["client"] for number in (50, 51)] == ["app", "app"]
+    assert found[53]["client_other"] == joining.THE_PROXY
+
+
+def test_csv_of_flows_names_who_is_no_container() -> None:
+    rows = {row["id"]: row for row in rows_of(through_docker_proxy(), View(flows=True))}
+    names = ("client", "client_other", "proxy_pid", "half", "other_half")
+    assert {number: [row[name] for name in names] for number, row in rows.items()} == {
+        "50": ["app", "", "500", "accepted", "51"],
+        "51": ["app", "", "500", "dialled", "50"],
+        "52": ["", "", "500", "accepted", ""],
+        "53": ["", joining.THE_PROXY, "500", "dialled", ""],
+        "54": ["", "host", "", "", ""],
+    }
+    crossing = [*FLOWS[:2], flow("172.18.0.3:40001", "172.18.0.2:80", id=7)]
+    gone = observed(sample(crossing, containers=CONTAINERS), sample(None, at=1, containers=(WEB,)))
+    assert [row["client_other"] for row in rows_of(gone, View(flows=True))] == ["", "gone: app", "gone: app"]
 
 
 def partly_seen() -> Snapshot:

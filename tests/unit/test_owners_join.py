@@ -1,9 +1,8 @@
 """Who is at the ends of a flow that addresses alone do not tell: sockets, memory, docker-proxy, those that are gone."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,61 +13,31 @@ from natop.join.deadends import dead_ends
 from natop.join.flows import Flows
 from natop.join.owners import Place, attribute
 from natop.join.past import Memory
-from natop.model import HOST_SOCKETS, Attribution, Container, Descriptor, FlowTable, Kind, Network, Process, Sockets
+from natop.model import Container, Descriptor, Network, Process, Sockets
 from tests.unit import diag, plain
 from tests.unit.diag import Socket, connected, listening
 from tests.unit.hosts import container, observed, sample
+from tests.unit.joining import (
+    APP,
+    CGROUPS,
+    CLI,
+    EDGE,
+    GATEWAY,
+    HALVES,
+    HOST,
+    HOST_ADDRESSES,
+    NGINX,
+    REMOTE,
+    RIM,
+    WEB,
+    Dumps,
+    Parties,
+    held,
+    parties,
+    place,
+    proxied,
+)
 from tests.unit.plain import UDP, Flow, flow
-
-HOST, GATEWAY, REMOTE = "203.0.113.10", "172.17.0.1", "192.0.2.9"
-HOST_ADDRESSES = ("127.0.0.1", HOST, GATEWAY)
-WEB = container("web", "172.17.0.2")
-APP, CLI = container("app", "172.18.0.3"), container("cli", "172.18.0.4")
-EDGE, RIM = (container(name, network_mode="host") for name in ("edge", "rim"))
-CGROUPS = {7: f"/docker/{EDGE.id}", 8: f"/docker/{RIM.id}", 9: "/"}
-NGINX, CURL = Process(812, "nginx"), Process(900, "curl")
-COMMAND = "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.17.0.2 -container-port 80"
-PROXY = Process(500, "docker-proxy", tuple(COMMAND.split()))
-THE_PROXY = "host: docker-proxy[500]"
-LISTENER = listening("0.0.0.0:8080", inode=1, cgroup=9)
-Parties = tuple[str, str | None, str | None]
-
-
-class Dumps:
-    """One dump after the other, each attributed beside the one before."""
-
-    def __init__(self) -> None:
-        self.memory: Memory | None = None
-
-    def told(self, flows: Sequence[Flow], place: Place, at: float = 0.0) -> list[Parties]:
-        """What is told of a dump taken then, in seconds since the epoch."""
-        table = plain.table([replace(each, id=number) for number, each in enumerate(flows, 50)])
-        attribution = attribute(table, place, self.memory)
-        self.memory = Memory(table, attribution, place.containers, at)
-        return parties(table, attribution, place.containers)
-
-
-def parties(table: FlowTable, attribution: Attribution, containers: Sequence[Container]) -> list[Parties]:
-    flows = Flows(table, attribution, containers)
-    kinds = [Kind(kind).name for kind in attribution.kind.tolist()]
-    return [(kind, flows.client(row), flows.server(row)) for row, kind in enumerate(kinds)]
-
-
-def held(sockets: Iterable[Socket], **by: Sequence[int]) -> Sockets:
-    """These sockets; processes by name, with the inodes that each holds, as descriptors in their order from 4 on."""
-    names = {"nginx": NGINX, "curl": CURL, "proxy": PROXY}
-    found = {
-        names[name]: tuple(Descriptor(fd, inode) for fd, inode in enumerate(inodes, 4)) for name, inodes in by.items()
-    }
-    return Sockets(diag.answers(sockets), CGROUPS, found)
-
-
-def place(
-    *containers: Container, sockets: Sockets | None = None, shared: Mapping[str, Sockets] | None = None, **more: Any
-) -> Place:
-    found = dict(shared or {}) | ({HOST_SOCKETS: sockets} if sockets else {})
-    return Place(containers, HOST_ADDRESSES, sockets=found.get, **more)
-
 
 OUT = flow(f"{HOST}:41000", f"{REMOTE}:443")
 INTO = flow(f"{REMOTE}:42000", f"{HOST}:9000")
@@ -229,111 +198,6 @@ def test_a_null_binding_moves_the_port_alone() -> None:
     ruled = flow(f"{GATEWAY}:41000", f"{REMOTE}:443", snat=f"{HOST}:41000")
     told = Dumps().told([moved, ruled], place(sockets=held([])))
     assert told == [("REMAPPED", "host", None), ("HOST", "host", None)]
-
-
-HALF_IN = [flow(f"172.18.0.{3 + n % 2}:{50000 + n}", f"{HOST}:8080") for n in range(3)]
-HALF_OUT = [flow(f"{GATEWAY}:{60000 + n}", "172.17.0.2:80") for n in range(3)]
-HALVES = [*HALF_IN, *HALF_OUT]
-
-
-def proxied(*open_ones: int, process: bool = True, **more: Sequence[int]) -> Sockets:
-    """docker-proxy's sockets with these clients still connected."""
-    accepted = [connected(f"{HOST}:8080", f"172.18.0.{3 + n % 2}:{50000 + n}", inode=10 + n) for n in open_ones]
-    dialled = [connected(f"{GATEWAY}:{60000 + n}", "172.17.0.2:80", inode=20 + n) for n in open_ones]
-    inodes = [1, *(inode for n in open_ones for inode in (10 + n, 20 + n))]
-    sockets = [LISTENER, *(replace(each, cgroup=9) for each in (*accepted, *dialled))]
-    return held(sockets, **({"proxy": inodes} if process else {}), **more)
-
-
-TIED = [("PROXIED", name, "web") for name in ("app", "cli", "app")] * 2
-
-
-def test_docker_proxy_s_two_halves() -> None:
-    assert Dumps().told(HALVES, place(APP, CLI, WEB, sockets=proxied(0, 1, 2))) == TIED
-
-
-def test_the_true_client_stays_known() -> None:
-    """While connections stay open, as they close, and where sockets cannot be read for once."""
-    dumps = Dumps()
-    for sockets in (proxied(0, 1, 2), proxied(0, 1, 2), proxied(0, 2), None, proxied(2), proxied()):
-        assert dumps.told(HALVES, place(APP, CLI, WEB, sockets=sockets)) == TIED
-
-
-def test_closed_halves_without_memory() -> None:
-    told = Dumps().told(HALVES, place(APP, CLI, WEB, sockets=proxied()))
-    assert told == [*TIED[:3], *[("PROXIED", THE_PROXY, "web")] * 3]
-
-
-def test_new_connections_beside_remembered_ones() -> None:
-    dumps = Dumps()
-    first = [HALF_IN[0], HALF_OUT[0]]
-    assert dumps.told(first, place(APP, CLI, WEB, sockets=proxied(0))) == [TIED[0]] * 2
-    second = [*first, HALF_IN[1], HALF_OUT[1]]
-    expected = [TIED[0], TIED[0], TIED[1], TIED[1]]
-    assert dumps.told(second, place(APP, CLI, WEB, sockets=proxied(0, 1))) == expected
-
-
-def test_an_open_socket_of_another_is_not_the_proxy_s() -> None:
-    """As long as nobody is known to hold it, and once its process is found; also if it was taken for the proxy's."""
-    direct, called = [HALF_OUT[0]], [HALF_OUT[0], HALF_IN[0]]
-    own = [LISTENER, connected(f"{GATEWAY}:60000", "172.17.0.2:80", inode=30, cgroup=9)]
-    unknown, known = held(own, proxy=[1]), held(own, proxy=[1], curl=[30])
-    assert Dumps().told(direct, place(WEB, sockets=unknown)) == [("ROUTED", "host", "web")]
-    assert Dumps().told(direct, place(WEB, sockets=known)) == [("ROUTED", "host: curl[900]", "web")]
-    assert Dumps().told(direct, place(WEB, sockets=proxied())) == [("ROUTED", "host", "web")], "nobody called the proxy"
-    dumps = Dumps()
-    assert dumps.told(called, place(WEB, sockets=proxied()))[0] == ("PROXIED", THE_PROXY, "web")
-    assert dumps.told(direct, place(WEB, sockets=known)) == [("ROUTED", "host: curl[900]", "web")]
-    assert dumps.told(direct, place(WEB, sockets=proxied())) == [("ROUTED", "host: curl[900]", "web")]
-
-
-def test_what_was_tied_stays_tied_whatever_the_descriptors_say() -> None:
-    dumps, where = Dumps(), (APP, CLI, WEB)
-    assert dumps.told(HALVES, place(*where, sockets=proxied(0, 1, 2))) == TIED
-    mixed = proxied(0, 1, 2)
-    order = (1, 10, 21, 11, 20, 12, 22)
-    mixed = Sockets(mixed.answers, mixed.cgroups, {PROXY: tuple(Descriptor(fd, i) for fd, i in enumerate(order, 4))})
-    assert Dumps().told(HALVES, place(*where, sockets=mixed)) != TIED
-    assert dumps.told(HALVES, place(*where, sockets=mixed)) == TIED
-
-
-def test_a_new_connection_is_not_tied_to_what_serves_another() -> None:
-    """Where connections once came at the same time, descriptors stay interleaved for those that come later, alone."""
-    dumps, where = Dumps(), (APP, CLI, WEB)
-    first = [HALF_IN[0], HALF_OUT[0]]
-    dumps.told(first, place(*where, sockets=proxied(0)))
-    both = proxied(0, 1)
-    order = ((4, 1), (5, 11), (7, 10), (9, 21), (10, 20))
-    both = Sockets(both.answers, both.cgroups, {PROXY: tuple(Descriptor(fd, inode) for fd, inode in order)})
-    second = [*first, HALF_IN[1], HALF_OUT[1]]
-    assert dumps.told(second, place(*where, sockets=both)) == [TIED[0], TIED[0], TIED[1], TIED[1]]
-
-
-def test_the_host_to_another_container_is_not_proxied() -> None:
-    other = flow("172.18.0.1:60000", "172.18.0.3:80")
-    where = Place((APP, WEB), (*HOST_ADDRESSES, "172.18.0.1"), sockets={HOST_SOCKETS: proxied()}.get)
-    assert Dumps().told([other], where) == [("ROUTED", "host", "app")]
-
-
-def test_a_proxy_of_a_container_that_is_not_known() -> None:
-    told = Dumps().told([HALF_IN[0]], place(APP, sockets=proxied(0)))
-    assert told == [("PROXIED", "app", THE_PROXY)]
-
-
-def test_host_to_a_proxied_port_of_its_own() -> None:
-    here = flow("127.0.0.1:50000", "127.0.0.1:8080")
-    sockets = held(
-        [
-            LISTENER,
-            connected("127.0.0.1:50000", "127.0.0.1:8080", inode=30, cgroup=9),
-            connected("127.0.0.1:8080", "127.0.0.1:50000", inode=10, cgroup=9),
-            connected(f"{GATEWAY}:60000", "172.17.0.2:80", inode=20, cgroup=9),
-        ],
-        proxy=[1, 10, 20],
-        curl=[30],
-    )
-    expected = [("PROXIED", "host: curl[900]", "web")] * 2
-    assert Dumps().told([here, HALF_OUT[0]], place(WEB, sockets=sockets)) == expected
 
 
 BORN = 1_767_600_000
