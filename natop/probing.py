@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from natop.model import (
-    BYPASSING,
     Aim,
     Container,
     Inventory,
@@ -23,6 +22,8 @@ _MOST_CHARACTERS = 2_000
 _HTTP = "http"
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 _ANY = ("", "0.0.0.0", "::")
+_BESIDE_THE_HOST = ("macvlan", "ipvlan", "null")
+"""Drivers of networks whose containers the host itself cannot call."""
 
 
 class BadTarget(ValueError):
@@ -213,7 +214,7 @@ def _ports(container: Container, own: dict[int, str]) -> Iterator[tuple[Publishe
 
 def _inside(container: Container, version: int) -> str | None:
     """The container's first address of this IP version that the host reaches over a bridge."""
-    places = [place for place in container.networks if place.driver not in BYPASSING]
+    places = [place for place in container.networks if place.driver not in _BESIDE_THE_HOST]
     texts = (place.ipv4 if version == 4 else place.ipv6 for place in places)
     return next((text for text in texts if text), None)
 

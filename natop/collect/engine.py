@@ -58,7 +58,7 @@ _NETWORK: _Shape = {
     "Driver": None,
     "Internal": None,
     "IPAM": {"Config": None},
-    "Options": {"com.docker.network.bridge.name": None},
+    "Options": {"com.docker.network.bridge.name": None, "ipvlan_mode": None, "mode": None},
 }
 _VERSION: _Shape = {"Version": None, "ApiVersion": None}
 _INFO: _Shape = {"SecurityOptions": None, "FirewallBackend": None}

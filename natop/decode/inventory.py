@@ -17,8 +17,8 @@ BRIDGE_OPTION = "com.docker.network.bridge.name"
 def decode_inventory(reading: EngineReading) -> Inventory:
     """Containers by name, networks by name."""
     networks = tuple(sorted((_network(fields) for fields in reading.networks), key=lambda n: (n.name, n.id)))
-    drivers = {network.name: network.driver for network in networks}
-    containers = [_container(fields, drivers) for fields in reading.containers]
+    by_name = {network.name: network for network in networks}
+    containers = [_container(fields, by_name) for fields in reading.containers]
     return Inventory(_engine(reading), tuple(sorted(containers, key=lambda c: (c.name, c.id))), networks)
 
 
@@ -44,6 +44,7 @@ def _network(fields: Fields) -> Network:
         subnets=tuple(subnet for subnet in subnets if subnet),
         internal=fields.get("Internal") is True,
         bridge=_bridge(fields),
+        ipvlan_mode=_ipvlan_mode(fields),
     )
 
 
@@ -55,7 +56,14 @@ def _bridge(fields: Fields) -> str | None:
     return _text(_fields(fields, "Options"), BRIDGE_OPTION) or f"br-{identity[:12]}"
 
 
-def _container(fields: Fields, drivers: Mapping[str, str]) -> Container:
+def _ipvlan_mode(fields: Fields) -> str | None:
+    """Docker's option, or Podman's."""
+    options = _fields(fields, "Options")
+    mode = _text(options, "ipvlan_mode") or _text(options, "mode")
+    return mode if _text(fields, "Driver") == "ipvlan" else None
+
+
+def _container(fields: Fields, known: Mapping[str, Network]) -> Container:
     """From the engine's inspection of one container."""
     state, config, settings = (_fields(fields, key) for key in ("State", "Config", "NetworkSettings"))
     labels = _fields(config, "Labels")
@@ -71,20 +79,21 @@ def _container(fields: Fields, drivers: Mapping[str, str]) -> Container:
         pid=_pid(state.get("Pid")),
         sandbox=_text(settings, "SandboxKey"),
         started_at=_text(state, "StartedAt"),
-        networks=tuple(_attachments(_fields(settings, "Networks"), drivers)),
+        networks=tuple(_attachments(_fields(settings, "Networks"), known)),
         published=tuple(_published(_fields(settings, "Ports"))),
     )
 
 
-def _attachments(networks: Fields, drivers: Mapping[str, str]) -> Iterable[Attachment]:
+def _attachments(networks: Fields, known: Mapping[str, Network]) -> Iterable[Attachment]:
     for name in sorted(networks):
-        fields = _fields(networks, name)
+        fields, network = _fields(networks, name), known.get(clean(name))
         yield Attachment(
             network=clean(name),
-            driver=drivers.get(clean(name)),
+            driver=network.driver if network else None,
             ipv4=_address(fields, "IPAddress"),
             ipv6=_address(fields, "GlobalIPv6Address"),
             gateway=_address(fields, "Gateway"),
+            ipvlan_mode=network.ipvlan_mode if network else None,
         )
 
 

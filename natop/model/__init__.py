@@ -19,7 +19,7 @@ from natop.model.arrays import (
     address_text,
     address_value,
 )
-from natop.model.docker import BYPASSING, Attachment, Container, Engine, Inventory, Network, PublishedPort
+from natop.model.docker import Attachment, Container, Engine, Inventory, Network, PublishedPort
 from natop.model.flows import Closer, FlowDump, FlowTable, Skipped, SocketTable
 from natop.model.history import TREND_LENGTH, UNOWNED, History, Moment, Roster, Series
 from natop.model.kernel import (
@@ -79,7 +79,6 @@ from natop.model.sample import (
 from natop.model.snapshot import Finding, FlowReading, HostFacts, Lead, Namespace, Remedy, Severity, Snapshot
 
 __all__ = [
-    "BYPASSING",
     "COUNTER_NAMES",
     "HOST_MARK",
     "HOST_SOCKETS",

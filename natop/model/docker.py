@@ -25,6 +25,22 @@ class Attachment:
     ipv4: str | None = None
     ipv6: str | None = None
     gateway: str | None = None
+    ipvlan_mode: str | None = None
+    """l2, l3 or l3s, where the network says it; without that Docker makes it l2."""
+
+    @property
+    def bypass(self) -> str | None:
+        """What keeps traffic there out of the host's conntrack, in whole or in part; None where nothing does.
+
+        Of ipvlan, l3s passes the host's netfilter both ways, l3 with what the container sends alone, and l2 not at
+        all (Documentation/networking/ipvlan.rst and the kernel's commit 4fbae7d83c98).
+        """
+        if self.driver == "ipvlan":
+            return {"l3s": None, "l3": "ipvlan l3"}.get(self.ipvlan_mode or "", "ipvlan")
+        return _BYPASSING.get(self.driver or "")
+
+
+_BYPASSING = {"macvlan": "macvlan", "null": "no network"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +80,13 @@ class Container:
 
     @property
     def untracked(self) -> str | None:
-        """Why none of its flows can be in the host's conntrack table; None where they can.
-
-        Traffic of macvlan and ipvlan (L2, L3) networks bypasses the host's netfilter
-        (Documentation/networking/ipvlan.rst).
-        """
+        """Why the host's conntrack table cannot have its flows, or not both ways of them; None where it can."""
         if self.state not in ("running", "paused") or self.network_mode == "host" or self.joined:
             return None
-        drivers = {place.driver for place in self.networks if place.driver}
-        if drivers and drivers <= BYPASSING:
-            return "/".join(sorted(drivers)).replace("null", "no network")
+        reasons = [place.bypass for place in self.networks if place.driver]
+        if reasons and None not in reasons:
+            return "/".join(sorted({reason for reason in reasons if reason}))
         return None if any(place.ipv4 or place.ipv6 for place in self.networks) else "no network"
-
-
-BYPASSING = frozenset({"macvlan", "ipvlan", "null"})
-"""Network drivers whose traffic the host's conntrack does not see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,7 @@ class Network:
     internal: bool = False
     bridge: str | None = None
     """The interface on the engine's host, for networks of the driver bridge."""
+    ipvlan_mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

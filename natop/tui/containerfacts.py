@@ -88,9 +88,12 @@ def _of_container(row: ContainerRow, container: Container, around: Around, glyph
 def _untracked(container: Container, why: str, around: Around) -> str:
     """Why this conntrack table holds none of the container's flows, in a sentence."""
     host = around.by_id.get(container.joined or "", container)
-    reason = "it has no network" if why == "no network" else f"{why} traffic bypasses this host's netfilter"
+    reason = _REASONS.get(why, f"{why} traffic bypasses this host's netfilter")
     shared = "" if host is container else f"it shares {host.name}'s network: "
     return f"not in this conntrack table: {shared}{reason}"
+
+
+_REASONS = {"no network": "it has no network", "ipvlan l3": "only what ipvlan l3 sends passes this host's netfilter"}
 
 
 def _own_table(entries: int, around: Around, glyphs: Glyphs) -> list[Piece]:

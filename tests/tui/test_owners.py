@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from natop.model import HOST_SOCKETS, Addresses, FlowTable, Kind, Snapshot, address_value
+from natop.model import HOST_SOCKETS, Addresses, Attachment, FlowTable, Kind, Snapshot, address_value
 from natop.tui.flow import FlowScreen
 from natop.tui.glyphs import ASCII, UNICODE
 from natop.tui.tones import text_of
@@ -42,6 +42,15 @@ async def test_the_details_say_it_in_a_sentence() -> None:
         assert "lan 192.0.2.7" in shown
         assert "protocols" not in shown
         assert "not in this conntrack table: it has no network" in await point_at(live, "none")
+
+
+async def test_ipvlan_l3_passes_netfilter_one_way() -> None:
+    host = untracked_world()
+    half = Attachment("lan", "ipvlan", "192.0.2.7", ipvlan_mode="l3")
+    containers = [replace(each, networks=(half,)) if each.name == "lan" else each for each in host.containers]
+    async with open_live(replace(host, containers=tuple(containers)).history(200, 1), ROOMY) as live:
+        assert live.cell(live.names.index("lan"), "mode") == "not tracked: ipvlan l3"
+        assert "only what ipvlan l3 sends passes this host's netfilter" in await point_at(live, "lan")
 
 
 async def test_a_container_that_joined_another_is_told_by_its_name() -> None:

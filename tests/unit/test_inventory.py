@@ -1,6 +1,7 @@
 """The engine's fields, as Docker of several ages and Podman tell them, to an Inventory."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -190,6 +191,44 @@ def test_networks_by_name() -> None:
         Network("dd" * 32, "host", "host"),
         Network("bb" * 32, "shop_default", "bridge", ("172.18.0.0/16", "fd00:18::/64"), bridge="br-bbbbbbbbbbbb"),
     )
+
+
+def on_ipvlan(options: object, driver: str = "ipvlan") -> Container:
+    """A container on that network alone."""
+    network = {"Id": "cc" * 32, "Name": "lan", "Driver": driver, "Options": options}
+    places = {"lan": {"IPAddress": "192.0.2.7"}}
+    fields = DOCKER_20 | {"NetworkSettings": {"Networks": places}}
+    (found,) = inventory(fields, networks=(network,)).containers
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "untracked"),
+    [
+        ({"ipvlan_mode": "l2", "parent": "eth0"}, "ipvlan"),
+        ({"ipvlan_mode": "l3"}, "ipvlan l3"),
+        ({"ipvlan_mode": "l3s"}, None),
+        ({"mode": "l3s"}, None),
+        ({}, "ipvlan"),
+        (None, "ipvlan"),
+        ({"ipvlan_mode": "l4"}, "ipvlan"),
+        ({"ipvlan_mode": 3}, "ipvlan"),
+    ],
+)
+def test_which_ipvlan_passes_the_host_s_netfilter(options: object, untracked: str | None) -> None:
+    """As Docker's option says, or Podman's; l2 where none does."""
+    assert on_ipvlan(options).untracked == untracked
+    assert on_ipvlan(options, "macvlan").untracked == "macvlan", "whatever its mode"
+    assert on_ipvlan(options, "bridge").untracked is None
+
+
+def test_a_container_on_several_networks_is_tracked_if_one_is() -> None:
+    some = on_ipvlan({"ipvlan_mode": "l3"})
+    places = {mode: Attachment("lan", "ipvlan", "192.0.2.7", ipvlan_mode=mode) for mode in ("l2", "l3", "l3s")}
+    lan = Attachment("wire", "macvlan", "192.0.2.8")
+    assert replace(some, networks=(places["l2"], places["l3"], lan)).untracked == "ipvlan/ipvlan l3/macvlan"
+    assert replace(some, networks=(places["l2"], places["l3s"])).untracked is None
+    assert replace(some, networks=(lan, Attachment("shop", "bridge", "172.18.0.2"))).untracked is None
 
 
 def test_containers_by_name_whatever_the_engine_s_order() -> None:
