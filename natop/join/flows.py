@@ -93,9 +93,11 @@ class Flows(NamedTuple):
 
     def _places(self, container: Container) -> Sequence[Attachment]:
         """Its own places on networks, or those of the container whose namespace it joined."""
-        if not container.joined:
-            return container.networks
-        return next((each.networks for each in self.containers if each.id == container.joined), ())
+        seen: set[str] = set()
+        while container.joined and container.id not in seen:
+            seen.add(container.id)
+            container = next((each for each in self.containers if each.id == container.joined), container)
+        return container.networks
 
 
 def has_ports(proto: int) -> bool:

@@ -41,6 +41,7 @@ from natop.model import (
     Rows,
     Sockets,
     address_value,
+    homes,
     no_sockets,
 )
 from natop.uapi import IpProto, Ips
@@ -83,6 +84,7 @@ class _Join:
     def __init__(self, flows: FlowTable, place: Place, memory: Memory | None) -> None:
         self.flows, self.place = flows, place
         self.parties = Parties()
+        self.homes = homes(place.containers)
         self.last = Last(memory, place.containers, self.parties) if memory else None
         self.owners = _Owners(place, self.parties)
         self.client, self.server = self.owners.of(flows.orig_src), self.owners.of(flows.reply_src)
@@ -181,7 +183,7 @@ class _Join:
     def _addressee(self, codes: Codes) -> Codes:
         """The containers whose addresses these ones use: their own, or those of the one whose namespace they joined."""
         place = {each.id: index for index, each in enumerate(self.place.containers)}
-        hosts = [place.get(each.joined or "", index) for index, each in enumerate(self.place.containers)]
+        hosts = [place[self.homes[each.id].id] for each in self.place.containers]
         theirs = np.array([*hosts, NOBODY], np.int32)[np.maximum(codes, NOBODY)]
         addressee: Codes = np.where(codes >= 0, theirs, codes)
         return addressee
@@ -226,7 +228,7 @@ class _Join:
 
     def _find_holders(self, sockets: Sockets) -> None:
         """Name whoever holds the socket at each end that is the host's own, or held it, or listens there."""
-        containers = any(each.network_mode == "host" and each.state == "running" for each in self.place.containers)
+        containers = any(each.network_mode == "host" and each.state in ALIVE for each in self.place.containers)
         whoever = self.parties.code("host (shared)" if containers else "host")
         index = self._indexed(sockets, whoever)
         through = Proxied(self, proxies(sockets, index.table))
@@ -289,7 +291,8 @@ class _Join:
         That is said of containers on the host's network. Others are there as the true clients of docker-proxy's
         connections; whether they are gone is for their own flows to tell.
         """
-        of_host = np.array([*(each.network_mode == "host" for each in self.place.containers), False], np.bool_)
+        modes = (self.homes[each.id].network_mode for each in self.place.containers)
+        of_host = np.array([*(mode == "host" for mode in modes), False], np.bool_)
         left, codes = of_host & ended, holders.copy()
         for code in np.flatnonzero(left).tolist():
             codes[holders == code] = self.parties.code(self._gone_name(code))

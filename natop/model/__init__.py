@@ -19,7 +19,7 @@ from natop.model.arrays import (
     address_text,
     address_value,
 )
-from natop.model.docker import Attachment, Container, Engine, Inventory, Network, PublishedPort
+from natop.model.docker import Attachment, Container, Engine, Inventory, Network, PublishedPort, homes
 from natop.model.flows import Closer, FlowDump, FlowTable, Skipped, SocketTable
 from natop.model.history import TREND_LENGTH, UNOWNED, History, Moment, Roster, Series
 from natop.model.kernel import (
@@ -161,6 +161,7 @@ __all__ = [
     "Version",
     "address_text",
     "address_value",
+    "homes",
     "kernel_version",
     "no_sockets",
 ]

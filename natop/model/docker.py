@@ -1,5 +1,6 @@
 """Docker's side: the engine, its containers and networks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -87,6 +88,20 @@ class Container:
         if reasons and None not in reasons:
             return "/".join(sorted({reason for reason in reasons if reason}))
         return None if any(place.ipv4 or place.ipv6 for place in self.networks) else "no network"
+
+
+def homes(containers: Sequence[Container]) -> dict[str, Container]:
+    """Whose network namespace each container is in, by id: its own, or that of the one that it joined."""
+    by_id = {each.id: each for each in containers}
+
+    def home(container: Container) -> Container:
+        seen = {container.id}
+        while (host := by_id.get(container.joined or "")) and host.id not in seen:
+            seen.add(host.id)
+            container = host
+        return container
+
+    return {each.id: home(each) for each in containers}
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from natop.model import (
     PortChoice,
     Snapshot,
     TimeWait,
+    homes,
 )
 from natop.summarise.ownership import Ints, Ownership
 from natop.summarise.pools import Arrivals, busiest_pools, evicts, nat_pools, port_choice, rewritten
@@ -92,12 +93,12 @@ class Setting:
         The engine's host has the gateways of the containers' bridges. Another namespace with a container's own address
         is that container's, and of those that joined it. Where no gateway is known, any other is taken for the host's.
         """
-        homes, gateways = _homes(self.containers), _gateways(self.containers)
+        namespaces, gateways = homes(self.containers), _gateways(self.containers)
         here = frozenset(self.addresses)
-        inside = frozenset(identity for identity, home in homes.items() if not here.isdisjoint(_addresses(home)))
+        inside = frozenset(identity for identity, home in namespaces.items() if not here.isdisjoint(_addresses(home)))
         if here.isdisjoint(gateways) and (inside or (here and gateways)):
             return inside
-        return frozenset(identity for identity, home in homes.items() if not home.untracked)
+        return frozenset(identity for identity, home in namespaces.items() if not home.untracked)
 
 
 def _addresses(container: Container) -> set[str]:
@@ -195,21 +196,7 @@ def _flow_summaries(
 
 def untracked(containers: Sequence[Container]) -> dict[str, str | None]:
     """Why none of each container's flows can be in the host's table, by id; of one that joined, the other's reason."""
-    return {identity: home.untracked for identity, home in _homes(containers).items()}
-
-
-def _homes(containers: Sequence[Container]) -> dict[str, Container]:
-    """Whose network namespace each container is in, by id: its own, or that of the one that it joined."""
-    by_id = {each.id: each for each in containers}
-
-    def home(container: Container) -> Container:
-        seen = {container.id}
-        while (host := by_id.get(container.joined or "")) and host.id not in seen:
-            seen.add(host.id)
-            container = host
-        return container
-
-    return {each.id: home(each) for each in containers}
+    return {identity: home.untracked for identity, home in homes(containers).items()}
 
 
 def _containers(

@@ -340,6 +340,26 @@ def test_a_joined_container_that_is_gone() -> None:
     assert told == [("MASQUERADED", "app", None), ("STALE", "gone: joiner", None)]
 
 
+def test_one_that_joined_a_container_on_the_host_s_network() -> None:
+    """Its sockets are the host's, and once it has stopped they are those of one who is gone."""
+    guest = container("guest", network_mode=f"container:{EDGE.id}")
+    found = held([connected(f"{HOST}:41000", f"{REMOTE}:443", cgroup=5)])
+    sockets = replace(found, cgroups={5: f"/docker/{guest.id}"})
+    dumps = Dumps()
+    assert dumps.told([OUT], place(EDGE, guest, sockets=sockets)) == [("HOST", "guest", None)]
+    assert dumps.told([OUT], place(EDGE, guest, sockets=held([]))) == [("HOST", "guest", None)], "closed, but it runs"
+    stopped = replace(guest, state="exited")
+    assert dumps.told([OUT], place(EDGE, stopped, sockets=held([]))) == [("STALE", "gone: guest", None)]
+
+
+def test_who_joined_one_that_joined_another() -> None:
+    last = container("last", network_mode=f"container:{JOINER.id}")
+    both = {APP.id: Sockets(diag.answers(OPEN), {3: f"/docker/{APP.id}", 4: f"/docker/{last.id}"}, {})}
+    table, containers = plain.table([THEIRS]), (APP, JOINER, last)
+    told = Flows(table, attribute(table, place(*containers, shared=both)), containers)
+    assert (told.client(0), told.network(0)) == ("last", APP.networks[0].network)
+
+
 def test_a_recreated_container_that_others_join() -> None:
     """Those that remember the old one's flows do not give them to the new one, split or not."""
     heir = container("heir", "172.18.0.3")
