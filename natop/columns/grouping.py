@@ -76,7 +76,10 @@ class _Groups:
 
 
 def grouped_rows(snapshot: Snapshot, by: Grouping) -> tuple[ContainerRow, ...]:
-    """The rows of one grouping, the host's last. Where flows were not read, the containers."""
+    """The rows of one grouping, the host's last. Where flows were not read, the containers.
+
+    A group without flows, of which none would be in this table, has no numbers.
+    """
     flows = Flows.of(snapshot)
     if by is Grouping.CONTAINER or flows is None:
         return container_rows(snapshot)
@@ -85,11 +88,22 @@ def grouped_rows(snapshot: Snapshot, by: Grouping) -> tuple[ContainerRow, ...]:
     counts = count_groups(flows.table, Attribution(groups.client, groups.server, flows.attribution.kind), size)
     inbound = np.bincount(groups.server[groups.server >= 0], minlength=size)
     outbound = np.bincount(groups.client[groups.client >= 0], minlength=size)
+    passing = _passing(snapshot, by)
     rows = [
         ContainerRow(f"{by}:{name}", name, None, FlowSummary(counts[i]), int(inbound[i]), int(outbound[i]))
+        if counts[i].total or name in passing
+        else ContainerRow(f"{by}:{name}", name, None, None)
         for i, name in enumerate(groups.names)
     ]
     return tuple(rows) if by is Grouping.DESTINATION else (*rows, container_rows(snapshot)[-1])
+
+
+def _passing(snapshot: Snapshot, by: Grouping) -> frozenset[str]:
+    """Names of the projects, or networks, with a container whose flows would be in this table."""
+    counted = [each.container for each in snapshot.containers if each.flows]
+    if by is Grouping.PROJECT:
+        return frozenset(each.project or NO_PROJECT for each in counted)
+    return frozenset(place.network for each in counted for place in each.networks if place.bypass is None)
 
 
 POOL_SCOPE = "pool"

@@ -188,6 +188,7 @@ class Proxied:
     def _dialled(self, served: _Served, mine: Rows, accepted: Rows) -> None:
         """Flows from the proxy are the true client's; where that is not known, the proxy's."""
         join, ends = self._join, self._noted["client"]
+        mine = mine[self._leads_to(served.proxy, ends.rows[mine])]
         rows, past = ends.rows[mine], ends.past[mine]
         join.proxied[rows] = True
         join.ties.copies(served.known, rows, dialled=True)
@@ -197,6 +198,16 @@ class Proxied:
             join.ties.tie(client_row, row)
             if join.client[client_row] == NOBODY:
                 join.client[row] = join.parties.code(join.flows.orig_src.text(client_row))
+
+    def _leads_to(self, proxy: Proxy, rows: Rows) -> Mask:
+        """Which flows from a proxy call its container. Others are answers that it gives over UDP from another address
+        than was called, as it does where a container calls the host by an address that is not its gateway.
+        """
+        flows = self._join.flows
+        called, high, low = flows.orig_dst.take(rows), *divmod(proxy.container_address, 1 << 64)
+        found: Mask = (called.hi == np.uint64(high)) & (called.lo == np.uint64(low))
+        found &= flows.orig_dport[rows] == proxy.container_port
+        return found
 
     def _pairs(self, proxy: Proxy, accepted: Rows, dialled: Rows) -> Mapping[int, int]:
         """The row that was accepted for each row that was dialled.

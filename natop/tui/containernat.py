@@ -30,8 +30,8 @@ def container_nat_lines(summary: ContainerSummary, snapshot: Snapshot, glyphs: G
 
 
 def _ports(summary: ContainerSummary, pools: Pools | None, glyphs: Glyphs) -> list[Piece]:
-    """Of the fullest pool that it holds ports of, whoever holds the others."""
-    if pools is None:
+    """Of the fullest pool that it holds ports of, whoever holds the others; unknown where its flows are elsewhere."""
+    if pools is None or summary.flows is None:
         return [(glyphs.unknown, Tone.QUIET)]
     row = summary.busiest_pool
     if row is None:

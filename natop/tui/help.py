@@ -78,7 +78,7 @@ OF_VIEW = {
         ("y", "copy the commands of a remedy, the next one each time; natop never runs them"),
     ),
     "flows": (
-        ("Enter", "everything about the flow under the cursor; there, the other half of one through docker-proxy"),
+        ("Enter", "everything about the flow; there, the other half of a connection through docker-proxy"),
         ("d", "containers' names instead of their addresses"),
     ),
     "counters": (
@@ -113,8 +113,8 @@ NOTES = (
     "NAT source port.",
     "A flow between two containers counts in both rows, so the rows do not add up to the table.",
     "The row (host) holds the flows of the host itself and those that belong to no container.",
-    "A container that cannot be in this conntrack table (no network, macvlan, ipvlan; in another namespace, all that "
-    "it is not of) has dashes for numbers.",
+    "A container that cannot be in this conntrack table (no network, macvlan, ipvlan; in another namespace, those "
+    "that have no flow there) has dashes for numbers, and so has a group of such.",
     "A container on a user-defined network tracks a second time, in a table of its own namespace (OWN): there are its "
     "lookups of names, by Docker's DNS on 127.0.0.11.",
     "A NAT pool is the ports that one address may use towards one remote address and port; pools do not compete.",

@@ -21,7 +21,7 @@ from natop.columns.containers import container_rows
 from natop.decode.counters import PROC_FILES
 from natop.export.document import document
 from natop.export.flowdocument import flow_objects
-from natop.join.flows import Flows
+from natop.join.flows import Flows, path_text
 from natop.model import EngineReading, Gap, Snapshot
 from natop.observe import observe
 from tests.lab import oracle
@@ -127,6 +127,29 @@ def containers(taken: Snapshot) -> dict[str, Row]:
 def parties(row: Row) -> tuple[str, str | None, str | None]:
     """A flow's kind, and who its client and its server are, container or not."""
     return row["kind"], row["client"] or row["client_other"], row["server"] or row["server_other"]
+
+
+def path(flow: oracle.Flow) -> str:
+    """The way of one of the judge's flows in one line, the steps of NAT marked."""
+    orig, reply, nat = flow["orig"], flow["reply"], oracle.nat(flow)
+    source, target = end(orig["src"], orig.get("sport")), end(orig["dst"], orig.get("dport"))
+    if "snat" in nat:
+        source += f" ⇒ {end(reply['dst'], reply.get('dport'))}"
+    if "dnat" in nat:
+        target += f" ⇒ {end(reply['src'], reply.get('sport'))}"
+    return f"{source} → {target}"
+
+
+def end(address: str, port: int | None) -> str:
+    """One end as people write it; the address alone where the protocol has no ports."""
+    return address if port is None else f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def paths(taken: Snapshot) -> dict[Key, str]:
+    """What natop says of each flow's way, by its original ends."""
+    flows = Flows.of(taken)
+    assert flows is not None, taken.gaps
+    return dict(zip(rows(taken), (path_text(flows, row) for row in range(len(flows.table))), strict=True))
 
 
 def to(

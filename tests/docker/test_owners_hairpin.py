@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.line import Line, ends, parties, running, this_process, to
+from tests.docker.line import Line, ends, parties, path, paths, rows, running, this_process, to
 from tests.lab import oracle, traffic
 from tests.lab.dockerhost import HOST, DockerHost
 
@@ -22,7 +22,10 @@ def hairpin(without_proxy: DockerHost) -> Iterator[Line]:
 def test_a_container_to_its_own_published_port(without_proxy: DockerHost, hairpin: Line) -> None:
     with traffic.hold(without_proxy.inside("webserver"), HOST, 8443, 1):
         (flow,) = to(without_proxy.quiet(), dst=HOST, dport=8443)
-        row = hairpin.rows()[ends(flow)]
+        taken = hairpin.read()
+    row, web = rows(taken)[ends(flow)], without_proxy.address("webserver", "bridge")
+    called = f"{web}:{flow['orig']['sport']} ⇒ {BRIDGE}:{flow['reply']['dport']} → {HOST}:8443 ⇒ {web}:443"
+    assert paths(taken)[ends(flow)] == path(flow) == called
     assert oracle.nat(flow) == {"dnat", "snat"}
     assert (parties(row), row["network"]) == (("HAIRPIN", "webserver", "webserver"), "bridge")
     assert (row["reply"]["dst"], row["reply"]["dport"]) == (BRIDGE, flow["reply"]["dport"])

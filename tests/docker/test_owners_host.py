@@ -6,6 +6,9 @@ import socket
 import subprocess
 from contextlib import ExitStack
 
+import pytest
+
+from natop.collect import netns, sockets
 from tests.docker.line import Line, containers, ends, parties, rows, running, talking, this_process, to
 from tests.lab import oracle, traffic
 from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
@@ -79,6 +82,40 @@ def test_udp_of_a_host_network_container(docker_host: DockerHost, line: Line) ->
             flows = to(oracle.flows(docker_host.namespace), dst=OUTSIDE, dport=53)
             assert asking.wait(60) != 0, "nobody answered; no question comes later, into another test's table"
     assert {parties(told[ends(flow)]) for flow in flows if ends(flow) in told} == {("HOST", "hostnet", None)}
+
+
+def test_sockets_are_read_once_a_refresh_where_flows_need_them(
+    docker_host: DockerHost, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the host's namespace, and of one that containers share; none where no flow ends in a socket there."""
+    read: list[str] = []
+    dump = sockets.dump
+
+    def counted() -> bytes:
+        read.append(netns.identity())
+        return dump()
+
+    monkeypatch.setattr(sockets, "dump", counted)
+    host_s, app1_s = (str(path.readlink()) for path in map(docker_host.inside, ("hostnet", "app1")))
+    target = f"container:{docker_host.inspect('app1')[0]['Id']}"
+    with running(docker_host, "joiner", target):
+        line.until(present=["joiner"])
+        read.clear()
+        docker_host.egress("app2", 3)
+        docker_host.internal_calls("app2", "app3")
+        line.read()
+        assert read == [], "addresses tell"
+        docker_host.egress("app1", 3)
+        line.read()
+        assert read == [app1_s]
+        read.clear()
+        docker_host.outside_get(9000, 3)
+        assert traffic.get(docker_host.namespace, OUTSIDE, 443, 3) == 3
+        line.read()
+        assert sorted(read) == sorted((app1_s, host_s))
+        read.clear()
+        line.tick()
+        assert read == []
 
 
 def test_what_is_unowned_is_counted(docker_host: DockerHost, line: Line) -> None:

@@ -11,8 +11,21 @@ from threading import Barrier
 
 import pytest
 
-from natop.join.flows import Flows, path_text
-from tests.docker.line import Key, Line, Row, ends, parties, proxy_names, running, sysctl, this_process, to
+from tests.docker.line import (
+    Key,
+    Line,
+    Row,
+    end,
+    ends,
+    parties,
+    paths,
+    proxy_names,
+    running,
+    sysctl,
+    talking,
+    this_process,
+    to,
+)
 from tests.lab import oracle, traffic
 from tests.lab.dockerhost import HOST, HOST_6, OUTSIDE, OUTSIDE_6, DockerHost
 
@@ -148,21 +161,30 @@ def test_clients_beyond_the_host(counted: DockerHost, line: Line) -> None:
         pairs = halves(counted.quiet(), web, list(clients))
         for told in (line.rows(), line.rows(), line.anew()):
             assert_tied(told, pairs, clients, counted)
-        flows = Flows.of(line.read())
-        assert flows
-        paths = [path_text(flows, row) for row in range(len(flows.table))]
+        told, ways = line.rows(), paths(line.read())
         for first, second in pairs.values():
-            whole = f"{_end(first[1], first[2])} → {_end(first[3], first[4])} ⇄ docker-proxy["
-            rest = f"] ⇄ {second[1]}:{second[2]} → {web}:{WEB_ECHO}"
-            assert sum(path.startswith(whole) and path.endswith(rest) for path in paths) == 2
+            between = f"docker-proxy[{told[first]['proxy']['pid']}]"
+            expected = f"{_way(first)} ⇄ {between} ⇄ {_way(second)}"
+            assert ways[first] == ways[second] == expected
         for talk in talks:
             talk.connection.close()
         counted.quiet()
         assert_tied(line.rows(), pairs, clients, counted)
 
 
-def _end(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+def _way(key: Key) -> str:
+    _, src, sport, dst, dport = key
+    return f"{end(src, sport)} → {end(dst, dport)}"
+
+
+def test_a_host_network_container_is_the_client_of_both_halves(docker_host: DockerHost, line: Line) -> None:
+    web = docker_host.address("webserver", "bridge")
+    with talking(docker_host, "hostnet", LOCAL, ECHO):
+        table = docker_host.quiet()
+        (to_proxy,), (from_proxy,) = to(table, dst=LOCAL, dport=ECHO), to(table, dst=web, dport=WEB_ECHO)
+        for told in (line.rows(), line.anew()):
+            assert_tied(told, {1: (ends(to_proxy), ends(from_proxy))}, {1: "hostnet"}, docker_host)
+        assert line.containers()["hostnet"]["flows"] == {"total": 2, "inbound": 0, "outbound": 2}
 
 
 def test_closed_ones_are_remembered_and_else_honest(counted: DockerHost, line: Line) -> None:
@@ -243,18 +265,38 @@ def test_udp_through_docker_proxy(docker_host: DockerHost, line: Line) -> None:
         stack.enter_context(traffic.Responder(docker_host.inside("dns"), ["0.0.0.0"], [53]))
         line.until(present=["dns"])
         inner, proxies = docker_host.address("dns", "bridge"), proxy_names(docker_host.namespace, 9054)
-        assert traffic.exchange(docker_host.inside("app1"), HOST, 9054) == 1
+        gateway = docker_host.inspect("app1")[0]["NetworkSettings"]["Networks"]["internal"]["Gateway"]
+        assert traffic.exchange(docker_host.inside("app1"), gateway, 9054) == 1
         table = docker_host.quiet()
-        (to_proxy,), (from_proxy,) = to(table, dst=HOST, dport=9054), to(table, dst=inner, dport=53)
+        (to_proxy,), (from_proxy,) = to(table, dst=gateway, dport=9054), to(table, dst=inner, dport=53)
         for told in (line.rows(), line.anew()):
             first, second = told[ends(to_proxy)], told[ends(from_proxy)]
             assert parties(first) == parties(second) == ("PROXIED", "app1", "dns")
             assert (first["proxy"]["other_half"], second["proxy"]["other_half"]) == (second["id"], first["id"])
             assert first["proxy"]["pid"] == second["proxy"]["pid"]
             assert f"host: docker-proxy[{first['proxy']['pid']}]" in proxies
-        assert traffic.exchange(docker_host.inside("app2"), HOST, 9054) == 1
+        assert traffic.exchange(docker_host.inside("app2"), gateway, 9054) == 1
         both = to(docker_host.quiet(), dst=inner, dport=53)
         remembered, fresh = line.rows(), line.anew()
         assert sorted(parties(remembered[ends(flow)])[1] or "" for flow in both) == ["app1", "app2"]
         assert {parties(fresh[ends(flow)])[1] for flow in both} <= proxies
         assert {fresh[ends(flow)]["proxy"]["other_half"] for flow in both} == {None}
+
+
+def test_udp_that_is_answered_from_another_address_than_was_called(docker_host: DockerHost, line: Line) -> None:
+    """The host's answer is a flow of its own, from its docker-proxy to the container: none of the two halves."""
+    with ExitStack() as stack:
+        stack.enter_context(running(docker_host, "dns", "bridge", "--publish", "9055:53/udp"))
+        stack.enter_context(traffic.Responder(docker_host.inside("dns"), ["0.0.0.0"], [53]))
+        line.until(present=["dns"])
+        asking = stack.enter_context(traffic.datagrams(docker_host.inside("app1")))
+        asking.sendto(b"hello", (HOST, 9055))
+        assert asking.recvfrom(64)[1] != (HOST, 9055)
+        table, inner = docker_host.quiet(), docker_host.address("dns", "bridge")
+        (to_proxy,), (from_proxy,) = to(table, dst=HOST, dport=9055), to(table, dst=inner, dport=53)
+        (answer,) = to(table, dst=docker_host.address("app1", "internal"))
+        told = line.rows()
+        assert parties(told[ends(to_proxy)]) == parties(told[ends(from_proxy)]) == ("PROXIED", "app1", "dns")
+        kind, client, server = parties(told[ends(answer)])
+        assert (kind, server, told[ends(answer)]["proxy"]) == ("ROUTED", "app1", None)
+        assert client in proxy_names(docker_host.namespace, 9055)

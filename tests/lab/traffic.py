@@ -125,6 +125,14 @@ def exchange(place: Place, host: str, port: int, count: int = 1, per_second: flo
     return back
 
 
+def datagrams(place: Place) -> socket.socket:
+    """A UDP socket that begins in the given namespace, connected to nobody."""
+    with entered(place):
+        made = socket.socket(type=socket.SOCK_DGRAM)
+    made.settimeout(PATIENCE_S)
+    return made
+
+
 def paced(count: int, per_second: float) -> Iterator[int]:
     """Count up to `count`, never faster than `per_second` on the whole."""
     begun = time.monotonic()

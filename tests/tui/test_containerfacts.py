@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from natop.columns.containers import container_rows
-from natop.model import Firewall, NatRule, NetworkNat, Snapshot
+from natop.model import ContainerSummary, Firewall, NatRule, NetworkNat, Snapshot
 from natop.tui.containerfacts import Around, container_lines
 from natop.tui.containernat import container_nat_lines
 from natop.tui.glyphs import UNICODE
@@ -66,6 +66,14 @@ def test_a_container_without_nat_ports_or_time_wait() -> None:
 
 def test_without_flows_nothing_is_known_of_ports_and_time_wait() -> None:
     assert nat_of(0, world(1).snapshot(None)) == [f"NAT ports {UNICODE.unknown}", f"TIME_WAIT {UNICODE.unknown}"]
+
+
+def test_of_a_container_whose_flows_are_elsewhere_nothing_is_known() -> None:
+    """As in another container's namespace: that none of its ports are held is not known."""
+    taken = three_pools()
+    elsewhere = ContainerSummary(taken.containers[0].container)
+    lines = [text_of(line).split() for line in container_nat_lines(elsewhere, taken, UNICODE)]
+    assert lines == [["NAT", "ports", UNICODE.unknown], ["TIME_WAIT", UNICODE.unknown]]
 
 
 def test_why_time_wait_matters_stands_below() -> None:

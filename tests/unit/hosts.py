@@ -73,12 +73,16 @@ def inspection(described: Container) -> Mapping[str, object]:
 
 
 def engine(*containers: Container, **version: str) -> EngineReading:
-    networks = dict.fromkeys((place.network, place.driver) for each in containers for place in each.networks)
+    places = (place for each in containers for place in each.networks)
+    networks = dict.fromkeys((place.network, place.driver, place.ipvlan_mode) for place in places)
     return EngineReading(
         {"Version": "29.0.0", "ApiVersion": "1.52"} | version,
         {"SecurityOptions": [], "FirewallBackend": {"Driver": "iptables"}},
         tuple(inspection(each) for each in containers),
-        tuple({"Id": name.encode().hex(), "Name": name, "Driver": driver} for name, driver in networks),
+        tuple(
+            {"Id": name.encode().hex(), "Name": name, "Driver": driver, "Options": {"ipvlan_mode": mode}}
+            for name, driver, mode in networks
+        ),
     )
 
 

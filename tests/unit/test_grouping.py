@@ -166,6 +166,35 @@ def check_scopes(taken: Snapshot, by: Grouping) -> None:
         assert (row.flows is None) == (found == 0 and row.container is not None and row.container.id not in passing)
 
 
+def on(name: str, driver: str, address: str, **more: str) -> Container:
+    """A container of a project of its own on a network of that driver."""
+    return replace(container(name, project=f"of {name}"), networks=(Attachment(name, driver, address, **more),))
+
+
+BESIDE = (
+    on("lan", "macvlan", "192.168.7.9"),
+    on("vlan", "ipvlan", "192.168.8.9", ipvlan_mode="l3"),
+    on("routed", "ipvlan", "192.168.9.9", ipvlan_mode="l3s"),
+    on("bridged", "bridge", "172.18.0.9"),
+)
+
+
+@pytest.mark.parametrize("by", [Grouping.PROJECT, Grouping.NETWORK])
+def test_groups_that_this_table_cannot_have_flows_of_have_no_numbers(by: Grouping) -> None:
+    rows = {row.name.removeprefix("of "): row for row in grouped_rows(observed(sample([], containers=BESIDE)), by)}
+    counted = {name: (row.flows and row.flows.counts.total, row.inbound) for name, row in rows.items()}
+    assert counted == {
+        "lan": (None, None),
+        "vlan": (None, None),
+        "routed": (0, 0),
+        "bridged": (0, 0),
+        HOST_NAME: (0, None),
+    }
+    inside = observed(sample([], containers=BESIDE, addresses=("127.0.0.1", "172.18.0.9")))
+    rows = {row.name.removeprefix("of "): row for row in grouped_rows(inside, by)}
+    assert {name for name, row in rows.items() if row.flows} == {"bridged", HOST_NAME}, "another's namespace"
+
+
 POOL_V4 = [f"{net}.{host}" for net in ("172.18.0", "172.19.0", "192.0.2") for host in (1, 2, 3)]
 POOL_V6 = [f"{net}::{host}" for net in ("fd00:18", "fd00:19") for host in (1, 2)]
 MIXED_V6 = ["::1", "::2", "fd00:18::ffff:ac12:1", "fd00:19::ffff:ac12:2"]
@@ -253,12 +282,19 @@ def test_every_number_equals_a_plain_loop(by: Grouping, world: tuple[list[Flow],
     assert by is Grouping.DESTINATION or rows[-1] == container_rows(taken)[-1]
     ends = {one.id: ends_by(by, one, containers) for one in flows}
     assert {row.name for row in groups} == groups_there_are(by, flows, containers)
+    passing = Setting(containers, addresses=HOST_ADDRESSES).passing()
+    some = [each for each in containers if each.id in passing]
+    counted = groups_there_are(by, flows, tuple(some))
     for row in groups:
         assert (row.key, row.container) == (f"{by}:{row.name}", None)
         mine = [one for one in flows if row.name in ends[one.id]]
+        if row.flows is None:
+            assert not mine
+            assert (row.inbound, row.outbound) == (None, None)
+            assert row.name not in counted
+            continue
         assert row.outbound == sum(client == row.name for client, _ in ends.values())
         assert row.inbound == sum(server == row.name for _, server in ends.values())
-        assert row.flows is not None
         counts = row.flows.counts
         told = Counter(judged(one, containers, HOST_ADDRESSES)[2].name for one in mine)
         assert counts.total == len(mine)

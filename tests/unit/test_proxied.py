@@ -280,6 +280,17 @@ def test_udp_of_several_clients_at_once_names_the_proxy() -> None:
     assert halves(dumps) == [None] * 4
 
 
+def test_an_answer_from_another_address_than_was_called_is_no_half() -> None:
+    """The listener is bound to every address, so that the kernel chooses the one that the answer comes from."""
+    answer = flow("172.18.0.1:8080", "172.18.0.3:50000", proto=UDP)
+    where = Place((APP, CLI, WEB), (*HOST_ADDRESSES, "172.18.0.1"), sockets={HOST_SOCKETS: datagrams(1)}.get)
+    dumps = Dumps()
+    for _ in range(2):
+        told = dumps.told([ASKED[0], ASKING[0], answer], where)
+        assert told == [*[("PROXIED", "app", "web")] * 2, ("ROUTED", THE_PROXY, "app")]
+        assert halves(dumps) == [1, 0, None]
+
+
 def test_the_first_datagram_is_seen_before_the_proxy_has_dialled() -> None:
     dumps, where = Dumps(), (APP, CLI, WEB)
     assert dumps.told([ASKED[0]], place(*where, sockets=datagrams(0))) == [("PROXIED", "app", "web")]
