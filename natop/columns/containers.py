@@ -161,6 +161,10 @@ def _tcp_rate(name: str) -> Callable[[ContainerRow], Value]:
     return lambda row: row.tcp.rates.get(name) if row.tcp and row.tcp.rates else None
 
 
+def _kept_ports(row: ContainerRow) -> Value:
+    return row.summary.port_choice.kept_percent if row.summary and row.summary.port_choice else None
+
+
 CONTAINER_COLUMNS = (
     ContainerColumn("name", "CONTAINER", 14, False, lambda row: row.name, "container, or the host itself", 0),
     ContainerColumn(
@@ -194,6 +198,9 @@ CONTAINER_COLUMNS = (
         lambda row: row.summary.rewritten_ports if row.summary else None,
         "flows whose source port NAT changed",
         4,
+    ),
+    ContainerColumn(
+        "kept_ports", "KEPT%", 5, True, _kept_ports, "source ports of its flows that NAT kept, in percent", 4
     ),
     ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),
     ContainerColumn("syn_retrans", "SYN-RT/s", 8, True, _tcp_rate("syn_retrans"), "SYNs sent again, per second", 2),

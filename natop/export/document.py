@@ -292,6 +292,7 @@ def _container(row: ContainerRow, container: Container, pools: PoolObjects, snap
                 "dnat": counts.dnat,
                 "snat": counts.snat,
                 "rewritten_ports": summary.rewritten_ports if summary else None,
+                "port_choice": port_choice_object(summary.port_choice) if summary else None,
                 "busiest_pool": pools.at(summary.busiest_pool) if summary else None,
             }
             if counts

@@ -52,6 +52,7 @@ class PoolObjects:
             "time_wait": int(pools.time_wait[row]),
             "rewritten": int(pools.rewritten[row]),
             "masqueraded": int(pools.masqueraded[row]),
+            "port_choice": port_choice_object(pools.choice(row)),
             "draining": int(pools.draining[row]),
             "drain_s": int(pools.drain_s[row]) if pools.draining[row] else None,
             "new_per_s": None if pools.new_per_s is None else float(pools.new_per_s[row]),

@@ -159,6 +159,27 @@ class TimeWait:
 
 
 @dataclass(frozen=True, slots=True)
+class PortChoice:
+    """What NAT made of source ports, over flows with SRC_NAT that a rule (not a null binding) changed.
+
+    Nearly all keep theirs by default, hardly any under a rule with `random` or `fully-random`: so it tells those apart
+    where no rule can be read. Of a single pool or container it does so too where rules differ from network to network.
+    """
+
+    kept: int
+    rewritten: int
+
+    @property
+    def kept_share(self) -> float | None:
+        """None where there is no such flow."""
+        return self.kept / (self.kept + self.rewritten) if self.kept + self.rewritten else None
+
+    @property
+    def kept_percent(self) -> float | None:
+        return None if self.kept_share is None else 100 * self.kept_share
+
+
+@dataclass(frozen=True, slots=True)
 class NatPools:
     """The NAT source ports in use, a row for each pool, fullest first; arrays of one length, read-only.
 
@@ -183,7 +204,11 @@ class NatPools:
     rewritten: U32
     """Held by an entry whose source port NAT changed."""
     masqueraded: U32
-    """Held by an entry with SRC_NAT; the others are the host's own."""
+    """Held by an entry with SRC_NAT."""
+    by_rule: U32
+    """Of `masqueraded`, those that a rule translated; the others are the host's own, moved by a null binding."""
+    kept: U32
+    """Of `by_rule`, those whose source port NAT left as it was."""
     draining: U32
     """Held by an entry that goes by itself when nothing new comes: TCP in TIME_WAIT or CLOSE, UDP, ICMP."""
     drain_s: U32
@@ -213,6 +238,11 @@ class NatPools:
         """How much of a pool's range is taken."""
         return 100 * int(self.used[row]) / (int(self.last_port[row]) - int(self.first_port[row]) + 1)
 
+    def choice(self, row: int) -> PortChoice:
+        """What NAT made of the source ports in a pool."""
+        kept = int(self.kept[row])
+        return PortChoice(kept, int(self.by_rule[row]) - kept)
+
     @property
     def hard(self) -> U32:
         """Ports that a new connection cannot have."""
@@ -226,18 +256,6 @@ class NatPools:
                     freeze(lo)
                 case np.ndarray() as array:
                     freeze(array)
-
-
-@dataclass(frozen=True, slots=True)
-class PortChoice:
-    """What NAT made of source ports, over all flows with SRC_NAT that a rule (not a null binding) changed."""
-
-    kept: int
-    rewritten: int
-
-    @property
-    def kept_share(self) -> float | None:
-        return self.kept / (self.kept + self.rewritten) if self.kept + self.rewritten else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +315,9 @@ class ContainerSummary:
     own_table: int | None = None
     """Entries in the conntrack table of its own network namespace; None where that tracks nothing or was not read."""
     rewritten_ports: int | None = None
-    """Flows whose source port NAT changed: collisions that it resolved, or random ports."""
+    """Flows that it opened whose source port NAT changed: collisions that it resolved, or random ports."""
+    port_choice: PortChoice | None = None
+    """Of the flows that it opened."""
     time_wait: TimeWait | None = None
     busiest_pool: int | None = None
     """Row in `Snapshot.pools` of the fullest pool that it holds ports of."""

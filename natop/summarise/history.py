@@ -102,11 +102,6 @@ def _derived(key: str, title: str, help: str, value: Callable[[Derived], float |
     return Metric(key, title, "/s", help, lambda snapshot: value(snapshot.derived), None)
 
 
-def _kept_ports(snapshot: Snapshot) -> float | None:
-    share = snapshot.port_choice.kept_share if snapshot.port_choice else None
-    return None if share is None else 100 * share
-
-
 def _pool_use(pools: NatPools | None, row: int | None) -> float | None:
     if pools is None or row is None or row >= len(pools):
         return None
@@ -149,7 +144,15 @@ METRICS = (
         lambda each, _: each.rewritten_ports,
         True,
     ),
-    Metric("kept_ports", "kept ports", " %", "source ports that NAT left as they were", _kept_ports, None, True),
+    Metric(
+        "kept_ports",
+        "kept ports",
+        " %",
+        "source ports that NAT left as they were",
+        lambda s: s.port_choice.kept_percent if s.port_choice else None,
+        lambda each, _: each.port_choice.kept_percent if each.port_choice else None,
+        True,
+    ),
     _counter("insert_failed"),
     _counter("drop"),
     _counter("early_drop"),

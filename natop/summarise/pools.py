@@ -81,9 +81,15 @@ def rewritten(flows: FlowTable) -> Mask:
     return found
 
 
+def translated_by_rule(flows: FlowTable, attribution: Attribution) -> Mask:
+    """The translated flows without the host's own that a null binding moved."""
+    found: Mask = translated(flows) & (attribution.kind != Kind.REMAPPED)
+    return found
+
+
 def port_choice(flows: FlowTable, attribution: Attribution) -> PortChoice:
-    """What rules made of source ports; a host's own flow that a null binding moved is none of theirs."""
-    by_rule = translated(flows) & (attribution.kind != Kind.REMAPPED)
+    """What rules made of source ports, in the whole table."""
+    by_rule = translated_by_rule(flows, attribution)
     moved = int(np.count_nonzero(by_rule & rewritten(flows)))
     return PortChoice(int(np.count_nonzero(by_rule)) - moved, moved)
 
@@ -103,6 +109,7 @@ def nat_pools(
     held = _held(flows, confined(flows, translated(flows) & (_GIVEN[flows.proto] == _PORTS), firewall))
     row, taken = held.row, held.taken
     status, state = flows.status[row], _tcp_states(flows)[row]
+    moved, by_rule = rewritten(flows)[row], translated_by_rule(flows, attribution)[row]
     soft = _soft(status, state) & evicting
     goes = _goes(flows.proto[row], state)
     rank = np.argsort(-(taken.used / taken.size), kind="stable")
@@ -126,8 +133,10 @@ def nat_pools(
         used=taken.used[rank].astype(np.uint32),
         soft=count(soft),
         time_wait=count(state == TcpState.TIME_WAIT),
-        rewritten=count(rewritten(flows)[row]),
+        rewritten=count(moved),
         masqueraded=count((status & Ips.SRC_NAT) != 0),
+        by_rule=count(by_rule),
+        kept=count(by_rule & ~moved),
         draining=count(goes),
         drain_s=_drain(flows.timeout_s[row], goes, taken)[rank],
         new_per_s=count(arrivals.new[row]) / arrivals.seconds if arrivals else None,

@@ -31,7 +31,15 @@ from natop.model import (
     homes,
 )
 from natop.summarise.ownership import Ints, Ownership
-from natop.summarise.pools import Arrivals, busiest_pools, evicts, nat_pools, port_choice, rewritten
+from natop.summarise.pools import (
+    Arrivals,
+    busiest_pools,
+    evicts,
+    nat_pools,
+    port_choice,
+    rewritten,
+    translated_by_rule,
+)
 from natop.summarise.timewait import concern, crowded_pools, growth_per_min, in_time_wait, time_waits
 from natop.uapi import TCP_STATES, IpProto, Ips, proto_name
 
@@ -206,7 +214,10 @@ def _containers(
     attribution, containers, passing = reading.attribution, setting.containers, setting.passing()
     inbound = _per_container(attribution.server, len(containers))
     outbound = _per_container(attribution.client, len(containers))
-    moved = _per_container(attribution.client[rewritten(reading.flows)], len(containers))
+    is_moved, by_rule = rewritten(reading.flows), translated_by_rule(reading.flows, attribution)
+    moved, chosen, kept = (
+        _per_container(attribution.client[rows], len(containers)) for rows in (is_moved, by_rule, by_rule & ~is_moved)
+    )
     busiest = busiest_pools(pools, len(containers))
     reasons = untracked(containers)
     return tuple(
@@ -216,6 +227,7 @@ def _containers(
             inbound=int(inbound[i]),
             outbound=int(outbound[i]),
             rewritten_ports=int(moved[i]),
+            port_choice=PortChoice(int(kept[i]), int(chosen[i] - kept[i])),
             busiest_pool=busiest[i],
         )
         if container.id in passing or flows[container.id].counts.total

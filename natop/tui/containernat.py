@@ -1,15 +1,18 @@
 """What NAT's ports and TIME_WAIT come to for one container, as lines for its details. Pure.
 
-NAT ports  198.51.100.1 → 198.51.100.7:443/tcp  366 of 64,512  0.6 %  3 rewritten
-TIME_WAIT  1,269  97.9 % of TCP  closed first by client 69, server 1,200  most with 198.51.100.7 900
+NAT ports  198.51.100.1 → 198.51.100.7:443/tcp  366 of 64,512  0.6 %  its own 300 (82.0 %)
+           of all its ports 3 rewritten, 99.2 % kept
+TIME_WAIT  1,269 conntrack entries  97.9 % of TCP  +12/min  settles at about 1,300
+           closed first by client 69, server 1,200  most to 443/tcp 900  …  its own sockets 62  harmless
 """
 
 from __future__ import annotations
 
-from natop.model import ContainerSummary, Snapshot, TimeWait
+from natop.model import ContainerSummary, Snapshot
 from natop.tui.formats import count, share
 from natop.tui.glyphs import Glyphs
 from natop.tui.poolcolumns import Pools, marked, name_of, use_tone
+from natop.tui.timewaitlines import time_wait_pieces
 from natop.tui.tones import Line, Piece, Tone
 
 _LABEL = 11
@@ -19,18 +22,23 @@ def container_nat_lines(summary: ContainerSummary, snapshot: Snapshot, glyphs: G
     """Two lines of facts that `folded` may part, and what is to be said of TIME_WAIT; none where NAT has no part."""
     if summary.untracked and not summary.flows:
         return []
-    lines = [_line("NAT ports", _ports(summary, Pools.of(snapshot), glyphs))]
+    lines = [_line("NAT ports", _ports(summary, snapshot, glyphs))]
     waiting = summary.time_wait
     if waiting is None:
         return [*lines, _line("TIME_WAIT", [(glyphs.unknown, Tone.QUIET)])]
-    lines.append(_line("TIME_WAIT", _time_wait(waiting, glyphs)))
+    sockets = summary.tcp.time_wait_sockets if summary.tcp else None
+    lines.append(_line("TIME_WAIT", time_wait_pieces(waiting, sockets, snapshot.conntrack, glyphs)))
     if waiting.concern:
         lines.append(_line("", [(waiting.concern, Tone.NOTICE)]))
     return lines
 
 
-def _ports(summary: ContainerSummary, pools: Pools | None, glyphs: Glyphs) -> list[Piece]:
-    """Of the fullest pool that it holds ports of, whoever holds the others; unknown where its flows are elsewhere."""
+def _ports(summary: ContainerSummary, snapshot: Snapshot, glyphs: Glyphs) -> list[Piece]:
+    """Of the fullest pool that it holds ports of: how full it is, its own part; then how NAT chose all its ports.
+
+    Unknown where its flows are in another table.
+    """
+    pools = Pools.of(snapshot)
     if pools is None or summary.flows is None:
         return [(glyphs.unknown, Tone.QUIET)]
     row = summary.busiest_pool
@@ -38,27 +46,21 @@ def _ports(summary: ContainerSummary, pools: Pools | None, glyphs: Glyphs) -> li
         return [("holds none", Tone.QUIET)]
     used, capacity = int(pools.table.used[row]), pools.capacity(row)
     percent, tone = marked(share(used, capacity, glyphs), use_tone(pools, row), glyphs)
-    moved = count(summary.rewritten_ports, glyphs)
+    own = dict(pools.holders(row)).get(summary.container.name)
     return [
         (f"{name_of(pools, row, glyphs)}  ", Tone.NAME),
         (f"{count(used)} of {count(capacity)}  ", Tone.PLAIN),
         (f"{percent}  ", tone),
-        (f"{moved} rewritten  ", Tone.QUIET),
+        (f"its own {count(own, glyphs)} ({share(own, used, glyphs)})  ", Tone.PLAIN),
+        *_choice(summary, glyphs),
     ]
 
 
-def _time_wait(waiting: TimeWait, glyphs: Glyphs) -> list[Piece]:
-    if waiting.count == 0:
-        return [("none", Tone.QUIET)]
-    part = glyphs.unknown if waiting.share is None else f"{100 * waiting.share:.1f} % of TCP"
-    sides = {"client": waiting.closed_by_client, "server": waiting.closed_by_server}
-    closers = ", ".join(f"{side} {count(number)}" for side, number in sides.items() if number)
-    pieces: list[Piece] = [(f"{count(waiting.count)}  ", Tone.TIME_WAIT), (f"{part}  ", Tone.PLAIN)]
-    if closers:
-        pieces.append((f"closed first by {closers}  ", Tone.PLAIN))
-    for remote, number in waiting.remotes[:1]:
-        pieces.append((f"most with {remote} {count(number)}  ", Tone.PLAIN))
-    return pieces
+def _choice(summary: ContainerSummary, glyphs: Glyphs) -> list[Piece]:
+    """What NAT did to the source ports of all its flows."""
+    kept = summary.port_choice.kept_percent if summary.port_choice else None
+    part = "" if kept is None else f", {kept:.1f} % kept"
+    return [(f"of all its ports {count(summary.rewritten_ports, glyphs)} rewritten{part}  ", Tone.QUIET)]
 
 
 def _line(label: str, pieces: list[Piece]) -> Line:

@@ -12,14 +12,13 @@ from natop.tui.formats import clock, count, fit, rate
 from natop.tui.glyphs import Glyphs
 from natop.tui.hostlines import NAME as _NAME
 from natop.tui.hostlines import explained, nat_lines, sysctl_lines, unknown
+from natop.tui.timewaitlines import time_wait_lines, time_wait_title
 from natop.tui.tones import Line, Piece, Tone
 
 _NUMBER, _SINCE = 12, 16
 _TCP_NAME = 19
 MANY_CPUS = 4
 """More of them are not told one by one."""
-MOST_WAITING = 10
-"""Of more containers than so many, TIME_WAIT stands in their details alone."""
 BAD = frozenset(("insert_failed", "drop", "early_drop", "chaintoolong"))
 """Counters whose rise is bad news."""
 LOST = "lost_syns"
@@ -51,7 +50,7 @@ def counter_lines(snapshot: Snapshot, width: int, glyphs: Glyphs, come: Come | N
     sections = (
         ("conntrack's counters", _counters(snapshot, width, glyphs, come)),
         ("what follows from them", _derived(snapshot, width, glyphs)),
-        (_time_wait_title(snapshot), _time_wait(snapshot, width, glyphs)),
+        (time_wait_title(snapshot), time_wait_lines(snapshot, width, glyphs)),
         ("TCP by network namespace: connections, SYNs sent again, sockets in TIME_WAIT", _tcp(snapshot, width, glyphs)),
         ("TCP's counters of this host", _host_tcp(snapshot, width, glyphs)),
         ("what becomes of source addresses", nat_lines(snapshot, width, glyphs)),
@@ -125,38 +124,6 @@ def _derived(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
     ):
         yield [(f" {name:<{_NAME}}", Tone.NAME), (f"{text:>{_NUMBER}}", Tone.PLAIN)]
         yield from explained(words, width)
-
-
-def _time_wait_title(snapshot: Snapshot) -> str:
-    lasts = snapshot.host.sysctls.get("nf_conntrack_tcp_timeout_time_wait")
-    return f"flows in TIME_WAIT (conntrack's{'' if lasts is None else f', {lasts} s'}), growth over the last minute"
-
-
-def _time_wait(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
-    """Of the whole table, then of the containers that have most."""
-    known = [(each.container.name, each.time_wait) for each in snapshot.containers if each.time_wait]
-    of_containers = sorted((each for each in known if each[1].count), key=lambda each: -each[1].count)
-    owners = [("this host", snapshot.time_wait)] if snapshot.time_wait else []
-    is_judged = None not in (snapshot.conntrack.count, snapshot.conntrack.max)
-    for name, waiting in [*owners, *of_containers[:MOST_WAITING]]:
-        part = glyphs.unknown if waiting.share is None else f"{100 * waiting.share:.1f} %"
-        growth = glyphs.unknown if waiting.growth_per_min is None else f"{waiting.growth_per_min:+,.0f}/min"
-        yield [
-            (f" {fit(name, _NAME, glyphs)}", Tone.NAME),
-            (f"{count(waiting.count, glyphs):>9}", Tone.TIME_WAIT),
-            (f"  {part} of TCP  {growth}", Tone.PLAIN),
-        ]
-        sides = f"closed first by client {waiting.closed_by_client:,}, server {waiting.closed_by_server:,}; "
-        settles = "" if waiting.steady_state is None else f"settles at about {waiting.steady_state:,.0f}; "
-        services = ", ".join(f"{what} {number:,}" for what, number in waiting.services)
-        remotes = ", ".join(f"{what} {number:,}" for what, number in waiting.remotes)
-        yield from explained(f"{sides}{settles}services {services or 'none'}; remote ends {remotes or 'none'}", width)
-        calm = "harmless" if is_judged else f"{glyphs.unknown} not judged: how full the table is was not told"
-        yield from explained(waiting.concern or calm, width)
-    if len(of_containers) > MOST_WAITING:
-        yield from explained(f"and {len(of_containers) - MOST_WAITING:,} containers with less: i has each", width)
-    if snapshot.time_wait is None:
-        yield [(f" {glyphs.unknown} the flows were not read", Tone.QUIET)]
 
 
 def _tcp(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:

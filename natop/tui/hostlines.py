@@ -18,9 +18,13 @@ NAME = 15
 _TONES = {Verdict.CRITICAL: Tone.ALARM, Verdict.WARNING: Tone.NOTICE, Verdict.NOTE: Tone.TITLE}
 
 
+_UNPARTED = "\u00a0%"
+
+
 def explained(text: str, width: int) -> Iterator[Line]:
-    for part in wrap(text, max(20, width - 4)):
-        yield [(f"   {part}", Tone.QUIET)]
+    """In as many lines as it takes; a number and its `%` stay together."""
+    for part in wrap(text.replace(" %", _UNPARTED), max(20, width - 4)):
+        yield [(f"   {part.replace(_UNPARTED, ' %')}", Tone.QUIET)]
 
 
 def unknown(snapshot: Snapshot, text: str, source: str, width: int, glyphs: Glyphs) -> Iterator[Line]:

@@ -11,6 +11,7 @@ from rich.cells import cell_len, chop_cells
 
 from natop.columns.flows import address_order
 from natop.diagnose.evidence import POOL_CRITICAL, POOL_WARN
+from natop.formats import decimal
 from natop.join.flows import Flows
 from natop.model import NatPools, Snapshot
 from natop.summarise.pools import evicts, pool_name, sustainable_per_s
@@ -178,6 +179,16 @@ def _holder(pools: Pools, row: int, width: int, glyphs: Glyphs) -> Piece:
     return shown + part, Tone.NAME if name else Tone.QUIET
 
 
+def _kept(pools: Pools, row: int, _width: int, glyphs: Glyphs) -> Piece:
+    percent = pools.table.choice(row).kept_percent
+    return (glyphs.unknown, Tone.QUIET) if percent is None else (decimal(percent), Tone.PLAIN)
+
+
+def _by_kept(pools: Pools) -> np.ndarray:
+    table = pools.table
+    return np.where(table.by_rule > 0, 100 * table.kept / np.maximum(1, table.by_rule), UNKNOWN)
+
+
 def _column(name: str) -> Callable[[Pools], np.ndarray]:
     return lambda pools: getattr(pools.table, name)
 
@@ -241,6 +252,11 @@ COLUMNS = (
     PoolColumn(
         *("rewritten", "REWR", 6, True, _number("rewritten"), _column("rewritten")),
         "held by a flow whose source port NAT changed",
+        4,
+    ),
+    PoolColumn(
+        *("kept", "KEPT%", 5, True, _kept, _by_kept),
+        "source ports that rules of NAT kept, in percent; hardly any under random or fully-random",
         4,
     ),
 )

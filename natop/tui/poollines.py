@@ -119,7 +119,7 @@ def find_pool(pools: Pools, identity: Hashable) -> int | None:
 
 
 def pool_lines(pools: Pools, row: int, glyphs: Glyphs) -> list[Line]:
-    """Six lines about one pool, to stand under the table."""
+    """Seven lines about one pool, to stand under the table."""
     table = pools.table
     first, last, zone = (int(column[row]) for column in (table.first_port, table.last_port, table.zone))
     whole = f"   ports {first}-{last}" + (f", zone {zone}" if zone else "")
@@ -129,6 +129,7 @@ def pool_lines(pools: Pools, row: int, glyphs: Glyphs) -> list[Line]:
         _line("of these", _parts(pools, row, glyphs)),
         _line("new", _speed(pools, row, glyphs)),
         _line("lost", _lost(pools, row, glyphs)),
+        _line("kept", _kept(pools, row, glyphs)),
         _line("held by", _holders(pools, row, glyphs)),
     ]
 
@@ -147,10 +148,10 @@ def _in_use(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
 
 def _parts(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
     table = pools.table
-    used, soft, waiting, moved, by_nat = (
-        int(column[row]) for column in (table.used, table.soft, table.time_wait, table.rewritten, table.masqueraded)
+    used, soft, waiting, by_rule = (
+        int(column[row]) for column in (table.used, table.soft, table.time_wait, table.by_rule)
     )
-    numbers = {"hard": used - soft, "soft": soft, "TIME_WAIT": waiting, "rewritten": moved, "host's own": used - by_nat}
+    numbers = {"hard": used - soft, "soft": soft, "TIME_WAIT": waiting, "host's own": used - by_rule}
     pieces: list[Piece] = []
     for name, number in numbers.items():
         pieces += [(f"{name} ", Tone.QUIET), (f"{count(number, glyphs)}  ", Tone.PLAIN if number else Tone.QUIET)]
@@ -184,6 +185,19 @@ def _lost(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
     loss = float(pools.table.loss[row])
     number, tone = marked(f"{chance(loss)} %", loss_tone(loss), glyphs)
     return [(number, tone), (" of the new flows whose own port is taken", Tone.QUIET)]
+
+
+def _kept(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
+    """How many source ports NAT kept: what tells rules that say random from those that do not."""
+    choice = pools.table.choice(row)
+    by_rule = choice.kept + choice.rewritten
+    pieces: list[Piece] = [
+        (f"{count(choice.kept)} of {count(by_rule)}  ", Tone.PLAIN),
+        (f"{share(choice.kept, by_rule, glyphs)}  ", Tone.PLAIN),
+        (f"{count(choice.rewritten)} rewritten by a rule", Tone.QUIET),
+    ]
+    moved = int(pools.table.rewritten[row]) - choice.rewritten
+    return [*pieces, (f", {count(moved)} of the host's own without one", Tone.QUIET)] if moved else pieces
 
 
 def _holders(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:

@@ -7,7 +7,7 @@
      ────────────────────────────────────────────────────────────────────────────
      203.0.113.10 → 198.51.100.7:443/tcp   ports 1024-65535
      in use     ━━━━━━━━━━━━━━━━━━╍╍╍╍╍╍╍╍╍╍╍─  62,210 of 64,512  !96.4 %
-     of these   hard 41,002  soft 21,208  TIME_WAIT 21,190  rewritten 318  host's own 2
+     of these   hard 41,002  soft 21,208  TIME_WAIT 21,190  host's own 2
      …
 
 Enter shows the flows that hold ports of the pool. A filter speaks of flows, as everywhere: it keeps the pools of which

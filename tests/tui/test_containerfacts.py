@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from natop.columns.containers import container_rows
-from natop.model import ContainerSummary, Firewall, NatRule, NetworkNat, Snapshot
+from natop.model import ContainerSummary, Firewall, NatRule, NetnsTcp, NetworkNat, Snapshot
 from natop.tui.containerfacts import Around, container_lines
 from natop.tui.containernat import container_nat_lines
 from natop.tui.glyphs import UNICODE
@@ -50,18 +50,37 @@ def test_where_the_rules_are_not_known_nothing_is_said() -> None:
 
 def nat_of(number: int, taken: Snapshot) -> list[str]:
     """The lines on NAT's ports and TIME_WAIT of the container with that number."""
-    return [" ".join(text_of(line).split()) for line in container_nat_lines(taken.containers[number], taken, UNICODE)]
+    return nat_lines(taken.containers[number], taken)
+
+
+def nat_lines(summary: ContainerSummary, taken: Snapshot) -> list[str]:
+    return [" ".join(text_of(line).split()) for line in container_nat_lines(summary, taken, UNICODE)]
 
 
 def test_a_container_s_fullest_pool_and_its_time_wait() -> None:
     ports, waiting = nat_of(2, three_pools())
-    assert ports == "NAT ports 203.0.113.5 → 198.51.100.7:443/tcp 9 of 64,512 0.0 % 3 rewritten"
-    assert waiting.startswith("TIME_WAIT 3 42.9 % of TCP")
-    assert waiting.endswith("most with 198.51.100.7 3")
+    own = "its own 3 (33.3 %) of all its ports 3 rewritten, 57.1 % kept"
+    assert ports == f"NAT ports 203.0.113.5 → 198.51.100.7:443/tcp 9 of 64,512 0.0 % {own}"
+    assert waiting.startswith(f"TIME_WAIT 3 conntrack entries 42.9 % of TCP {UNICODE.unknown}/min ")
+    assert "closed first by client 0, server 0 most to 443/tcp 3 most with 198.51.100.7 3 its own sockets" in waiting
+
+
+def test_what_time_wait_comes_to_stands_beside_the_container_s_own_sockets() -> None:
+    taken = three_pools()
+    before = taken.containers[2]
+    assert before.time_wait
+    waiting = replace(before.time_wait, growth_per_min=12.0, steady_state=40.0)
+    tcp = NetnsTcp("net:[1]", {}, time_wait_sockets=7)
+    told = nat_lines(replace(before, time_wait=waiting, tcp=tcp), taken)[1]
+    assert "42.9 % of TCP +12/min settles at about 40 closed first" in told
+    assert told.endswith("its own sockets 7 harmless")
+    unread = replace(taken, conntrack=replace(taken.conntrack, max=None))
+    assert nat_lines(before, unread)[1].endswith(f"{UNICODE.unknown} not judged: how full the table is was not told")
 
 
 def test_a_container_without_nat_ports_or_time_wait() -> None:
-    assert nat_of(0, three_pools()) == ["NAT ports holds none", "TIME_WAIT none"]
+    assert nat_of(0, three_pools())[0] == "NAT ports holds none"
+    assert nat_of(0, three_pools())[1].startswith("TIME_WAIT none its own sockets")
 
 
 def test_without_flows_nothing_is_known_of_ports_and_time_wait() -> None:

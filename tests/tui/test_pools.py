@@ -15,10 +15,12 @@ from natop.tui.glyphs import ASCII, UNICODE
 from natop.tui.poolcolumns import COLUMNS, Pools
 from natop.tui.poollines import PoolLines, arrange_pools
 from natop.tui.pools import PoolsScreen
+from natop.tui.tones import text_of
 from natop.tui.wish import Wish
 from tests.tui.live import Live, open_live
 from tests.tui.poolhosts import BUSY, FLOWS, NAT, QUIET, busy_pools, three_pools
 from tests.tui.worlds import NO_RIGHT, world
+from tests.unit.plain import flow
 
 FIRST, SECOND, THIRD = (f"{NAT} → {remote}" for remote in (f"{BUSY}:443/tcp", f"{BUSY}:80/tcp", f"{QUIET}:53/udp"))
 WIDE = (200, 40)
@@ -55,7 +57,8 @@ async def test_numbers_and_limits_of_the_pool_under_the_cursor() -> None:
         await live.press("3")
         aside = live.view.part("aside").text
         assert "9 of 64,512" in aside
-        assert "hard 6  soft 3  TIME_WAIT 3  rewritten 3  host's own 1" in aside
+        assert "hard 6  soft 3  TIME_WAIT 3  host's own 1" in aside
+        assert "kept      5 of 8  62.5 %  3 rewritten by a rule\n" in aside
         assert "537.6/s sustainable  3 go in 100 s, 6 stay" in aside
         assert "3 (33.3 %)" in aside
         await live.press("j", "j")
@@ -147,6 +150,7 @@ ORDERS = {
     "new": [1, 0, 2, 4, 3],
     "soft": [1, 0, 2, 3, 4],
     "rewritten": [1, 3, 0, 2, 4],
+    "kept": [0, 2, 4, 1, 3],
     "drain": [0, 1, 2, 3, 4],
 }
 
@@ -165,6 +169,19 @@ def test_each_column_sorts(key: str) -> None:
     order = lines(taken, sort=key).rows.tolist()
     assert order == ORDERS[key]
     assert cells(taken, key, sort=key) == known(order, taken, key)
+
+
+def facts_of(taken: Snapshot) -> list[str]:
+    """What is told of the fullest pool."""
+    return [text_of(line) for line in lines(taken).facts(0)]
+
+
+def test_the_host_s_own_that_had_to_give_way_are_none_of_a_rule_s() -> None:
+    moved = flow(f"{NAT}:40030", f"{BUSY}:443", snat=f"{NAT}:26252", id=40_030)
+    (told,) = [line for line in facts_of(three_pools((*FLOWS, moved))) if line.startswith(" kept")]
+    assert told == " kept      5 of 8  62.5 %  3 rewritten by a rule, 1 of the host's own without one"
+    (told,) = [line for line in facts_of(three_pools(FLOWS[5:9])) if line.startswith(" kept")]
+    assert told == " kept      0 of 3  0.0 %  3 rewritten by a rule"
 
 
 def test_unknown_numbers_come_last_either_way() -> None:

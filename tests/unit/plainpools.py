@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 
-from natop.model import NatPools
+from natop.model import Kind, NatPools
 from tests.unit.plain import DCCP, ICMP, ICMPV6, SCTP, SRC_NAT, TCP, UDP, Flow
 
 UDPLITE = 136
@@ -34,6 +34,8 @@ class Told:
     time_wait: int
     rewritten: int
     masqueraded: int
+    by_rule: int
+    kept: int
     draining: int
     drain_s: int
     holders: tuple[tuple[int, int], ...]
@@ -65,6 +67,11 @@ def moved(flow: Flow) -> bool:
     return port is not None and bool(flow.status & SRC_NAT) and port[0] != flow.orig.sport
 
 
+def ruled(flow: Flow, kind: Kind) -> bool:
+    """Whether a rule translated it: NAT gave it its port, and it is no flow of the host's own that had to give way."""
+    return bool(flow.status & SRC_NAT) and port_of(flow) is not None and kind is not Kind.REMAPPED
+
+
 def pools(flows: Sequence[Flow], ruled: Callable[[Flow], Span | None]) -> dict[Key, Pool]:
     """All pools that NAT took a port from; `ruled` gives the range that a rule confines a flow to."""
     found: dict[Key, Pool] = {}
@@ -85,8 +92,9 @@ def _key(flow: Flow, remote_port: int, span: Span) -> Key:
     return (flow.proto, flow.zone, flow.reply.dst, flow.reply.src, remote_port, *span)
 
 
-def told(pool: Pool, flows: Sequence[Flow], codes: Sequence[int], evicting: bool) -> Told:
+def told(pool: Pool, flows: Sequence[Flow], codes: Sequence[int], kinds: Sequence[Kind], evicting: bool) -> Told:
     held = [flows[row] for row in pool.holders.values()]
+    by_rule = [flows[row] for row in pool.holders.values() if ruled(flows[row], kinds[row])]
     soft = [
         each
         for each in held
@@ -104,6 +112,8 @@ def told(pool: Pool, flows: Sequence[Flow], codes: Sequence[int], evicting: bool
         time_wait=sum(each.proto == TCP and each.state == TIME_WAIT for each in held),
         rewritten=sum(moved(each) for each in held),
         masqueraded=sum(bool(each.status & SRC_NAT) for each in held),
+        by_rule=len(by_rule),
+        kept=sum(not moved(each) for each in by_rule),
         draining=len(going),
         drain_s=max(going, default=0),
         holders=tuple(sorted(by_code.items(), key=lambda pair: (-pair[1], pair[0]))),

@@ -218,6 +218,8 @@ def _pools(told: Sequence[Toml], names: Sequence[str]) -> NatPools | None:
         time_wait=column("time_wait", 0, "u4"),
         rewritten=column("rewritten", 0, "u4"),
         masqueraded=column("used", 0, "u4"),
+        by_rule=column("used", 0, "u4"),
+        kept=column("used", 0, "u4") - column("rewritten", 0, "u4"),
         draining=column("soft", 0, "u4"),
         drain_s=column("drain_s", 0, "u4"),
         new_per_s=None,

@@ -87,6 +87,7 @@ def test_a_container_s_row() -> None:
         "outbound": 0,
         "pool": None,
         "rewritten": 0,
+        "kept_ports": None,
         "new": 1.0,
         "gone": 0.5,
         "mode": "shop_default",
@@ -105,7 +106,7 @@ def test_how_full_a_container_s_fullest_pool_is() -> None:
     flows = [flow(f"172.18.0.3:{port}", "198.51.100.7:443", snat=f"203.0.113.10:{port + 1}", id=port) for port in ports]
     taken = observed(sample(flows, containers=CONTAINERS))
     assert values("app", taken)["pool"] == 100 / 511
-    assert values("app", taken)["rewritten"] == 3
+    assert (values("app", taken)["rewritten"], values("app", taken)["kept_ports"]) == (3, 0.0)
     assert {values(name, taken)["pool"] for name in ("web", "db", "(host)")} == {None}
     title, app = (
         line for line in "".join(snapshots.as_text(taken, snapshots.View())).splitlines() if line[:3] in ("CON", "app")

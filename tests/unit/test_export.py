@@ -226,7 +226,13 @@ def test_a_container_in_the_document() -> None:
         ],
         "published": [{"proto": "tcp", "host_ip": "0.0.0.0", "host_port": 8080, "container_port": 80}],
         "flows": {"total": 2, "inbound": 1, "outbound": 1},
-        "nat": {"dnat": 1, "snat": 0, "rewritten_ports": 0, "busiest_pool": None},
+        "nat": {
+            "dnat": 1,
+            "snat": 0,
+            "rewritten_ports": 0,
+            "port_choice": {"kept": 0, "rewritten": 0, "kept_share": None},
+            "busiest_pool": None,
+        },
         "time_wait": {
             "count": 1,
             "share": 1.0,
@@ -280,6 +286,7 @@ POOL = {
     "time_wait": 1,
     "rewritten": 1,
     "masqueraded": 2,
+    "port_choice": {"kept": 1, "rewritten": 1, "kept_share": 0.5},
     "draining": 1,
     "drain_s": 90,
     "new_per_s": 0.5,
@@ -303,6 +310,7 @@ def test_nat_pools_in_the_document() -> None:
     assert small["sustainable_per_s"] is None, "nf_conntrack_udp_timeout was not read"
     nat = {each["name"]: each["nat"] for each in found["containers"]}
     assert (nat["app"]["rewritten_ports"], nat["app"]["busiest_pool"]) == (1, POOL)
+    assert nat["app"]["port_choice"] == {"kept": 1, "rewritten": 1, "kept_share": 0.5}
     assert (nat["db"]["rewritten_ports"], nat["db"]["busiest_pool"]) == (0, None)
     assert found["conntrack"]["port_choice"] == {"kept": 2, "rewritten": 1, "kept_share": 2 / 3}
     assert found["conntrack"]["time_wait"]["count"] == 2
@@ -592,6 +600,7 @@ def test_csv_parses_back() -> None:
         "outbound": "1",
         "pool": "",
         "rewritten": "0",
+        "kept_ports": "",
         "new": "0.0",
         "gone": "0.0",
         "mode": "shop_default",

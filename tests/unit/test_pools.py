@@ -187,6 +187,20 @@ def test_kept_and_rewritten_ports() -> None:
     assert (nothing.kept, nothing.rewritten, nothing.kept_share) == (0, 0, None)
 
 
+def test_a_pool_tells_by_itself_whether_its_ports_are_random() -> None:
+    """One network's rule says random, the other's does not: together they would look like neither."""
+    usual = [out(40000 + n, remote="198.51.100.8:443") for n in range(4)]
+    random = [out(50000 + 7 * n, source=40000 + n) for n in range(4)]
+    remapped = flow(f"{HOST}:40001", f"{REMOTE}:443", snat=f"{HOST}:26252")
+    flows = [*usual, *random, own(40009), remapped]
+    kinds = [*[Kind.MASQUERADED] * 8, Kind.HOST, Kind.REMAPPED]
+    found = nat_pools(plain.table(flows), owners([0] * 10, kinds), True)
+    choices = [found.choice(row) for row in range(2)]
+    assert [(each.kept, each.rewritten, each.kept_share) for each in choices] == [(0, 4, 0.0), (4, 0, 1.0)]
+    assert found.rewritten.tolist() == [5, 0], "the host's own that had to give way is none of a rule's"
+    assert port_choice(plain.table(flows), owners([0] * 10, kinds)).kept_share == 0.5
+
+
 def test_what_a_pool_can_sustain() -> None:
     found = pooled(
         [out(40000), out(40001), *(replace(out(n), proto=UDP) for n in (1, 2)), replace(out(40000), proto=SCTP)]
@@ -345,11 +359,13 @@ def test_any_table_gives_the_pools_that_plain_loops_give(
     flows: list[Flow], evicting: bool, firewall: Firewall | None, data: st.DataObject
 ) -> None:
     codes = data.draw(st.lists(st.sampled_from((-2, -1, 0, 1, 7)), min_size=len(flows), max_size=len(flows)))
+    some = st.sampled_from((Kind.MASQUERADED, Kind.REMAPPED, Kind.HOST))
+    told_kinds = data.draw(st.lists(some, min_size=len(flows), max_size=len(flows)))
     table = plain.table(flows)
-    found = nat_pools(table, owners(codes), evicting, firewall)
+    found = nat_pools(table, owners(codes, told_kinds), evicting, firewall)
     expected = plainpools.pools(flows, lambda one: ruled(one, firewall))
     assert plainpools.rows(found) == {
-        key: plainpools.told(pool, flows, codes, evicting) for key, pool in expected.items()
+        key: plainpools.told(pool, flows, codes, told_kinds, evicting) for key, pool in expected.items()
     }
     use = found.used / found.capacity
     assert (use[1:] <= use[:-1]).all()

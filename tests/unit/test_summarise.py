@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.model import TREND_LENGTH, UNOWNED, Attachment, Container, FlowSummary, Kind, Snapshot
+from natop.model import TREND_LENGTH, UNOWNED, Attachment, Container, FlowSummary, Kind, PortChoice, Snapshot
 from natop.observe import observe
 from natop.summarise.summaries import Setting
+from tests.unit import plainpools
 from tests.unit.hosts import APP, CONTAINERS, DB, EDGE, WEB, container, observed, sample
 from tests.unit.oracle import STATES, History
 from tests.unit.plain import DST_NAT, SCTP, SRC_NAT, TCP, UDP, Ends, Flow, flow
@@ -200,7 +201,7 @@ def entries(draw: st.DrawFn, number: int) -> Flow:
     proto = draw(st.sampled_from((TCP, TCP, UDP)))
     return Flow(
         orig=Ends(src, dst, 1000 + number, 80),
-        reply=Ends(answers, seen_as, 80, 1000 + number),
+        reply=Ends(answers, seen_as, 80, 1000 + number + draw(st.sampled_from((0, 0, 20)))),
         proto=proto,
         state=draw(st.sampled_from((None, 1, 3, 7, 8, 99))) if proto == TCP else None,
         status=8 | draw(st.sampled_from((0, SRC_NAT, DST_NAT, SRC_NAT | DST_NAT))),
@@ -282,6 +283,15 @@ def _check(taken: Snapshot, expected: dict[str, Plain], told: list[Told]) -> Non
         found[each.container.id] = each.flows
         assert each.outbound == sum(client is not None and client.id == each.container.id for client, _, _ in told)
         assert each.inbound == sum(server is not None and server.id == each.container.id for _, server, _ in told)
+        opened = [
+            (one, kind)
+            for one, (client, _, kind) in zip(expected["whole"].flows, told, strict=True)
+            if client is not None and client.id == each.container.id
+        ]
+        by_rule = [one for one, kind in opened if plainpools.ruled(one, kind)]
+        moved = sum(plainpools.moved(one) for one in by_rule)
+        assert each.port_choice == PortChoice(len(by_rule) - moved, moved)
+        assert each.rewritten_ports == sum(plainpools.moved(one) for one, _ in opened)
     assert found.keys() == expected.keys()
     trends = taken.history.trends("time_wait")
     trends |= {"whole": taken.history.host_trend("time_wait"), "unowned": trends[UNOWNED]}

@@ -1,0 +1,82 @@
+"""Flows in conntrack's TIME_WAIT as lines: of the host and of those that have most, or of one container. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from natop.model import Conntrack, Snapshot, TimeWait
+from natop.tui.formats import count, fit
+from natop.tui.glyphs import Glyphs
+from natop.tui.hostlines import NAME, explained
+from natop.tui.tones import Line, Piece, Tone
+
+MOST_WAITING = 10
+"""Of more containers than so many, TIME_WAIT stands in their details alone."""
+
+
+def time_wait_title(snapshot: Snapshot) -> str:
+    lasts = snapshot.host.sysctls.get("nf_conntrack_tcp_timeout_time_wait")
+    return f"flows in TIME_WAIT (conntrack's{'' if lasts is None else f', {lasts} s'}), growth over the last minute"
+
+
+def time_wait_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """Of the whole table, then of the containers that have most."""
+    known = [(each.container.name, each.time_wait) for each in snapshot.containers if each.time_wait]
+    of_containers = sorted((each for each in known if each[1].count), key=lambda each: -each[1].count)
+    owners = [("this host", snapshot.time_wait)] if snapshot.time_wait else []
+    for name, waiting in [*owners, *of_containers[:MOST_WAITING]]:
+        yield [
+            (f" {fit(name, NAME, glyphs)}", Tone.NAME),
+            (f"{count(waiting.count, glyphs):>9}", Tone.TIME_WAIT),
+            (f"  {_share(waiting, glyphs)}  {_growth(waiting, glyphs)}", Tone.PLAIN),
+        ]
+        sides = f"closed first by client {waiting.closed_by_client:,}, server {waiting.closed_by_server:,}"
+        services = f"services {_told(waiting.services) or 'none'}"
+        remotes = f"remote ends {_told(waiting.remotes) or 'none'}"
+        yield from explained("; ".join(filter(None, (sides, _settles(waiting), services, remotes))), width)
+        yield from explained(waiting.concern or _calm(snapshot.conntrack, glyphs), width)
+    if len(of_containers) > MOST_WAITING:
+        yield from explained(f"and {len(of_containers) - MOST_WAITING:,} containers with less: i has each", width)
+    if snapshot.time_wait is None:
+        yield [(f" {glyphs.unknown} the flows were not read", Tone.QUIET)]
+
+
+def time_wait_pieces(waiting: TimeWait, sockets: int | None, conntrack: Conntrack, glyphs: Glyphs) -> list[Piece]:
+    """The same of one container as facts that `folded` may part; `sockets` of its namespace wait for themselves."""
+    pieces: list[Piece] = [("none  ", Tone.QUIET)]
+    if waiting.count:
+        sides = {"client": waiting.closed_by_client, "server": waiting.closed_by_server}
+        closers = ", ".join(f"{side} {number:,}" for side, number in sides.items())
+        facts = (
+            *(_share(waiting, glyphs), _growth(waiting, glyphs), _settles(waiting), f"closed first by {closers}"),
+            *(f"most {way} {_told(ends[:1])}" for way, ends in (("to", waiting.services), ("with", waiting.remotes))),
+        )
+        pieces = [(f"{count(waiting.count)} conntrack entries  ", Tone.TIME_WAIT)]
+        pieces += [(f"{fact}  ", Tone.PLAIN) for fact in facts if fact]
+    pieces.append((f"its own sockets {count(sockets, glyphs)}  ", Tone.QUIET))
+    if waiting.count and not waiting.concern:
+        pieces.append((_calm(conntrack, glyphs), Tone.QUIET))
+    return pieces
+
+
+def _share(waiting: TimeWait, glyphs: Glyphs) -> str:
+    return f"{glyphs.unknown if waiting.share is None else f'{100 * waiting.share:.1f} %'} of TCP"
+
+
+def _growth(waiting: TimeWait, glyphs: Glyphs) -> str:
+    return f"{glyphs.unknown if waiting.growth_per_min is None else f'{waiting.growth_per_min:+,.0f}'}/min"
+
+
+def _settles(waiting: TimeWait) -> str:
+    return "" if waiting.steady_state is None else f"settles at about {waiting.steady_state:,.0f}"
+
+
+def _told(ends: tuple[tuple[str, int], ...]) -> str:
+    return ", ".join(f"{what} {number:,}" for what, number in ends)
+
+
+def _calm(conntrack: Conntrack, glyphs: Glyphs) -> str:
+    """Where no concern is told: whether one could have been."""
+    if conntrack.count is None or conntrack.max is None:
+        return f"{glyphs.unknown} not judged: how full the table is was not told"
+    return "harmless"
