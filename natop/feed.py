@@ -105,8 +105,8 @@ def probed(source: Source, rounds: int, manners: Manners, *, counts_own: bool) -
         reader.wait_for_answers(PATIENCE_S)
         before = _sampled(reader, dump=False)
         results = None
-        if before.engine:
-            prober.aim(aims(ProbeWish(), decode_inventory(before.engine), before.addresses), rounds)
+        if inventory := observe(None, before).inventory:
+            prober.aim(aims(ProbeWish(), inventory, before.addresses), rounds)
             prober.wait()
             results = prober.take()
         own = None if counts_own else prober.own()
@@ -169,7 +169,7 @@ def _observed(
     if probes is None:
         return observe(previous, sample)
     snapshot = observe(previous, probes.into(sample))
-    probes.follow(snapshot.inventory, sample.addresses)
+    probes.follow(snapshot, sample.addresses)
     return snapshot
 
 

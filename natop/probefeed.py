@@ -7,7 +7,8 @@ from pathlib import Path
 
 from natop.collect import netns
 from natop.collect.prober import Manners, Prober
-from natop.model import Aim, Container, Inventory, OwnFlow, ProbeTarget, Sample
+from natop.decode.rules import SOURCE as RULES
+from natop.model import Aim, Container, Inventory, OwnFlow, ProbeTarget, Sample, Snapshot
 from natop.probing import RUNNING, ProbeWish, aims, called, named, netns_of
 
 
@@ -44,15 +45,23 @@ class ProbeFeed:
         own = None if wish and wish.counts_own else _Own(prober)
         return replace(sample, probes=results if wish else None, own=own)
 
-    def follow(self, inventory: Inventory | None, addresses: Sequence[str]) -> None:
-        """Aim at what is there now."""
+    def follow(self, snapshot: Snapshot, addresses: Sequence[str]) -> None:
+        """Aim at what is there now; at published ports once the NAT rules are known, or why they are not.
+
+        Until then nobody knows who answers at the loopback address, and a way would change its name under way.
+        """
         with self._lock:
             if self._prober and self._wish:
-                self._prober.aim(aims(self._wish, inventory, addresses))
+                wish = self._wish if _are_rules_told(snapshot) else replace(self._wish, published=False)
+                self._prober.aim(aims(wish, snapshot.inventory, addresses))
 
     def close(self) -> None:
         if self._prober:
             self._prober.close()
+
+
+def _are_rules_told(snapshot: Snapshot) -> bool:
+    return snapshot.firewall is not None or any(gap.source == RULES for gap in snapshot.gaps)
 
 
 @dataclass(frozen=True, slots=True)

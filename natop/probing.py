@@ -1,7 +1,7 @@
 """What to probe, and by which ways. Pure."""
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -76,8 +76,8 @@ def aims(wish: ProbeWish, inventory: Inventory | None, addresses: Sequence[str])
     containers = inventory.containers if inventory else ()
     found = [named(target, _sources(target, containers), containers) for target in wish.targets]
     if wish.published and inventory:
-        own = own_addresses(addresses, inventory)
-        found += [aim for each in containers for aim in _published_aims(each, own)]
+        host = _Host(own_addresses(addresses, inventory), inventory.engine.userland_proxy)
+        found += [aim for each in containers for aim in _published_aims(each, host)]
     return tuple(found)
 
 
@@ -180,36 +180,52 @@ def _subnets(inventory: Inventory) -> Iterator[ipaddress.IPv4Network | ipaddress
             yield ipaddress.ip_network(text, strict=False)
 
 
-def _published_aims(container: Container, own: dict[int, str]) -> Iterator[Aim]:
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """How the host calls what it publishes."""
+
+    addresses: Mapping[int, str]
+    """One of its own for IPv4 and IPv6, as `own_addresses`."""
+    userland_proxy: bool | None
+    """As `Engine.userland_proxy`."""
+
+
+def _published_aims(container: Container, host: _Host) -> Iterator[Aim]:
     """An aim for each port of a running container that is published over TCP, and each IP version."""
-    for port, subject, places in _ports(container, own):
+    for subject, places in _ports(container, host):
         ways = tuple(
-            ProbeWay(path, _endpoint(host, number), host, number, container.id, container.name, subject=subject)
-            for path, host, number in places
+            ProbeWay(path, _endpoint(address, port), address, port, container.id, container.name, subject=subject)
+            for path, address, port in places
         )
-        yield Aim(f"{container.id} {port.host_ip} {port.host_port}", ways)
+        yield Aim(f"{container.id} {ways[0].target}", ways)
 
 
-def published_ways(container: Container) -> Iterator[tuple[str, tuple[ProbePath, ...]]]:
+def published_ways(container: Container, userland_proxy: bool | None) -> Iterator[tuple[str, tuple[ProbePath, ...]]]:
     """What probes of a container's ports are about, as `web 8080→80`, and the ways that a host may have to each."""
-    for _, subject, places in _ports(container, {4: "", 6: ""}):
-        yield subject, tuple(path for path, _, _ in places)
+    for subject, places in _ports(container, _Host({4: "", 6: ""}, userland_proxy)):
+        yield subject, tuple(dict.fromkeys(path for path, _, _ in places))
 
 
 _Place = tuple[ProbePath, str, int]
 
 
-def _ports(container: Container, own: dict[int, str]) -> Iterator[tuple[PublishedPort, str, tuple[_Place, ...]]]:
-    """The ports of a running container that are published over TCP, and where to call them."""
+def _ports(container: Container, host: _Host) -> Iterator[tuple[str, tuple[_Place, ...]]]:
+    """The ports of a running container that are published over TCP, and where to call each; its own address first.
+
+    One that is published several times is called there once.
+    """
     if container.state not in RUNNING:
         return
+    bindings: dict[tuple[int, int], list[PublishedPort]] = {}
     for port in container.published:
-        version = 6 if ":" in port.host_ip else 4
-        inside = _inside(container, version)
-        if port.proto != "tcp" or inside is None:
-            continue
-        subject = f"{container.name} {port.host_port}→{port.container_port}{' IPv6' if version == 6 else ''}"
-        yield port, subject, ((ProbePath.CONTAINER, inside, port.container_port), *_outside(port, version, own))
+        if port.proto == "tcp":
+            bindings.setdefault((port.container_port, 6 if ":" in port.host_ip else 4), []).append(port)
+    for (number, version), ports in bindings.items():
+        if inside := _inside(container, version):
+            numbers = ",".join(dict.fromkeys(str(port.host_port) for port in ports))
+            subject = f"{container.name} {numbers}→{number}{' IPv6' if version == 6 else ''}"
+            outside = (place for port in ports for place in _outside(port, version, host))
+            yield subject, tuple(dict.fromkeys(((ProbePath.CONTAINER, inside, number), *outside)))
 
 
 def _inside(container: Container, version: int) -> str | None:
@@ -219,15 +235,26 @@ def _inside(container: Container, version: int) -> str | None:
     return next((text for text in texts if text), None)
 
 
-def _outside(port: PublishedPort, version: int, own: dict[int, str]) -> Iterator[_Place]:
+def _outside(port: PublishedPort, version: int, host: _Host) -> Iterator[_Place]:
     """The addresses of the host at which a port is published."""
-    if port.host_ip not in _ANY:
-        if address := _address(port.host_ip):
-            yield ProbePath.PROXY if address.is_loopback else ProbePath.PUBLISHED, str(address), port.host_port
-        return
-    if version in own:
-        yield ProbePath.PUBLISHED, own[version], port.host_port
-    yield ProbePath.PROXY, _LOOPBACK[version], port.host_port
+    address = _address(_LOOPBACK[version] if port.host_ip in _ANY else port.host_ip)
+    if port.host_ip in _ANY and version in host.addresses:
+        yield ProbePath.PUBLISHED, host.addresses[version], port.host_port
+    if address and not address.is_loopback:
+        yield ProbePath.PUBLISHED, str(address), port.host_port
+    elif address and (path := _by_loopback(version, host.userland_proxy)):
+        yield path, str(address), port.host_port
+
+
+def _by_loopback(version: int, userland_proxy: bool | None) -> ProbePath | None:
+    """Who answers at the loopback address; None where nobody can.
+
+    Without docker-proxy NAT leads calls to 127.0.0.1 on, since Docker sets route_localnet; IPv6 has no such thing, and
+    an answer to ::1 is dropped.
+    """
+    if userland_proxy:
+        return ProbePath.PROXY
+    return None if userland_proxy is False and version == 6 else ProbePath.LOOPBACK
 
 
 def _endpoint(host: str, port: int) -> str:

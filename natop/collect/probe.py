@@ -58,8 +58,10 @@ def timed(
     `opened` is told of the connection as soon as it has a source port.
     """
     begun = ProbeResult(way.target, way.path, time.time(), way.container, way.container_name, subject=way.subject)
+    namespace = Path(way.netns) if way.netns else home
+    identity = netns.identity(namespace)
     try:
-        made, linear = _socket(address.family, Path(way.netns) if way.netns else home)
+        made, linear = _socket(address.family, namespace)
     except netns.NoSuchNetns as error:
         forbidden = isinstance(error.__cause__, PermissionError)
         return replace(begun, error=ProbeError.NOT_PERMITTED if forbidden else ProbeError.NAMESPACE_GONE)
@@ -69,6 +71,9 @@ def timed(
         if not polite:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
         result = _connected(made, address, replace(begun, linear_timeouts=linear), timeout_s, opened)
+        if result.error and netns.identity(namespace) != identity:
+            # its container has stopped meanwhile: the socket outlives that, without a way out, and says nothing
+            return replace(result, error=ProbeError.NAMESPACE_GONE)
         if way.request is None or result.error:
             return result
         from natop.collect import request

@@ -1,5 +1,6 @@
 """The columns of the table of containers, each declared once for the screen, text, CSV, sorting and filtering."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,16 +21,37 @@ from natop.model import (
 
 
 class Connects(float):
-    """How long probes of a container's ports took in ms, 95 % of them at most: all its ways together."""
+    """How long probes of a container's ports took in ms, 95 % of them at most: the slowest of its ways.
+
+    Infinite, so that it sorts so, where none of them connected.
+    """
 
     last_ms: float | None = None
-    """Of the newest probe that connected."""
+    """Of the last probes, the slowest way's; None where one of them failed."""
     syns_lost: int = 0
     """By the probes that are remembered."""
 
+    @property
+    def p95_ms(self) -> float | None:
+        """Itself; None where none connected."""
+        return None if math.isinf(self) else float(self)
+
+    @property
+    def is_bad(self) -> bool:
+        return self.last_ms is None or bool(self.syns_lost)
+
     def told(self) -> str:
-        """As `0.2/2,031`: the last, and what 95 % did not exceed."""
-        return f"{milliseconds(self.last_ms)}/{milliseconds(self)}"
+        """As `0.2/2,031`: the last, `x` where it failed, and what 95 % did not exceed."""
+        return f"{FAILED if self.last_ms is None else _short(self.last_ms)}/{_short(self.p95_ms)}"
+
+
+FAILED = "x"
+"""In place of a failed probe's time, and in a strip of probes."""
+
+
+def _short(value_ms: float | None) -> str:
+    """In five cells at most, for a time of less than a quarter of an hour."""
+    return milliseconds(value_ms) if value_ms is None or value_ms < 9_999.5 else f"{value_ms / 1000:.0f} s"
 
 
 HOST_KEY = UNOWNED
@@ -57,7 +79,7 @@ class ContainerRow:
     """How full the fullest NAT pool is that it holds ports of, in percent."""
     tcp: NetnsTcp | None = None
     connects: Connects | None = None
-    """None where nothing of it was probed, or nothing connected."""
+    """None where nothing of it was probed."""
     trend: tuple[int, ...] = ()
     """Flows in TIME_WAIT at the last dumps, oldest first."""
 
@@ -119,16 +141,20 @@ def _pool_use(pools: NatPools | None, row: int | None) -> float | None:
     return None if pools is None or row is None else pools.percent(row)
 
 
+LATELY_S = 30.0
+"""A way that was called so much earlier than the others is called no longer."""
+
+
 def connects_of(probes: Sequence[ProbeSeries], container: str) -> Connects | None:
-    """What the probes of a container's own ports found, the slowest way of them."""
+    """What the probes of a container's own ports found by all ways; None where there are none."""
     series = [each for each in probes if each.last.container == container and each.last.path != ProbePath.NETNS]
-    slowest = [each.statistics.p95_ms for each in series if each.statistics.p95_ms is not None]
-    if not slowest:
+    if not series:
         return None
-    connects = Connects(max(slowest))
-    newest = max((each for one in series for each in one.results if each.connect_ms is not None), key=lambda r: r.at)
-    connects.last_ms = newest.connect_ms
-    connects.syns_lost = sum(each.statistics.syns_lost for each in series)
+    connects = Connects(max((s.statistics.p95_ms for s in series if s.statistics.p95_ms is not None), default=math.inf))
+    newest = max(each.last.at for each in series)
+    last = [each.last.connect_ms for each in series if each.last.at > newest - LATELY_S]
+    connects.last_ms = None if None in last else max(each for each in last if each is not None)
+    connects.syns_lost = sum(each.statistics.syns_lost or 0 for each in series)
     return connects
 
 
@@ -205,7 +231,13 @@ CONTAINER_COLUMNS = (
     ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),
     ContainerColumn("syn_retrans", "SYN-RT/s", 8, True, _tcp_rate("syn_retrans"), "SYNs sent again, per second", 2),
     ContainerColumn(
-        "connect", "CONNECT", 9, True, lambda row: row.connects, "probes: last/P95 ms; SYNs lost marked (P probes)", 4
+        "connect",
+        "CONNECT",
+        12,
+        True,
+        lambda row: row.connects,
+        "probes of its ports: last/P95 ms of the slowest way; x failed, ! SYNs lost (P probes)",
+        4,
     ),
     ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 4),
     ContainerColumn("mode", "NETMODE", 9, False, network_mode, "Docker's network mode", 2),

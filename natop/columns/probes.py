@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from natop.formats import UNKNOWN, count, milliseconds
 from natop.model import ProbePath, ProbeResult, ProbeSeries
-from natop.summarise.probed import explanation
+from natop.summarise.probed import explanation, place
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,10 @@ def way_text(result: ProbeResult) -> str:
     return f"{'from' if result.path == ProbePath.NETNS else result.path} {result.container_name or '?'}"
 
 
-def syns_text(series: ProbeSeries) -> str:
-    """How many SYNs were lost and by how many probes: `3 in 2`."""
-    by_syns_lost = series.statistics.by_syns_lost
-    hit = sum(number for lost, number in by_syns_lost.items() if lost)
-    return f"{series.statistics.syns_lost} in {hit}" if hit else "0" if by_syns_lost else UNKNOWN
+def syns_text(series: ProbeSeries, unknown: str = UNKNOWN) -> str:
+    """How many SYNs were lost and by how many probes, connected or not: `3 in 2`."""
+    told = series.statistics
+    return unknown if told.syns_lost is None else f"{told.syns_lost:,} in {told.losers}" if told.losers else "0"
 
 
 def errors_text(series: ProbeSeries) -> str:
@@ -63,9 +62,17 @@ def _time(key: str, title: str, name: str, help: str, rank: int = 1) -> ProbeCol
 
 
 PROBE_COLUMNS = (
-    ProbeColumn("target", "TARGET", 20, False, lambda s: s.last.target, lambda s: s.last.target, "what is called"),
     ProbeColumn(
-        "path", "PATH", 12, False, lambda s: way_text(s.last), lambda s: way_text(s.last), "the way that the call takes"
+        "target",
+        "TARGET",
+        20,
+        False,
+        lambda s: s.last.target,
+        lambda s: "{} {} {}".format(*place(s)),
+        "what is called; sorted by what it leads to, so that the ways to one thing stand together",
+    ),
+    ProbeColumn(
+        "path", "PATH", 14, False, lambda s: way_text(s.last), lambda s: way_text(s.last), "the way that the call takes"
     ),
     ProbeColumn(
         "count",

@@ -190,7 +190,7 @@ def _connect_p95(member: Member) -> float | None:
     if member.part.probes is None:
         return None
     connects = connects_of(probe_series(member.part.probes, member.part.id), member.part.id)
-    return None if connects is None else float(connects)
+    return None if connects is None else connects.p95_ms
 
 
 def _pool(member: Member) -> float | None:
@@ -244,4 +244,4 @@ WAY_MEASURES: tuple[Measure[ProbeSeries], ...] = (
     Measure("failed", "FAILED", Unit.COUNT, lambda series: series.statistics.failed, 0, worse=True),
     Measure("count", "PROBES", Unit.COUNT, lambda series: series.statistics.count, 2),
 )
-"""Of one way that was probed. SYNs lost are those of probes that connected."""
+"""Of one way that was probed."""

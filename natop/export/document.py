@@ -142,6 +142,7 @@ def _way_object(series: ProbeSeries) -> Json:
         "later_byte_p50_ms": _milliseconds(told.later_byte_p50_ms),
         "syns_lost": told.syns_lost,
         "by_syns_lost": {str(lost): number for lost, number in told.by_syns_lost.items()},
+        "failed_by_syns_lost": {str(lost): number for lost, number in told.failed_by_syns_lost.items()},
         "errors": told.errors,
     }
 

@@ -100,7 +100,11 @@ _CSV_COLUMNS = tuple(column for column in CONTAINER_COLUMNS if not column.drawn)
 def _container_lines(snapshot: Snapshot, view: View) -> Iterator[Sequence[object]]:
     yield ["taken_at", "id", *(column.key for column in _CSV_COLUMNS)]
     for row in view.rows(snapshot):
-        yield [timestamp(snapshot.taken_at), row.key, *(column.value(row) for column in _CSV_COLUMNS)]
+        yield [timestamp(snapshot.taken_at), row.key, *(_csv_value(column.value(row)) for column in _CSV_COLUMNS)]
+
+
+def _csv_value(value: Value) -> Value:
+    return value.p95_ms if isinstance(value, Connects) else value
 
 
 _FLOW_FIELDS = ("proto", "state", "timeout_s", "zone", "mark", "id", "packets", "bytes", "started_at")

@@ -13,7 +13,9 @@ class ProbePath(StrEnum):
     PUBLISHED = "published"
     """The host calls one of its addresses at a published port: DNAT."""
     PROXY = "proxy"
-    """The host calls a published port at the loopback address: docker-proxy, where the engine runs it."""
+    """The host calls a published port at the loopback address, where docker-proxy answers."""
+    LOOPBACK = "loopback"
+    """The same where the engine runs no docker-proxy, and NAT leads the call on; or where nobody knows which it is."""
     HOST = "host"
     """The host calls a target that the user named."""
     NETNS = "netns"
@@ -149,13 +151,22 @@ class ProbeStatistics:
     later_byte_p50_ms: float | None
     by_syns_lost: Mapping[int, int]
     """How many of those that connected had lost so many SYNs, fewest lost first."""
+    failed_by_syns_lost: Mapping[int, int]
+    """The same of those that failed; without those that sent none, or of which the kernel could not tell."""
     errors: Mapping[str, int]
     """How many failed for each reason, most frequent first."""
 
     @property
-    def syns_lost(self) -> int:
-        """All SYNs lost by those that connected."""
-        return sum(lost * count for lost, count in self.by_syns_lost.items())
+    def syns_lost(self) -> int | None:
+        """SYNs lost by all of them, connected or not; None where nobody could tell of any."""
+        known = (*self.by_syns_lost.items(), *self.failed_by_syns_lost.items())
+        return sum(lost * count for lost, count in known) if known else None
+
+    @property
+    def losers(self) -> int:
+        """How many of them lost a SYN."""
+        known = (*self.by_syns_lost.items(), *self.failed_by_syns_lost.items())
+        return sum(count for lost, count in known if lost)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def explanation(result: ProbeResult) -> str:
 
 def statistics(results: Sequence[ProbeResult]) -> ProbeStatistics:
     times = _known(each.connect_ms for each in results)
-    lost = Counter(each.syns_lost for each in results if each.connect_ms is not None and each.syns_lost is not None)
+    told = [(each.connect_ms is not None, each.syns_lost) for each in results if each.syns_lost is not None]
     errors = Counter(each.error for each in results if each.error is not None)
     return ProbeStatistics(
         count=len(results),
@@ -79,9 +79,15 @@ def statistics(results: Sequence[ProbeResult]) -> ProbeStatistics:
         max_ms=times[-1] if times else None,
         first_byte_p50_ms=percentile(_known(each.first_byte_ms for each in results), 50),
         later_byte_p50_ms=percentile(_known(each.later_byte_ms for each in results), 50),
-        by_syns_lost=dict(sorted(lost.items())),
+        by_syns_lost=_counted(lost for connected, lost in told if connected),
+        failed_by_syns_lost=_counted(lost for connected, lost in told if not connected),
         errors=dict(errors.most_common()),
     )
+
+
+def _counted(values: Iterable[int]) -> dict[int, int]:
+    """How often there is each, the least first."""
+    return dict(sorted(Counter(values).items()))
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
@@ -111,10 +117,11 @@ def with_results(
         kept = (*before, *found)[-history:]
         series[key] = ProbeSeries(kept, statistics(kept))
     latest = sorted(series.values(), key=lambda each: each.last.at)[-most:]
-    return tuple(sorted(latest, key=_place))
+    return tuple(sorted(latest, key=place))
 
 
-def _place(series: ProbeSeries) -> tuple[str, int, str]:
+def place(series: ProbeSeries) -> tuple[str, int, str]:
+    """By which the ways to one thing stand together, the one without NAT first."""
     last = series.last
     return last.subject, _PLACES.get(last.path, len(_PLACES)), last.container_name or ""
 

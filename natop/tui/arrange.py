@@ -44,12 +44,16 @@ class FlowId(NamedTuple):
     dport: int
 
 
+_RANKS_PROBING = {"connect": 1, "trend": 2, "closing": 2}
+"""While there are probes, they come before these."""
+
+
 def arrange_containers(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
     """The containers, or the groups asked for, and the host's row: those that the filter lets through, in order."""
     by = (wish.by if snapshot.reading else None) or Grouping.CONTAINER
     columns = columns_of(by)
-    if snapshot.probes:
-        columns = tuple(replace(each, rank=2) if each.key == "connect" else each for each in columns)
+    if snapshot.probes and by is Grouping.CONTAINER:
+        columns = tuple(replace(each, rank=_RANKS_PROBING.get(each.key, each.rank)) for each in columns)
     column, descending = order(columns, wish, DEFAULT_SORT)
     accepted, mistake = filter_in_force(wish)
     rows: Sequence[ContainerRow] = grouped_rows(snapshot, by)
@@ -164,8 +168,7 @@ class ContainerLines:
             case int():
                 return count(value, self._glyphs, width), tone if value else Tone.QUIET
             case Connects():
-                lost = value.syns_lost
-                return value.told() + (self._glyphs.alarm if lost else ""), Tone.ALARM if lost else tone
+                return value.told() + (self._glyphs.alarm if value.is_bad else ""), Tone.ALARM if value.is_bad else tone
             case float():
                 return decimal(value), tone if value else Tone.QUIET
             case str():

@@ -1,19 +1,19 @@
 """The ways to one container and from inside it, side by side, as lines. Pure.
 
-CONNECTS           ms LAST    P50    P95    MAX SYNS LOST LAST PROBES
+CONNECTS, ms                         LAST    P50    P95    MAX SYNS LOST LAST PROBES
 shop-web-1 8080→80
-  container 172.18.0.2:80      0.18   0.18  2,031  2,031    4 in 2 ··2·2····
-  published 198.18.0.1:8080    0.21   0.21   0.30   0.30         0 ·········
-  proxy     -                     -      -      -      -         -
+  container 172.18.0.2:80            0.18   0.18  2,031  2,031  ! 4 in 2 ··2·2····
+  published 198.18.0.1:8080          0.21   0.21   0.30   0.30         0 ·········
+  proxy                                 -      -      -      -         -
 203.0.113.7:443
-  host                         0.80   0.81   0.90   1.20         0 ·········
-  from inside                      -  2,001  2,002  2,002    9 in 9 x1x11x111
-    last error  timed out, at 14:03:05 (3 of 9 failed)
+  host                               0.80   0.81   0.90   1.20         0 ·········
+  from inside                           -  1,001  1,002  1,002 ! 18 in 9 x1x11x111
+    ! last error timed out, at 14:03:05 (3 of 9 failed)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from natop.columns.probes import syns_text
@@ -28,8 +28,14 @@ from natop.tui.tones import Line, Piece, Tone
 
 _NUMBER, _SYNS, _STRIP = 7, 10, 12
 """Cells of a column, with the blank before it."""
-_TITLES = ("LAST", "P50", "P95", "MAX")
-_MOST_LABEL = 44
+_LEAST_LABEL, _MOST_LABEL = 34, 44
+"""Cells of a way's name; the first hold any IPv4 address with its port."""
+_TIMES: Sequence[tuple[str, Callable[[ProbeSeries], float | None]]] = (
+    ("LAST", lambda series: series.last.connect_ms),
+    ("P50", lambda series: series.statistics.p50_ms),
+    ("P95", lambda series: series.statistics.p95_ms),
+    ("MAX", lambda series: series.statistics.max_ms),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +80,13 @@ def _switch(choice: ProbeChoice) -> Iterator[Line]:
 
 
 def _published(container: Container, snapshot: Snapshot) -> Iterator[_Group]:
-    known = {
-        (each.last.subject, each.last.path): each
-        for each in snapshot.probes or ()
-        if each.last.container == container.id and each.last.path != ProbePath.NETNS
-    }
-    for subject, paths in dict(published_ways(container)).items():
-        found = [(path, known.get((subject, path))) for path in paths]
+    known: dict[tuple[str, str], list[ProbeSeries]] = {}
+    for each in snapshot.probes or ():
+        if each.last.container == container.id and each.last.path != ProbePath.NETNS:
+            known.setdefault((each.last.subject, each.last.path), []).append(each)
+    userland_proxy = snapshot.inventory.engine.userland_proxy if snapshot.inventory else None
+    for subject, paths in published_ways(container, userland_proxy):
+        found = [(path, series) for path in paths for series in known.get((subject, path), [None])]
         yield _Group(subject, [_Way(f"{path:<9} {each.last.target if each else ''}", each) for path, each in found])
 
 
@@ -99,41 +105,60 @@ def _own_way(way: Asked, known: Mapping[tuple[str, str, str], ProbeSeries], choi
     return _Way("from inside" if way.name else "host", series, way.obstacle if series else why(way, choice))
 
 
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What stands in a line, in at most so many cells."""
+
+    width: int
+
+    @property
+    def times(self) -> Sequence[tuple[str, Callable[[ProbeSeries], float | None]]]:
+        """Without the median where there is no room for whole addresses."""
+        return _TIMES if self._left(len(_TIMES)) >= _LEAST_LABEL else [each for each in _TIMES if each[0] != "P50"]
+
+    @property
+    def label(self) -> int:
+        """Cells of a way's name."""
+        return max(12, min(_MOST_LABEL, self._left(len(self.times))))
+
+    @property
+    def strip(self) -> int:
+        return max(_STRIP, self.width - 1 - self.label - _NUMBER * len(self.times) - _SYNS) - 1
+
+    def _left(self, times: int) -> int:
+        return self.width - 1 - _NUMBER * times - _SYNS - _STRIP
+
+
 def _heading(width: int) -> Line:
-    titles = "".join(f"{title:>{_NUMBER}}" for title in _TITLES)
-    return [(f" {'CONNECTS, ms':<{_label(width)}}{titles}{'SYNS LOST':>{_SYNS}} LAST PROBES", Tone.QUIET)]
+    columns = _Columns(width)
+    titles = "".join(f"{title:>{_NUMBER}}" for title, _ in columns.times)
+    return [(f" {'CONNECTS, ms':<{columns.label}}{titles}{'SYNS LOST':>{_SYNS}} LAST PROBES", Tone.QUIET)]
 
 
-def _label(width: int) -> int:
-    """Cells of a way's name."""
-    return max(12, min(_MOST_LABEL, width - 1 - _NUMBER * len(_TITLES) - _SYNS - _STRIP))
+def _syns(series: ProbeSeries, glyphs: Glyphs) -> Piece:
+    """Marked where any was lost and there is room for that."""
+    text = syns_text(series, glyphs.unknown)
+    if not series.statistics.syns_lost:
+        return f"{text:>{_SYNS}}", Tone.PLAIN
+    marked = f"{glyphs.alarm} {text}"
+    return f"{marked if len(marked) < _SYNS else text:>{_SYNS}}", Tone.ALARM
 
 
 def _way_lines(way: _Way, width: int, glyphs: Glyphs) -> Iterator[Line]:
-    room, series = _label(width), way.series
-    label: Piece = (f"   {fit(way.label, room - 2, glyphs)}", Tone.PLAIN)
+    columns, series = _Columns(width), way.series
+    label: Piece = (f"   {fit(way.label, columns.label - 2, glyphs)}", Tone.PLAIN)
     if series is None:
-        dashes = "".join(f"{glyphs.unknown:>{_NUMBER}}" for _ in _TITLES) + f"{glyphs.unknown:>{_SYNS}}"
+        dashes = "".join(f"{glyphs.unknown:>{_NUMBER}}" for _ in columns.times) + f"{glyphs.unknown:>{_SYNS}}"
         yield [label, (dashes, Tone.QUIET), (f" {way.note}", Tone.QUIET)]
         return
-    numbers = series.statistics
-    times = (series.last.connect_ms, numbers.p50_ms, numbers.p95_ms, numbers.max_ms)
-    lost = syns_text(series) if numbers.by_syns_lost else glyphs.unknown
-    lost = f"{glyphs.alarm} {lost}" if numbers.syns_lost else lost
-    yield [
-        label,
-        ("".join(f"{milliseconds(each, glyphs.unknown):>{_NUMBER}}" for each in times), Tone.PLAIN),
-        (f"{lost:>{_SYNS}}", Tone.ALARM if numbers.syns_lost else Tone.PLAIN),
-        (
-            f" {strip(series.results, max(_STRIP - 1, width - room - 1 - 4 * _NUMBER - _SYNS - 1), glyphs).strip()}",
-            Tone.TREND,
-        ),
-    ]
+    times = "".join(f"{milliseconds(get(series), glyphs.unknown):>{_NUMBER}}" for _, get in columns.times)
+    marks = strip(series.results, columns.strip, glyphs).strip()
+    yield [label, (times, Tone.PLAIN), _syns(series, glyphs), (f" {marks}", Tone.TREND)]
     if way.note:
         yield [(f"     {way.note}", Tone.NOTICE)]
     failed = next((each for each in reversed(series.results) if each.error), None)
     if failed:
-        of = f"{numbers.failed:,} of {numbers.count:,} failed"
+        of = f"{series.statistics.failed:,} of {series.statistics.count:,} failed"
         yield [
             (f"     {glyphs.alarm} last error ", Tone.NOTICE),
             (f"{failed.error}, at {clock(failed.at)} ({of})", Tone.PLAIN),

@@ -10,11 +10,12 @@ from typing import Protocol
 
 ROOMY = 110
 """From this width on, two cells stand between columns."""
-COMFORT = {"name": 20, "trend": 10, "project": 10, "client": 16, "server": 16, "ends": 43}
+COMFORT = {"name": 20, "trend": 10, "project": 10, "client": 16, "server": 16, "ends": 43, "path": 20}
 """Cells that make a column pleasant to read, by key; a column of rank 3 or more must leave room for them."""
 USE = {"name": 40, "trend": 40, "project": 18, "mode": 24, "published": 40, "image": 40}
 USE |= {"src": 40, "dst": 40, "answers": 40, "client": 26, "server": 26, "ends": 60, "gauge": 20, "holder": 40}
 USE |= {"subject": 40, "finding": 120}
+USE |= {"target": 44, "path": 30, "strip": 60, "error": 60}
 """Cells beyond which a column has no use for more, by key."""
 _COMFORTABLE_RANK = 3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from natop.columns.containers import FAILED
 from natop.columns.ordering import rows_by, sort_column_or
 from natop.columns.probes import PROBE_COLUMNS, ProbeColumn, losses
 from natop.formats import UNKNOWN
@@ -34,8 +35,10 @@ class StripColumn:
 
 STRIP = StripColumn()
 _HIDDEN = frozenset(("p99", "first_byte", "later_byte"))
-"""Told by the facts about a line where there is no room for them."""
-_RANKS = {"p50": 2, "last": 2, "max": 3}
+"""Told by the facts about a line, for which there is room more often."""
+_TIMES = ("last", "p50", "p95", "p99", "max", "first_byte", "later_byte")
+"""Told by the facts about a line."""
+_RANKS = {"p50": 2, "last": 2, "count": 3, "max": 3}
 """On a screen the strip and the SYNs lost come before these."""
 COLUMNS: tuple[ProbeColumn | StripColumn, ...] = (
     *(
@@ -46,6 +49,13 @@ COLUMNS: tuple[ProbeColumn | StripColumn, ...] = (
     STRIP,
     *(column for column in PROBE_COLUMNS if column.key == "error"),
 )
+
+
+_TIME_COLUMNS = tuple(column for column in PROBE_COLUMNS if column.key in _TIMES)
+
+
+def _is_told(column: ProbeColumn, series: ProbeSeries) -> bool:
+    return column.order(series) is not None
 
 
 _WAITING = "waiting"
@@ -98,7 +108,7 @@ def strip(results: Sequence[ProbeResult], width: int, glyphs: Glyphs) -> str:
 
 def _mark(result: ProbeResult, glyphs: Glyphs) -> str:
     if result.error:
-        return "x"
+        return FAILED
     return str(min(result.syns_lost, _MOST_SYNS)) if result.syns_lost else glyphs.dot
 
 
@@ -142,20 +152,22 @@ class ProbeLines:
     def _awaited_cell(self, way: Asked, column: Column) -> str:
         """The reason stands in the strip too, which is in sight where errors are not."""
         told = {"target": way.target, "path": way.text, "count": "0", "error": way.obstacle, STRIP.key: way.obstacle}
-        return told.get(column.key, UNKNOWN)
+        return told.get(column.key, self._glyphs.unknown)
 
     def facts(self, line: int) -> Sequence[Line]:
         """The strip at full length, how many probes lost how many SYNs, and what that means."""
         return list(self._facts(self.series[line])) if line < len(self.series) else []
 
     def _facts(self, series: ProbeSeries) -> Iterator[Line]:
-        lost = series.statistics.by_syns_lost
-        told = (f"{syns} lost in {count(number)}" for syns, number in lost.items())
-        yield [(" SYNs      ", Tone.QUIET), (", ".join(told) or self._glyphs.unknown, Tone.PLAIN)]
+        told = series.statistics
+        parts = [f"{lost} lost in {count(number)}" for lost, number in told.by_syns_lost.items()]
+        parts += [f"failed {count(told.failed)}"] if told.failed else []
+        yield [(" SYNs      ", Tone.QUIET), (", ".join(parts), Tone.PLAIN)]
         yield [(" probes    ", Tone.QUIET), (strip(series.results, 60, self._glyphs).lstrip(), Tone.TREND)]
-        hidden = (column for column in PROBE_COLUMNS if column.key in _HIDDEN)
-        more = "   ".join(f"{column.title} {column.text(series)}" for column in hidden)
-        yield [(" more      ", Tone.QUIET), (more, Tone.PLAIN)]
+        times = (
+            f"{each.title.removesuffix(' ms')} {each.text(series)}" for each in _TIME_COLUMNS if _is_told(each, series)
+        )
+        yield [(" ms        ", Tone.QUIET), ("  ".join(times) or self._glyphs.unknown, Tone.PLAIN)]
         for sentence in losses(series):
             yield [(f" {self._glyphs.alarm} ", Tone.NOTICE), (sentence, Tone.PLAIN)]
 
@@ -167,6 +179,8 @@ class ProbeLines:
             return strip(series.results, width, self._glyphs), Tone.TREND
         assert isinstance(column, ProbeColumn)
         text = self._text(line, column)
+        if text == UNKNOWN:
+            return self._glyphs.unknown, Tone.QUIET
         bad = (column.key == "failed" and series.statistics.failed) or (
             column.key == "syns_lost" and series.statistics.syns_lost
         )

@@ -2,8 +2,13 @@
 
      4 Probes   6 ways   probing
      TARGET               PATH          N FAILED LAST ms  P50 ms  P95 ms  MAX ms SYNS LOST LAST PROBES
+     172.17.0.2:80        container web 9      0    0.18    0.18   2,031   2,031  4 in 2 ! ··2·2····
      198.18.0.1:8080      published web 9      0    0.11    0.11    0.12    0.12         0 ·········
-     172.17.0.2:80        container web 9      0    0.18    2,031   2,031   2,031   4 in 2 ··2·2····
+     ─────────────────────────────────────────────────────────────────────────────────────────────
+     SYNs      0 lost in 7, 2 lost in 2
+     probes    ··2·2····
+     ms        LAST 0.18  P50 0.18  P95 2,031  P99 2,031  MAX 2,031
+     ! 172.17.0.2:80 container web: 2 of 9 probes: 2 SYNs lost, sent again after 1 and 2 s
 
 Nothing is probed until `P` is pressed, then the published ports of all containers; and targets of the user's own, which
 `a` adds and `A` takes away.
@@ -27,6 +32,10 @@ from natop.tui.wish import Arranged, Wish
 if TYPE_CHECKING:
     from natop.model import Snapshot
     from natop.tui.probechoice import ProbeChoice
+
+
+HEADER_AND_ASIDE = 17
+"""Lines of a small screen that are not the table's own."""
 
 
 class ProbesScreen(TableView):
@@ -73,6 +82,11 @@ class ProbesScreen(TableView):
         if snapshot and snapshot.is_probing:
             return [("probing  ", Tone.NOTICE)]
         return [("not probing  ", Tone.QUIET)] if snapshot and snapshot.probes else []
+
+    @property
+    def has_aside(self) -> bool:
+        """Also on a small screen, where it hides no line of the table."""
+        return super().has_aside or self.table.line_count <= self.app.size.height - HEADER_AND_ASIDE
 
     def empty_text(self) -> str:
         snapshot = self.natop.news.snapshot

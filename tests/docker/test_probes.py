@@ -68,6 +68,39 @@ def test_a_snapshot_with_probes_knows_every_way_to_published_ports(docker_host: 
         assert f"[{HOST_6}]:8086" in {each["target"] for each in by_name["web6"]}
 
 
+def test_without_docker_proxy_nat_answers_at_the_loopback_address(without_proxy: DockerHost) -> None:
+    """And nobody at ::1, which is no failure: there is no such way."""
+    document = snapshot(*options(without_proxy), "--probe")
+    flows = without_proxy.quiet()
+    address = without_proxy.address("webserver", "bridge")
+    assert ways(document["probes"], "webserver") == {
+        (path, target, None): 1
+        for port, inside in ((8080, 80), (8443, 443))
+        for path, target in (
+            ("container", f"{address}:{inside}"),
+            ("published", f"{HOST}:{port}"),
+            ("loopback", f"127.0.0.1:{port}"),
+        )
+    }
+    led_on = to(flows, dst="127.0.0.1", dport=8080)
+    assert [(flow["reply"]["src"], oracle.nat(flow)) for flow in led_on] == [(address, {"dnat", "snat"})]
+    assert document["conntrack"]["own_flows"] == len(document["probes"]) == len(flows)
+    if without_proxy.ipv6:
+        listening = without_proxy.namespace.run("ss", "-Hltn", "sport = :8086").stdout
+        assert "[::]:8086" in listening, "the engine keeps the port, but nobody accepts"
+        by_web6 = ways(document["probes"], "web6")
+        assert {path for path, _, _ in by_web6} == {"container", "published"}
+        assert {error for _, _, error in by_web6} == {None}
+
+
+def test_who_answers_at_the_loopback_address_is_not_claimed_where_rules_cannot_be_read(docker_host: DockerHost) -> None:
+    arguments = ("--docker-host", docker_host.url, "--probe")
+    document = product.snapshot(docker_host.namespace, *arguments, by=product.WITHOUT_NET_ADMIN)
+    found = {path for path, _, _ in ways(document["probes"], "webserver")}
+    assert found == {"container", "published", "loopback"}
+    assert document["host"]["docker"]["userland_proxy"] is None
+
+
 def test_flows_of_natop_s_own_are_in_no_count(docker_host: DockerHost) -> None:
     """natop ends its own by RST. docker-proxy's own calls, which a probe of it causes, are docker-proxy's and stay."""
     document = snapshot(*options(docker_host), "--probe")
@@ -141,6 +174,36 @@ def test_a_container_that_stops_in_mid_probe_is_an_error_by_name(docker_host: Do
     assert by_path["netns"][0] is None
     assert by_path["netns"][-1] == "namespace gone"
     assert set(by_path["netns"]) <= {None, "namespace gone", "unreachable"}
+
+
+def test_a_container_that_stops_while_a_connect_hangs_is_an_error_by_name(docker_host: DockerHost) -> None:
+    """The socket outlives the container, cut off; its probe ends in time, no SYN having been sent since."""
+    with running(docker_host, "leaver", "internal"):
+        inside = docker_host.address("leaver", "internal")
+        silent = f"{OUTSIDE}:{SILENT_PORT}"
+        command = ("--format", "json", silent, "--from", "leaver", "--count", "2", "--timeout", "6")
+        started = time.monotonic()
+
+        def calls() -> Any:
+            return to(oracle.flows(docker_host.namespace), src=inside, dport=SILENT_PORT)
+
+        with product.start(None, "probe", *options(docker_host), *command) as natop:
+            wait_until(calls, what="the call from inside")
+            assert [(flow["state"], flow["replied"]) for flow in calls()] == [("SYN_SENT", False)]
+            docker_host.docker("stop", "leaver")
+            assert natop.poll() is None, "it hangs still"
+            out, err = natop.communicate(timeout=60)
+    assert (natop.returncode, err) == (1, "")
+    assert time.monotonic() - started > 12, "the host's own call hung as long as it may"
+    told: dict[str, list[tuple[str, int | None]]] = {"host": [], "netns": []}
+    for each in sorted(json.loads(out)["probes"], key=lambda each: str(each["at"])):
+        told[each["path"]].append((each["error"], each["syns_lost"]))
+    assert told["host"] == [("timed out", 5), ("timed out", 5)]
+    assert [error for error, _ in told["netns"]] == ["namespace gone", "namespace gone"]
+    sent_again, none_sent = (lost for _, lost in told["netns"])
+    assert sent_again is not None
+    assert sent_again < 5
+    assert none_sent is None
 
 
 @pytest.mark.parametrize(("name", "said"), [("nobody", "no such container"), ("leaver", "the container is exited")])

@@ -1,9 +1,12 @@
 """The view of probes: off until asked for, a line a way, lost SYNs in marks and not by colour alone."""
 
 from dataclasses import replace
+from math import inf
 
+import pytest
 from textual.containers import VerticalScroll
 
+from natop.columns.containers import CONTAINER_COLUMNS, Connects, connects_of
 from natop.model import Container, ProbePath, ProbeResult, Snapshot
 from natop.probing import ProbeWish, parse_target, published_ways
 from natop.summarise.probed import with_results
@@ -79,12 +82,85 @@ async def test_a_filter_is_looked_for_in_target_way_and_error() -> None:
         assert len(live.names) == 2
 
 
-async def test_a_container_s_connects_are_a_column() -> None:
+def connects(*results: ProbeResult) -> list[ProbeResult]:
     web = next(each for each in world(4).containers if each.name == "shop-web-1")
-    mine = [result("172.18.0.2:80", at, lost, container=web.id) for at, lost in enumerate((0, 2, 0))]
-    async with open_live([probed(*mine)], (200, 50)) as live:
-        assert live.cell(live.names.index("shop-web-1"), "connect") == "0.20/2,000!"
+    return [replace(each, container=web.id) for each in results]
+
+
+@pytest.mark.parametrize("size", [SMALL, ROOMY])
+async def test_a_container_s_connects_are_a_column_in_sight(size: tuple[int, int]) -> None:
+    """As it is drawn: with the mark, whatever the numbers."""
+    mine = connects(*(result("172.18.0.2:80", at, lost) for at, lost in enumerate((0, 2, 0))))
+    async with open_live([probed(*mine)], size) as live:
+        shown = "\n".join(live.frame)
+        assert "CONNECT" in shown
+        assert " 0.20/2,000!" in shown
         assert live.cell(live.names.index("(host)"), "connect") == UNICODE.unknown
+
+
+async def test_a_container_whose_connects_fail_is_told_from_one_that_is_not_probed() -> None:
+    proxied = {"path": ProbePath.PROXY}
+    some = connects(result("172.18.0.2:80", 3.0), result("127.0.0.1:80", 3.5, 3, "timed out", **proxied))
+    async with open_live([probed(*some), probed(*some[1:])], SMALL) as live:
+        assert " x/0.20!" in "\n".join(live.frame)
+        await live.step()
+        assert " x/-!" in "\n".join(live.frame)
+
+
+@pytest.mark.parametrize(
+    ("last_ms", "p95_ms", "told"),
+    [
+        (0.2, 2031.4, "0.20/2,031"),
+        (9999.4, 9999.4, "9,999/9,999"),
+        (9999.6, 31_031.0, "10 s/31 s"),
+        (None, 1.5, "x/1.50"),
+        (None, inf, "x/-"),
+    ],
+)
+def test_connects_fit_their_column_with_a_mark(last_ms: float | None, p95_ms: float, told: str) -> None:
+    some = Connects(p95_ms)
+    some.last_ms = last_ms
+    assert some.told() == told
+    column = next(each for each in CONTAINER_COLUMNS if each.key == "connect")
+    assert len(told) < column.width
+
+
+def test_a_way_that_is_called_no_longer_says_nothing_of_now() -> None:
+    """An address that a container had before it started anew fails for ever."""
+    old = connects(result("172.18.0.9:80", 10.0, error="timed out"))
+    found = connects_of(probed(*old, *connects(result("172.18.0.2:80", 60.0))).probes or (), old[0].container or "")
+    assert found is not None
+    assert (found.last_ms, found.p95_ms) == (0.2, 0.2)
+
+
+async def test_the_ways_to_one_thing_stand_together_and_are_told_whole() -> None:
+    ways = [
+        (ProbePath.PROXY, "127.0.0.1:8080", "web 8080→80"),
+        (ProbePath.CONTAINER, "172.18.0.2:443", "web 8443→443"),
+        (ProbePath.PUBLISHED, "203.0.113.10:8080", "web 8080→80"),
+        (ProbePath.CONTAINER, "172.18.0.2:80", "web 8080→80"),
+    ]
+    made = [replace(result(target, 1.0, path=path), subject=subject) for path, target, subject in ways]
+    async with open_live([probed(*made)], SMALL) as live:
+        await live.press("4")
+        assert live.names == ["172.18.0.2:80", "203.0.113.10:8080", "127.0.0.1:8080", "172.18.0.2:443"]
+        shown = "\n".join(live.frame)
+        for way in ("container shop-web-1", "published shop-web-1", "proxy shop-web-1"):
+            assert way in shown
+
+
+async def test_on_a_small_screen_too_there_is_the_distribution_where_it_hides_no_line() -> None:
+    many = [replace(result(f"172.18.0.{number}:80", 1.0), subject=f"{number:02}") for number in range(2, 12)]
+    late = [result("172.18.0.2:80", at, 0, "timed out") for at in (5.0, 6.0)]
+    async with open_live([probed(*SLOW, *late), probed(*many)], SMALL) as live:
+        await live.press("4")
+        shown = "\n".join(live.frame)
+        assert "0 lost in 2, 1 lost in 1, 2 lost in 1, failed 2" in shown
+        assert "P50 0.20  P95 2,000  P99 2,000  MAX 2,000" in shown
+        assert "1 of 6 probes: 2 SYNs lost" in shown
+        await live.step()
+        assert "lost in" not in "\n".join(live.frame)
+        assert all(f" 172.18.0.{number}:80" in "\n".join(live.frame) for number in range(2, 12))
 
 
 def test_a_strip_has_the_newest_at_its_right_end() -> None:
@@ -248,7 +324,7 @@ def details(choice: ProbeChoice, *results: ProbeResult, width: int = 78) -> list
 
 
 def ways_to_first(path: ProbePath, *lost: int, error: str | None = None) -> list[ProbeResult]:
-    subject, _ = next(published_ways(first()))
+    subject, _ = next(published_ways(first(), True))
     made = (
         result("172.18.0.2:80", at, number, error, path=path, container=first().id) for at, number in enumerate(lost)
     )
@@ -260,7 +336,15 @@ def test_without_probes_a_line_says_how_to_have_them() -> None:
     assert shown[1] == " nothing is probed: P calls the published ports, a adds a target"
     ways = [line.split()[0] for line in shown if line.startswith("   ")]
     assert ways[:3] == ["container", "published", "proxy"]
-    assert all(line.split()[1:] == ["–"] * 5 for line in shown if line.startswith("   "))  # noqa: RUF001  # natop's dash
+    assert all(line.split()[1:] == ["–"] * 4 for line in shown if line.startswith("   "))  # noqa: RUF001  # natop's dash
+
+
+@pytest.mark.parametrize("width", [78, 120])
+def test_addresses_are_whole_whatever_else_has_to_go(width: int) -> None:
+    mine = replace(ways_to_first(ProbePath.PUBLISHED, 0)[0], target="203.113.110.110:65535")
+    shown = details(ProbeChoice(True, True), mine, width=width)
+    assert any("published 203.113.110.110:65535 " in line for line in shown)
+    assert ("P50" in shown[0], "P95" in shown[0]) == (width > 100, True)
 
 
 def test_the_ways_to_a_container_stand_side_by_side() -> None:
@@ -270,7 +354,6 @@ def test_the_ways_to_a_container_stand_side_by_side() -> None:
     by_way = {line.split()[0]: line for line in shown if line.startswith("   ")}
     assert by_way["container"].split()[1:] == [
         "172.18.0.2:80",
-        "0.20",
         "0.20",
         "2,000",
         "2,000",
@@ -287,14 +370,23 @@ def test_the_ways_to_a_container_stand_side_by_side() -> None:
     assert max(len(line) for line in shown) <= 78
 
 
+def test_two_published_ports_of_one_are_lines_of_one_group() -> None:
+    mine = ways_to_first(ProbePath.CONTAINER, 0) + ways_to_first(ProbePath.PUBLISHED, 0)
+    second = replace(mine[-1], target="203.0.113.10:8081")
+    shown = details(ProbeChoice(True, True), *mine, second, width=120)
+    at = next(number for number, line in enumerate(shown) if line.split()[0] == "container")
+    assert [line.split()[0] for line in shown[at : at + 4]] == ["container", "published", "published", "proxy"]
+    assert "203.0.113.10:8081" in shown[at + 2]
+
+
 def test_a_target_s_ways_stand_side_by_side() -> None:
     mine = replace(parse_target(OUTSIDE), sources=(FIRST,))
     other = replace(parse_target("198.51.100.8:443"), sources=(SECOND,))
     shown = details(ProbeChoice(True, False, (mine, other)), host_result())
     assert shown[1] == " published ports are not probed: P calls them too"
     at = shown.index(f" {OUTSIDE}")
-    assert shown[at + 1].split() == ["host", "0.20", "0.20", "0.20", "0.20", "0", "·"]
-    assert shown[at + 2].split() == ["from", "inside", *["–"] * 5, "waiting"]  # noqa: RUF001  # natop's dash
+    assert shown[at + 1].split() == ["host", "0.20", "0.20", "0.20", "0", "·"]
+    assert shown[at + 2].split() == ["from", "inside", *["–"] * 4, "waiting"]  # noqa: RUF001  # natop's dash
     assert "198.51.100.8:443" not in "\n".join(shown), "another container's"
 
 

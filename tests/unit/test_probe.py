@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -134,6 +134,25 @@ def test_a_namespace_that_is_gone_or_forbidden_is_an_error_by_name(
 
     monkeypatch.setattr(netns, "entered", forbidden)
     assert probe.timed(way, address, timeout_s=1.0, polite=False).error == ProbeError.NOT_PERMITTED
+
+
+def test_a_namespace_that_goes_while_a_connect_hangs_is_what_the_failure_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connect that went well before is none the worse for it."""
+    place = tmp_path / "netns"
+    monkeypatch.setattr(netns, "entered", lambda _: nullcontext())
+
+    def called_from(port: int) -> ProbeResult:
+        place.touch()
+        way = ProbeWay(ProbePath.NETNS, "x", "127.0.0.1", port, "id", "app", str(place))
+        address = names.resolve("127.0.0.1", port, 1.0)
+        return probe.timed(way, address, timeout_s=1.0, polite=False, opened=lambda _: place.unlink())
+
+    with refusing() as port:
+        assert called_from(port).error == ProbeError.NAMESPACE_GONE
+    with listening(silent) as port:
+        assert called_from(port).error is None
 
 
 def test_without_descriptors_a_probe_fails_by_the_system_s_word(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from natop.columns.containers import container_rows
 from natop.export.document import document
 from natop.export.snapshots import View, as_markdown, as_text, probes_as_json, probes_as_text
 from natop.feed import LiveFeed, Source
-from natop.model import Aim, OwnFlow, ProbeResult, ProbeTarget, Sample, Snapshot
+from natop.model import Aim, FirewallText, OwnFlow, ProbeResult, ProbeTarget, Sample, Snapshot
 from natop.observe import observe
 from natop.probefeed import CannotProbe, ProbeFeed, targets_aims
 from natop.probing import ProbeWish
@@ -30,6 +30,7 @@ from natop.summarise.probed import HISTORY
 from tests.unit import netlink
 from tests.unit.hosts import CONTAINERS, HOST_ADDRESSES, WEB, container, observed, sample
 from tests.unit.plain import flow
+from tests.unit.rulesets import recorded
 from tests.unit.test_cli import PATIENCE_S, Ended, refused
 
 pytestmark = pytest.mark.slow
@@ -222,11 +223,16 @@ class Played:
         self.closed = True
 
 
+UNREAD = FirewallText({}, refused={"nft": "Operation not permitted"})
+"""Of a host whose NAT rules natop may not read."""
+WITHOUT_PROXY = recorded("docker-29-noproxy")
+
+
 class Reader:
     """In place of HostReader."""
 
     def sample(self, **_: object) -> Sample:
-        return sample(FLOWS, at=time.monotonic(), containers=CONTAINERS)
+        return sample(FLOWS, at=time.monotonic(), containers=CONTAINERS, rules=UNREAD)
 
     def wait_for_answers(self, timeout_s: float) -> None:
         """It has answered already."""
@@ -260,6 +266,7 @@ def test_a_live_feed_probes_only_when_it_is_told_to(played: list[Played]) -> Non
         "203.0.113.10:8080",
         "127.0.0.1:8080",
     ]
+    assert [way.path for aim in prober.aims[-1] for way in aim.ways][-1] == "loopback", "who answers is not known"
     assert told(taken[-1])["conntrack"]["own_flows"] == 1
     live.probe(None)
     off = next(snapshots)
@@ -282,10 +289,22 @@ def test_a_live_feed_counts_own_flows_on_request(played: list[Played]) -> None:
 def test_a_wish_is_followed_where_containers_come_and_go(played: list[Played]) -> None:
     probes = ProbeFeed(None)
     probes.wish(ProbeWish())
-    probes.follow(None, HOST_ADDRESSES)
-    probes.follow(observed(sample(containers=CONTAINERS)).inventory, HOST_ADDRESSES)
-    probes.follow(observed(sample(containers=())).inventory, HOST_ADDRESSES)
+    for containers in (None, CONTAINERS, ()):
+        probes.follow(observed(sample(containers=containers, rules=UNREAD)), HOST_ADDRESSES)
     assert [len(aims) for aims in played[0].aims] == [0, 1, 0]
+
+
+def test_published_ports_are_called_once_it_is_known_who_answers_at_the_loopback_address(played: list[Played]) -> None:
+    """A way that changed its name under way would be two."""
+    probes = ProbeFeed(None)
+    probes.wish(ProbeWish(targets=(ProbeTarget("x:1", "x", 1),)))
+    unknown = sample(containers=CONTAINERS)
+    for rules in (None, FirewallText(WITHOUT_PROXY)):
+        probes.follow(observed(replace(unknown, rules=rules)), HOST_ADDRESSES)
+    assert [[way.path for aim in aims for way in aim.ways] for aims in played[0].aims] == [
+        ["host"],
+        ["host", "container", "published", "loopback"],
+    ]
 
 
 # Containers to call from

@@ -67,16 +67,18 @@ def test_a_percentile_is_the_smallest_value_that_enough_do_not_exceed(values: li
 
 def test_statistics_count_what_connected_and_what_failed_apart() -> None:
     found = statistics([FINE, SLOW, DEAD, replace(DEAD, error="refused"), DEAD])
-    assert (found.count, found.failed, found.syns_lost) == (5, 3, 2)
+    assert (found.count, found.failed, found.syns_lost, found.losers) == (5, 3, 14, 4)
     assert (found.p50_ms, found.p95_ms, found.max_ms) == (0.5, 2031.4, 2031.4)
-    assert found.by_syns_lost == {0: 1, 2: 1}
+    assert (found.by_syns_lost, found.failed_by_syns_lost) == ({0: 1, 2: 1}, {4: 3})
     assert list(found.errors.items()) == [("timed out", 2), ("refused", 1)]
 
 
 def test_statistics_of_failures_alone_know_no_times() -> None:
     found = statistics([DEAD])
     assert (found.p50_ms, found.p95_ms, found.p99_ms, found.max_ms) == (None, None, None, None)
-    assert (found.syns_lost, found.by_syns_lost) == (0, {})
+    assert (found.syns_lost, found.by_syns_lost) == (4, {})
+    unsent = statistics([replace(DEAD, error="unreachable", syns_lost=None)])
+    assert (unsent.syns_lost, unsent.losers) == (None, 0), "0 would be a claim"
 
 
 def test_the_three_numbers_of_http() -> None:
@@ -108,7 +110,7 @@ def test_a_table_of_probes_says_what_is_unknown_and_what_was_lost() -> None:
     cells = {column.key: column.text(series) for column in PROBE_COLUMNS}
     assert cells == {
         "target": "198.51.100.7:443", "path": "host", "count": "3", "failed": "1", "last": "-", "p50": "0.50",
-        "p95": "2,031", "p99": "2,031", "max": "2,031", "first_byte": "-", "later_byte": "-", "syns_lost": "2 in 1",
+        "p95": "2,031", "p99": "2,031", "max": "2,031", "first_byte": "-", "later_byte": "-", "syns_lost": "6 in 2",
         "error": "timed out ×1",
     }  # fmt: skip
     assert list(losses(series)) == [

@@ -85,12 +85,19 @@ def test_any_text_is_a_target_or_refused(text: str) -> None:
     assert " " not in target.host + (target.request or "")
 
 
-def inventory(*containers: Container, subnets: tuple[str, ...] = ("172.18.0.0/16", "fd00:18::/64")) -> Inventory:
-    return Inventory(Engine("29", "1.52"), containers, (Network("1", "net0", "bridge", subnets),))
+def inventory(
+    *containers: Container,
+    subnets: tuple[str, ...] = ("172.18.0.0/16", "fd00:18::/64"),
+    userland_proxy: bool | None = True,
+) -> Inventory:
+    engine = Engine("29", "1.52", userland_proxy=userland_proxy)
+    return Inventory(engine, containers, (Network("1", "net0", "bridge", subnets),))
 
 
-def ways(*containers: Container, addresses: tuple[str, ...] = HOST_ADDRESSES) -> list[tuple[str, str]]:
-    found = aims(ProbeWish(), inventory(*containers), addresses)
+def ways(
+    *containers: Container, addresses: tuple[str, ...] = HOST_ADDRESSES, userland_proxy: bool | None = True
+) -> list[tuple[str, str]]:
+    found = aims(ProbeWish(), inventory(*containers, userland_proxy=userland_proxy), addresses)
     return [(str(way.path), way.target) for aim in found for way in aim.ways]
 
 
@@ -139,6 +146,45 @@ def test_ipv6_is_called_where_the_container_has_it() -> None:
         ("published", "[2001:db8::10]:8080"),
         ("proxy", "[::1]:8080"),
     ]
+
+
+@pytest.mark.parametrize("userland_proxy", [False, None])
+def test_where_docker_proxy_is_not_known_to_answer_the_way_is_not_called_its(userland_proxy: bool | None) -> None:
+    """Without it NAT leads calls to 127.0.0.1 on; what cannot be known is not claimed."""
+    own = ("loopback", "127.0.0.1:8080")
+    assert ways(published(ANYWHERE), userland_proxy=userland_proxy) == [*THREE[:2], own]
+    only = PublishedPort("tcp", "127.0.0.1", 8080, 80)
+    assert ways(published(only), userland_proxy=userland_proxy) == [THREE[0], own]
+    assert [paths for _, paths in published_ways(WEB, userland_proxy)] == [("container", "published", "loopback")]
+
+
+def test_nobody_answers_at_the_ipv6_loopback_address_without_docker_proxy() -> None:
+    six = container("web6", "172.18.0.2", "fd00:18::2", published=(PublishedPort("tcp", "::", 8080, 80),))
+    found = {each: [path for path, _ in ways(six, userland_proxy=each)] for each in (True, False, None)}
+    assert found == {True: ["container", "proxy"], False: ["container"], None: ["container", "loopback"]}
+    assert [paths for _, paths in published_ways(six, False)] == [("container", "published")]
+
+
+def test_a_port_that_is_published_twice_is_called_once_where_it_is() -> None:
+    """The container's own address is one target, however many ports of the host lead to it."""
+    second, third = replace(ANYWHERE, host_port=8081), PublishedPort("tcp", "203.0.113.99", 8080, 80)
+    other = replace(ANYWHERE, host_port=8443, container_port=443)
+    found = aims(ProbeWish(), inventory(published(ANYWHERE, second, third, other)), HOST_ADDRESSES)
+    assert [[(str(way.path), way.target) for way in aim.ways] for aim in found] == [
+        [
+            *THREE,
+            ("published", "203.0.113.10:8081"),
+            ("proxy", "127.0.0.1:8081"),
+            ("published", "203.0.113.99:8080"),
+        ],
+        [("container", "172.18.0.2:443"), ("published", "203.0.113.10:8443"), ("proxy", "127.0.0.1:8443")],
+    ]
+    assert [{way.subject for way in aim.ways} for aim in found] == [{"web 8080,8081→80"}, {"web 8443→443"}]
+    every = [way.key for aim in found for way in aim.ways]
+    assert len(set(every)) == len(every)
+    assert dict(published_ways(published(ANYWHERE, second), True)) == {
+        "web 8080,8081→80": ("container", "published", "proxy")
+    }
 
 
 def test_containers_that_do_not_run_and_those_without_an_address_on_a_bridge_are_left_alone() -> None:
@@ -225,10 +271,10 @@ def test_every_way_asked_for_is_told_and_why_it_is_not_called() -> None:
 
 
 def test_what_can_be_known_of_a_container_s_published_ports() -> None:
-    ways = dict(published_ways(WEB))
+    ways = dict(published_ways(WEB, True))
     assert ways == {aim.ways[0].subject: tuple(way.path for way in aim.ways) for aim in aims_of(WEB)}
     assert ways
-    assert dict(published_ways(replace(WEB, state="exited"))) == {}
+    assert dict(published_ways(replace(WEB, state="exited"), True)) == {}
 
 
 def aims_of(*containers: Container) -> tuple[Aim, ...]:
