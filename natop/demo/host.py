@@ -127,7 +127,7 @@ def _wire(scene: plan.Scene, workers: dict[str, Worker], pids: dict[str, int]) -
     with _refusing("nat"):
         nat.install(plan.BRIDGES, plan.PUBLISHED, plan.PUBLIC)
     with _refusing("forwarding"):
-        links.tune()
+        links.tune(plan.BRIDGES)
     if not COUNT.exists():
         raise RefusedError("this kernel has no connection tracking (module nf_conntrack)")
     if scene.filling:

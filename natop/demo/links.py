@@ -15,6 +15,8 @@ SYSCTLS = {
     "net/netfilter/nf_conntrack_timestamp": "1",
 }
 """Settings of the router's namespace: it forwards, sees bridged packets, and counts and dates its flows."""
+ROUTE_LOCALNET = "net/ipv4/conf/{}/route_localnet"
+"""Of a bridge: the host's calls from the loopback address may leave by it, as with a Docker without docker-proxy."""
 
 
 def lay(bridges: tuple[Bridge, ...], machines: tuple[Machine, ...], pids: Mapping[str, int]) -> None:
@@ -64,9 +66,9 @@ def _raise(route: IPRoute, ifname: str) -> None:
     route.link("set", index=route.link_lookup(ifname=ifname)[0], state="up")
 
 
-def tune(sys: Path = Path("/proc/sys")) -> None:
-    """Set `SYSCTLS` where the kernel has them; without forwarding there is no demo, so that one raises OSError."""
-    for name, value in SYSCTLS.items():
+def tune(bridges: tuple[Bridge, ...], sys: Path = Path("/proc/sys")) -> None:
+    """Set what the kernel has of these; without forwarding there is no demo, so that one raises OSError."""
+    for name, value in {**SYSCTLS, **{ROUTE_LOCALNET.format(each.ifname): "1" for each in bridges}}.items():
         try:
             (sys / name).write_text(value)
         except OSError:

@@ -1,7 +1,8 @@
 """The router's NAT as nf_tables rules, by pyroute2's netlink messages: no `nft` binary is needed.
 
-The table resembles the one Docker makes with `--firewall-backend=nftables`: DNAT for published ports in
-prerouting and output, MASQUERADE for what leaves a bridge's subnet by another interface.
+The table resembles the one Docker makes with `--firewall-backend=nftables` where it runs without docker-proxy: DNAT for
+published ports in prerouting and output, at the loopback address too. MASQUERADE is for what leaves a bridge's subnet
+by another interface, for the host's calls from the loopback address, and for containers that call what they publish.
 """
 
 import socket
@@ -13,6 +14,9 @@ from pyroute2.nftables.main import NFTables
 from natop.demo.plan import Bridge, Published
 
 TABLE = "docker-bridges"
+FORWARDED = "nat-prerouting-and-output"
+"""The chain of the published ports."""
+LOOPBACK = "127.0.0.0/8"
 
 # linux/netfilter.h, linux/netfilter_ipv4.h, linux/netfilter/nf_tables.h
 NFPROTO_IPV4 = 2
@@ -22,6 +26,7 @@ NF_IP_PRI_NAT_SRC = 100
 NFT_PAYLOAD_NETWORK_HEADER = 1
 NFT_PAYLOAD_TRANSPORT_HEADER = 2
 NFT_NAT_DNAT = 1
+NFT_JUMP = -3
 IFNAMSIZ = 16
 
 # Offsets in bytes: RFC 791 section 3.1, RFC 9293 section 3.1
@@ -40,20 +45,27 @@ def install(bridges: tuple[Bridge, ...], published: tuple[Published, ...], publi
             ("nat-POSTROUTING", "postrouting", NF_IP_PRI_NAT_SRC),
         ):
             nft.chain("add", table=TABLE, name=chain, hook=hook, type="nat", policy=NF_ACCEPT, priority=priority)
-        for port in published:
-            for chain in ("nat-PREROUTING", "nat-OUTPUT"):
-                nft.rule("add", table=TABLE, chain=chain, expressions=[forwarding(port, public)])
+        nft.chain("add", table=TABLE, name=FORWARDED)
+
+        def rule(chain: str, *expressions: Expression) -> None:
+            nft.rule("add", table=TABLE, chain=chain, expressions=[list(expressions)])
+
+        rule("nat-PREROUTING", *_within(IP_DESTINATION, f"{public}/32"), _jump(FORWARDED))
+        rule("nat-OUTPUT", *_within(IP_DESTINATION, f"{public}/32"), _jump(FORWARDED))
+        rule("nat-OUTPUT", *_within(IP_DESTINATION, LOOPBACK), _jump(FORWARDED))
         for bridge in bridges:
-            nft.rule("add", table=TABLE, chain="nat-POSTROUTING", expressions=[masquerading(bridge)])
+            rule("nat-POSTROUTING", *masquerading(bridge))
+            rule("nat-POSTROUTING", *_from_loopback(bridge))
+        for port in published:
+            rule(FORWARDED, *forwarding(port))
+            rule("nat-POSTROUTING", *_turned_back(port))
 
 
-def forwarding(port: Published, public: str) -> list[Expression]:
-    """`ip daddr PUBLIC tcp dport HOST_PORT counter dnat to ADDRESS:PORT`."""
+def forwarding(port: Published) -> list[Expression]:
+    """`tcp dport HOST_PORT counter dnat to ADDRESS:PORT`."""
     return [
-        *_compare(_payload(NFT_PAYLOAD_NETWORK_HEADER, IP_DESTINATION, 4), socket.inet_aton(public)),
-        *_compare(_meta(Meta.NFT_META_L4PROTO), bytes([socket.IPPROTO_TCP])),
-        *_compare(_payload(NFT_PAYLOAD_TRANSPORT_HEADER, TCP_DESTINATION, 2), port.host_port.to_bytes(2)),
-        _expression("counter", bytes=0, packets=0),
+        *_to_port(port.host_port),
+        _counter(),
         _load(Regs.NFT_REG_1, socket.inet_aton(port.address)),
         _load(Regs.NFT_REG_2, port.port.to_bytes(2)),
         _expression(
@@ -66,22 +78,56 @@ def forwarding(port: Published, public: str) -> list[Expression]:
     ]
 
 
+def _turned_back(port: Published) -> list[Expression]:
+    """`ip saddr ADDRESS ip daddr ADDRESS tcp dport PORT counter masquerade`."""
+    own = f"{port.address}/32"
+    ends = *_within(IP_SOURCE, own), *_within(IP_DESTINATION, own)
+    return [*ends, *_to_port(port.port), _counter(), _expression("masq")]
+
+
 def masquerading(bridge: Bridge) -> list[Expression]:
     """`oifname != BRIDGE ip saddr SUBNET counter masquerade`."""
-    net, _, prefix = bridge.subnet.partition("/")
+    way_out = _compare(_meta(Meta.NFT_META_OIFNAME), _padded(bridge.ifname), Cmp.NFT_CMP_NEQ)
+    return [*way_out, *_within(IP_SOURCE, bridge.subnet), _counter(), _expression("masq")]
+
+
+def _from_loopback(bridge: Bridge) -> list[Expression]:
+    """`oifname BRIDGE ip saddr 127.0.0.0/8 counter masquerade`."""
+    way_out = _compare(_meta(Meta.NFT_META_OIFNAME), _padded(bridge.ifname))
+    return [*way_out, *_within(IP_SOURCE, LOOPBACK), _counter(), _expression("masq")]
+
+
+def _to_port(number: int) -> list[Expression]:
+    """`tcp dport NUMBER`."""
+    return [
+        *_compare(_meta(Meta.NFT_META_L4PROTO), bytes([socket.IPPROTO_TCP])),
+        *_compare(_payload(NFT_PAYLOAD_TRANSPORT_HEADER, TCP_DESTINATION, 2), number.to_bytes(2)),
+    ]
+
+
+def _within(offset: int, subnet: str) -> list[Expression]:
+    """Go on only where the address at that offset of the IPv4 header is in a subnet."""
+    net, _, prefix = subnet.partition("/")
     mask = ((1 << 32) - (1 << 32 - int(prefix))).to_bytes(4)
     masked = _expression(
         "bitwise", sreg=Regs.NFT_REG_1, dreg=Regs.NFT_REG_1, len=4, mask=_value(mask), xor=_value(bytes(4))
     )
-    source, inside = _compare(_payload(NFT_PAYLOAD_NETWORK_HEADER, IP_SOURCE, 4), socket.inet_aton(net))
-    return [
-        *_compare(_meta(Meta.NFT_META_OIFNAME), bridge.ifname.encode().ljust(IFNAMSIZ, b"\0"), Cmp.NFT_CMP_NEQ),
-        source,
-        masked,
-        inside,
-        _expression("counter", bytes=0, packets=0),
-        _expression("masq"),
-    ]
+    address, inside = _compare(_payload(NFT_PAYLOAD_NETWORK_HEADER, offset, 4), socket.inet_aton(net))
+    return [address, masked, inside] if int(prefix) < 32 else [address, inside]
+
+
+def _padded(ifname: str) -> bytes:
+    return ifname.encode().ljust(IFNAMSIZ, b"\0")
+
+
+def _counter() -> Expression:
+    return _expression("counter", bytes=0, packets=0)
+
+
+def _jump(chain: str) -> Expression:
+    verdict = {"attrs": [("NFTA_VERDICT_CODE", NFT_JUMP), ("NFTA_VERDICT_CHAIN", chain)]}
+    data = {"attrs": [("NFTA_DATA_VERDICT", verdict)]}
+    return _expression("immediate", dreg=Regs.NFT_REG_VERDICT, data=data)
 
 
 def _expression(name: str, **attributes: Any) -> Expression:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -206,6 +207,32 @@ def test_a_host_network_container_has_its_flows(tmp_path: Path) -> None:
     (metrics,) = [each for each in last["containers"] if each["name"] == "metrics"]
     assert metrics["network_mode"] == "host"
     assert metrics["flows"]["inbound"] >= 1
+
+
+LOOK = "import json; from pathlib import Path; print(json.dumps(Path('/proc/net/nf_conntrack').read_text()))"
+
+
+def test_every_way_to_a_published_port_is_there(as_root: Stage) -> None:
+    """As on a host without docker-proxy: at 127.0.0.1 NAT leads calls on, from an address of the bridge."""
+    commands = (*product.NATOP, "snapshot", "--probe", "--format", "json"), (sys.executable, "-c", LOOK)
+    status, out, err = as_root.finish(as_root.start("sh", "-c", " && ".join(map(shlex.join, commands))))
+    assert (status, err) == (0, "")
+    document, table = (json.loads(line) for line in out.splitlines())
+    assert document["host"]["docker"]["userland_proxy"] is False
+    assert {(each["target"], each["path"], each["error"]) for each in document["probes"]} == {
+        (target, path, None)
+        for path, *targets in (
+            ("container", "172.17.0.2:80", "172.17.0.2:443"),
+            ("published", "198.18.0.1:8080", "198.18.0.1:8443"),
+            ("loopback", "127.0.0.1:8080", "127.0.0.1:8443"),
+        )
+        for target in targets
+    }
+    led_on = r"src=127\.0\.0\.1 dst=127\.0\.0\.1 .*dport=(8080|8443) .*src=172\.17\.0\.2 dst=172\.17\.0\.1 "
+    assert count(table.splitlines(), led_on) == 2
+    hairpin = {each["name"]: each["hairpin"] for each in document["nat_rules"]["networks"]}
+    assert "172.17.0.2" in hairpin["bridge"]["text"]
+    assert [each["others"] for each in document["nat_rules"]["networks"]] == [[], []]
 
 
 def _python_of(stage: Stage) -> str:
