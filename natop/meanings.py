@@ -10,6 +10,9 @@ from natop.model import Derived, Version
 
 HOTPATH_GONE = (4, 9)
 """Until then `found` and `insert` counted every packet and every flow (8e8118f89314)."""
+TWINS_RESOLVED = (5, 0)
+"""Since then two datagrams of one socket that begin a flow at once both pass, also where NAT changes it
+(4e35c1cb9460); before, one of them is lost."""
 CLASHES_APART = (5, 10)
 """Since then `insert_failed` leaves out clashes that cost nothing, and `clash_resolve` has them (bc92470413f3)."""
 CHAINS_LIMITED = (5, 15)

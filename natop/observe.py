@@ -38,6 +38,7 @@ from natop.model import (
     HostFacts,
     Inventory,
     Namespace,
+    NetnsTcp,
     OwnFlow,
     ProbeSeries,
     Sample,
@@ -46,6 +47,7 @@ from natop.model import (
 )
 from natop.summarise.facts import flow_facts
 from natop.summarise.history import remembered
+from natop.summarise.localports import local_ports
 from natop.summarise.probed import not_permitted, with_results, without_own
 from natop.summarise.summaries import Setting, Summary, summarise
 from natop.summarise.testimony import testify
@@ -118,7 +120,7 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         probes=probes,
         is_probing=sample.probes is not None,
         firewall=firewall,
-        facts=_facts(previous, reading, inventory, host),
+        facts=_facts(previous, reading, inventory, host, testimony.containers),
         cpu_rates=cpu_rates,
         derived=derived,
         tcp=testimony.host,
@@ -134,7 +136,11 @@ def _judged(previous: Snapshot | None, taken: Snapshot) -> Snapshot:
 
 
 def _facts(
-    previous: Snapshot | None, reading: FlowReading | None, inventory: Inventory | None, host: HostFacts
+    previous: Snapshot | None,
+    reading: FlowReading | None,
+    inventory: Inventory | None,
+    host: HostFacts,
+    told: Mapping[str, NetnsTcp],
 ) -> FlowFacts | None:
     """Those of the last dump; as they were where it is the same and the containers are."""
     if reading is None:
@@ -142,7 +148,8 @@ def _facts(
     if previous and reading is previous.reading:
         return previous.facts
     containers = inventory.containers if inventory else ()
-    return flow_facts(Flows(reading.flows, reading.attribution, containers), host.sysctls)
+    flows = Flows(reading.flows, reading.attribution, containers)
+    return flow_facts(flows, host.sysctls, local_ports(containers, told, host.sysctls))
 
 
 def _host(sample: Sample) -> HostFacts:

@@ -1,71 +1,60 @@
 """What the rules judge by: one snapshot, what happened in the last minute, and what became of the lost SYNs."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import cached_property
 
 from natop import meanings
+from natop.diagnose.callers import HOST, Caller, callers_of, unread
+from natop.diagnose.losses import Clashes, Losses, clashes_of, is_crowded, losses_of
+from natop.join.flows import UNKNOWN
 from natop.model import (
     HOST_MARK,
     ContainerSummary,
     FlowFacts,
-    NatPools,
     Pile,
+    Pool,
     Snapshot,
     Version,
 )
-from natop.summarise.facts import UNKNOWN
-from natop.summarise.pools import evicts, filter_of, pool_name
-from natop.summarise.window import Since, over, since
+from natop.summarise.pools import evicts
+from natop.summarise.scarce import scarcest
+from natop.summarise.testimony import SYN_PATIENCE_S
+from natop.summarise.window import Since, ended, over, since
+from natop.sysctls import FULL_CRITICAL
 from natop.uapi import IpProto
 
-HOST = "host"
-"""The subject of what is not one container's."""
-POOL_WARN, POOL_CRITICAL = 0.80, 0.95
-"""Use of a NAT pool: measured, a new SYN costs some 5 probes at 80 % and 20 at 95 %, and the first is lost at 98 %."""
-POOL_NO_RACE = 0.90
-"""From this use on, a lost SYN is the pool's doing and never called a race."""
 LEAST_WATCH_S = 1.0
 """Rates over less say nothing."""
+SYN_LOSS_LEAST = 5
+"""A single lost SYN in a minute is weather."""
+MINOR = 0.05
+"""Of all first packets lost: what accounts for a smaller part, and for fewer than SYN_LOSS_LEAST, is no alarm."""
+UNREPLIED_LEAST = 50
+
+
+class Cause(Enum):
+    """Why conntrack lost first packets to clashes: one for all of them."""
+
+    RACE = auto()
+    EXHAUSTION = auto()
+    UDP_PORT = auto()
+    """Datagrams of several containers from one source port."""
+    UDP_TWINS = auto()
+    """Two datagrams of one socket, on a kernel that loses one."""
+    UNCLEAR = auto()
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """One row of `NatPools`, as text and numbers."""
+class Elsewhere:
+    """SYNs sent again that neither conntrack nor a listener here explains."""
 
-    proto: int
-    name: str
-    """As `203.0.113.10 → 198.51.100.7:443/tcp`."""
-    filter: str
-    """The expression for its flows."""
-    used: int
-    soft: int
-    capacity: int
-    time_wait: int
-    loss: float
-    holders: tuple[tuple[str, int], ...]
-
-    @property
-    def use(self) -> float:
-        return self.used / self.capacity
-
-    @property
-    def hard_use(self) -> float:
-        """Without what a kernel of 6.5 or later may evict."""
-        return (self.used - self.soft) / self.capacity
-
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """New connections that conntrack dropped, each counted under one cause."""
-
-    clash: int
-    """Two entries claimed one tuple; the later lost its first packet."""
-    table_full: int
-    chain: int
-    """Refused because a hash chain was too long."""
-    deleted: int
-    """Refused because the entry was deleted before it was in the table, as by a flush."""
+    lost: int
+    again: int
+    """All that were sent again."""
+    callers: tuple[Caller, ...]
+    """Whose, most first."""
 
 
 class Evidence:
@@ -73,8 +62,7 @@ class Evidence:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        marks = snapshot.marks
-        gone_by = over(marks)
+        gone_by = over(snapshot.marks)
         self.since: Since | None = gone_by if gone_by and gone_by.seconds >= LEAST_WATCH_S else None
         """What happened in the last minute; None while natop has not watched long enough."""
 
@@ -116,21 +104,23 @@ class Evidence:
 
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
-        """The fullest pools, those that a rule may name."""
-        pools = self.snapshot.pools
-        return tuple(_pools(pools, self._names)) if pools else ()
+        """The pools that a rule may name: those with the fewest ports to be had, and the fullest."""
+        return scarcest(self.snapshot, POOLS_LOOKED_AT) or ()
 
     @cached_property
     def fullest(self) -> Pool | None:
         return max(self.pools, key=lambda pool: pool.use, default=None)
 
-    def _names(self, code: int) -> str:
-        containers = self.snapshot.inventory.containers if self.snapshot.inventory else ()
-        reading = self.snapshot.reading
-        others = reading.attribution.others if reading else ()
-        if code >= 0:
-            return containers[code].name
-        return others[-2 - code] if code < -1 else UNKNOWN
+    @cached_property
+    def fullest_of_all(self) -> Pool | None:
+        """As it was at the dump of the last minute at which it was fullest."""
+        pools = [pool for mark in self.snapshot.marks for pool in mark.pools or ()]
+        return max((*self.pools, *pools), key=lambda pool: pool.use, default=None)
+
+    @property
+    def knows_pools(self) -> bool:
+        """Whether the NAT pools were read, and lately."""
+        return bool(self.snapshot.marks) and self.snapshot.marks[-1].pools is not None
 
     def evicts(self, proto: int) -> bool:
         """Whether the kernel gives ports in TIME_WAIT to new connections of that protocol: to TCP's alone."""
@@ -138,15 +128,37 @@ class Evidence:
 
     @cached_property
     def new_flows(self) -> float | None:
-        """New flows in the time watched, from the rates between dumps; None is unknown."""
+        """New flows in the time watched, from the rates between dumps; None is unknown.
+
+        Without dumps it is the connections that sockets opened and accepted.
+        """
+        if self.since is None:
+            return None
         rates = [mark.new_per_s for mark in self.snapshot.marks if mark.new_per_s is not None]
-        return sum(rates) / len(rates) * self.since.seconds if rates and self.since else None
+        if rates:
+            return sum(rates) / len(rates) * self.since.seconds
+        counts = [self.since.tcp_total(name) for name in ("active_opens", "passive_opens")]
+        return float(sum(count or 0 for count in counts)) if counts != [None, None] else None
 
     @property
     def found_per_new(self) -> float | None:
-        """NAT ports tried in vain for each new flow."""
+        """NAT ports tried in vain for each new flow, those among them that found none and were dropped.
+
+        None where it is unknown, or of too few flows, or of a kernel that counts other things as found.
+        """
         found, new = self.risen("found"), self.new_flows
-        return found / new if found is not None and new else None
+        is_modern = "clash_resolve" in (self.since.counters if self.since else ())
+        if found is None or new is None or not (is_modern or self.kernel_is(meanings.HOTPATH_GONE)):
+            return None
+        tried = new + (self.losses.clash if self.losses else 0)
+        return found / tried if tried >= FLOWS_TELL else None
+
+    @cached_property
+    def found_warns(self) -> bool:
+        """Whether `found` says that a pool is nearly full, and no pool was seen that would be one."""
+        found = self.found_per_new
+        seen = any(is_crowded(pool) for mark in self.snapshot.marks for pool in mark.pools or ())
+        return found is not None and found > FOUND_WARN and not seen
 
     @cached_property
     def peak(self) -> tuple[int, int] | None:
@@ -157,42 +169,123 @@ class Evidence:
 
     @cached_property
     def losses(self) -> Losses | None:
-        """What conntrack dropped, split by cause (see `natop.meanings`); None while the counters are unknown.
-
-        Who loses a clash is counted under `drop` as well; a deleted entry is not (__nf_conntrack_confirm).
-        """
-        counters, version = self.since.counters if self.since else {}, self.snapshot.host.version
-        refused, full = meanings.clash_lost(counters, version), meanings.table_full(counters, version)
-        if refused is None or full is None:
-            return None
-        chain = min(counters["insert_failed"], counters.get("chaintoolong", 0))
-        clash = min(int(refused), counters["drop"])
-        is_told_apart = "clash_resolve" in counters or self.kernel_is(meanings.CLASHES_APART)
-        return Losses(clash, int(full), chain, int(refused) - clash if is_told_apart else 0)
+        """What conntrack dropped, split by cause; None while the counters are unknown."""
+        return losses_of(self.since.counters, self.snapshot.host.version) if self.since else None
 
     @cached_property
-    def retransmitting(self) -> tuple[tuple[ContainerSummary, int], ...]:
-        """The containers that sent SYNs, or answers to SYNs, again, and how many, most first."""
-        counts = [(each, self.tcp(each, "syn_retrans") or 0) for each in self.snapshot.containers]
-        return tuple(sorted((pair for pair in counts if pair[1]), key=lambda pair: -pair[1]))
+    def clashes(self) -> Clashes:
+        """Those of the losses that are clashes, by how full the pools were when they came."""
+        if not self.losses or not self.losses.clash:
+            return Clashes()
+        return clashes_of(self.snapshot.marks, self.snapshot.host.version, self.losses.clash)
+
+    @cached_property
+    def cause(self) -> Cause | None:
+        """Of the clashes; None where there was none.
+
+        What pools say comes first: a race is what is left where none of them explains a loss.
+        """
+        if not self.losses or not self.losses.clash:
+            return None
+        if self.clashes.scarce or (self.found_warns and not self.clashes.crowded):
+            return Cause.EXHAUSTION
+        if not self.knows_pools or self.clashes.crowded:
+            return Cause.UNCLEAR
+        return self._raced(self.losses.clash)
+
+    def _raced(self, clashes: int) -> Cause:
+        """Who raced, where no pool was full: TCP, as far as SYNs sent again explain it, else UDP."""
+        syns, facts = self.syns_again, self.facts
+        if syns is None or self.unread or syns * 2 >= clashes:
+            return Cause.UNCLEAR if self.ports_are_random else Cause.RACE
+        if facts and facts.udp_shared and not self.ports_are_random:
+            return Cause.UDP_PORT
+        if facts and facts.dns and self.kernel_is(meanings.TWINS_RESOLVED) is False:
+            return Cause.UDP_TWINS
+        return Cause.UNCLEAR
+
+    @cached_property
+    def callers(self) -> tuple[Caller, ...]:
+        """Who sent SYNs, or answers to SYNs, again, most SYNs first."""
+        return callers_of(self.snapshot, self.since, self._ended) if self.since else ()
+
+    @cached_property
+    def _ended(self) -> Mapping[str, int]:
+        return ended(self.snapshot.marks)
+
+    @cached_property
+    def unread(self) -> list[str]:
+        """The containers whose counters could not be read."""
+        return unread(self.snapshot)
 
     @property
-    def senders(self) -> str:
-        """As `web (28), host (4) and php (2)`: whose sent SYNs again."""
-        counts = [*((each.container.name, count) for each, count in self.retransmitting)]
-        counts += [(HOST, count)] if (count := self.host_tcp("syn_retrans")) else []
-        return named(sorted(counts, key=lambda pair: -pair[1]))
+    def syns_again(self) -> int | None:
+        """SYNs that were sent again, without answers to SYNs; None where no namespace was read."""
+        is_read = self.since is not None and self.since.tcp_total("syn_retrans") is not None
+        return sum(caller.syns for caller in self.callers) if is_read else None
+
+    @cached_property
+    def overflows(self) -> int:
+        """Connections lost at listeners here, whose accept queues were full."""
+        return (self.since.tcp_total("listen_overflows") if self.since else None) or 0
+
+    @cached_property
+    def elsewhere(self) -> Elsewhere | None:
+        """SYNs that were lost neither in conntrack nor at a listener here; None while that is unknown.
+
+        A SYN is sent again a second after it was lost, or later: those of the first seconds were lost before natop
+        looked, and do not count.
+        """
+        if self.since is None or self.losses is None:
+            return None
+        callers = self._unexplained(self.since)
+        again = sum(caller.syns for caller in callers)
+        late = sum(caller.syns for caller in self._unexplained(self._since_settled))
+        return Elsewhere(max(0, min(again, late) - self.losses.total - self.overflows), again, callers)
+
+    @property
+    def _since_settled(self) -> Since | None:
+        """From the last mark at which what was lost before the first was not all sent again yet, or half-way there."""
+        marks = self.snapshot.marks
+        patience = min(SYN_PATIENCE_S, (marks[-1].monotonic_s - marks[0].monotonic_s) / 2)
+        early = sum(each.monotonic_s <= marks[0].monotonic_s + patience for each in marks)
+        return over(marks[early - 1 :])
+
+    def _unexplained(self, since: Since | None) -> tuple[Caller, ...]:
+        """The callers of whom no other rule tells; the host only where containers use its network."""
+        explained = {each.container.id for each in self.snapshot.containers if self._is_explained(each)}
+        callers = callers_of(self.snapshot, since, self._ended) if since else ()
+        return tuple(
+            each
+            for each in callers
+            if each.syns
+            and (each.container is None or each.container.id not in explained)
+            and (each.name != HOST or each.container or self.on_host_network)
+        )
+
+    def _is_explained(self, container: ContainerSummary) -> bool:
+        """Whether its own table is full, or an end that never answers is what it calls."""
+        most = self.snapshot.conntrack.max
+        full = bool(most and container.own_table and container.own_table >= FULL_CRITICAL * most)
+        return full or any(container.container.name in pile.owners for pile in self.unanswered)
+
+    @cached_property
+    def unanswered(self) -> tuple[Pile, ...]:
+        """The ends that let more than UNREPLIED_LEAST connections wait."""
+        piles = self.facts.unreplied if self.facts else ()
+        return tuple(pile for pile in piles if pile.count > UNREPLIED_LEAST)
+
+    def is_minor(self, lost: int) -> bool:
+        """Whether so few first packets are next to nothing beside all that were lost."""
+        everything = (self.losses.total if self.losses else 0) + self.overflows
+        everything += self.elsewhere.lost if self.elsewhere else 0
+        return 0 < lost < SYN_LOSS_LEAST and lost < MINOR * everything
 
     @property
     def on_host_network(self) -> list[str]:
         """The containers whose TCP is the host's."""
         containers = (each.container for each in self.snapshot.containers)
         return [each.name for each in containers if each.network_mode == HOST and each.state == "running"]
-
-    @property
-    def syn_retransmits(self) -> int | None:
-        """In all network namespaces; None where none was read."""
-        return self.since.tcp_total("syn_retrans") if self.since else None
 
     @cached_property
     def ports_are_random(self) -> bool | None:
@@ -218,25 +311,11 @@ LEAST_PORTS = 50
 RANDOM_KEEPS = 0.05
 """Random choice keeps one port in 64,512; the default keeps all that are free."""
 POOLS_LOOKED_AT = 50
-
-
-def _pools(pools: NatPools, name_of: Callable[[int], str]) -> Iterator[Pool]:
-    for i in range(min(len(pools), POOLS_LOOKED_AT)):
-        shares = slice(int(pools.start[i]), int(pools.start[i + 1]))
-        yield Pool(
-            int(pools.proto[i]),
-            pool_name(pools, i),
-            filter_of(pools, i),
-            int(pools.used[i]),
-            int(pools.soft[i]),
-            int(pools.capacity[i]),
-            int(pools.time_wait[i]),
-            float(pools.loss[i]),
-            tuple(
-                (name_of(int(code)), int(count))
-                for code, count in zip(pools.holder[shares], pools.holds[shares], strict=True)
-            ),
-        )
+FOUND_WARN, FOUND_CRITICAL = 9, 20
+"""NAT ports tried in vain for each new flow (`found`): 9 where 90 % of a pool are taken, 21 at 95 %, 129 when all are,
+measured on Linux 6.18; fewer where other flows come in between."""
+FLOWS_TELL = 20
+"""New flows from which on `found` for each says something: where it is 9, it varies by as much from flow to flow."""
 
 
 def named(counts: Iterable[tuple[str, int]], most: int = 3) -> str:

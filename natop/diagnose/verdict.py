@@ -24,10 +24,10 @@ class Verdict:
 
 
 def diagnose(snapshot: Snapshot) -> tuple[Finding, ...]:
-    """The findings of all rules, gravest first, then in the order of the rules."""
+    """The findings of all rules, gravest first; of equals those first that account for more lost packets."""
     evidence, entered = Evidence(snapshot), snapshot.host.entered
     found = [found_inside(entered, finding) for rule in RULES.values() for finding in rule.judge(evidence)]
-    return tuple(sorted(found, key=lambda each: -each.severity.rank)[:MOST_FINDINGS])
+    return tuple(sorted(found, key=lambda each: (-each.severity.rank, -each.lost))[:MOST_FINDINGS])
 
 
 def verdict(findings: Sequence[Finding] | None, snapshot: Snapshot) -> Verdict:

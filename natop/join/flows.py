@@ -20,6 +20,9 @@ from natop.model import (
 )
 from natop.uapi import PORTED, IpProto, Ips, state_name
 
+UNKNOWN = "unknown"
+"""Who is at an end where nobody is known to be."""
+
 
 class Flows(NamedTuple):
     """A flow table and the containers that its attribution names."""

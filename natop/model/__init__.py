@@ -24,18 +24,17 @@ from natop.model.flows import Closer, FlowDump, FlowTable, Skipped, SocketTable
 from natop.model.history import TREND_LENGTH, UNOWNED, History, Moment, Roster, Series
 from natop.model.kernel import (
     COUNTER_NAMES,
-    HOST_MARK,
     TCP_NAMES,
     Conntrack,
     Derived,
     Firewall,
-    Mark,
     NatRule,
     NetnsTcp,
     NetworkNat,
     Version,
     kernel_version,
 )
+from natop.model.marks import HOST_MARK, Mark, Pool
 from natop.model.numbers import (
     Attribution,
     ContainerSummary,
@@ -137,6 +136,7 @@ __all__ = [
     "OwnFlow",
     "Pace",
     "Pile",
+    "Pool",
     "PortChoice",
     "ProbeError",
     "ProbePath",

@@ -163,20 +163,3 @@ class Firewall:
     """What holds Docker's rules: nftables, iptables-nft, iptables-legacy; None where no rule of Docker's was found."""
     userland_proxy: bool | None = None
     """Whether docker-proxy answers for published ports, as Docker's rule for the host's own packets implies."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Counters as they stood at one instant, to tell later how far they have come."""
-
-    taken_at: float
-    """Wall clock, seconds since the epoch."""
-    monotonic_s: float
-    conntrack: Conntrack
-    tcp: Mapping[str, NetnsTcp]
-    """By container id; the namespace read itself under HOST_MARK."""
-    new_per_s: float | None = None
-    """New flows per second between the last two dumps."""
-
-
-HOST_MARK = ""

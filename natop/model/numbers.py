@@ -280,7 +280,9 @@ class FlowFacts:
     """What the flows of a dump tell beside their numbers; each tuple holds its largest piles, largest first."""
 
     zombies: int
-    """TCP flows in ESTABLISHED that have been idle for more than a day."""
+    """TCP flows in ESTABLISHED that have been idle for more than a day, or whose client is gone."""
+    zombies_gone: int
+    """Of these, those whose client is gone."""
     zombies_of: tuple[Pile, ...]
     """By client."""
     unreplied: tuple[Pile, ...]
@@ -295,9 +297,12 @@ class FlowFacts:
     remapped: int
     """The host's own flows whose port NAT moved."""
     local_ports: tuple[Pile, ...]
-    """Local ports that the sockets of one container hold towards one remote end."""
+    """Local ports that the sockets of one container hold towards one remote end; those first that leave the least of
+    the container's range."""
     udp_shared: tuple[Pile, ...]
     """Masqueraded UDP flows of several containers with one source port towards one remote end."""
+    dns: tuple[Pile, ...]
+    """UDP flows of containers to port 53 that NAT changed, by what is called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from enum import StrEnum
 from natop.model.docker import Inventory
 from natop.model.flows import FlowTable, Skipped
 from natop.model.history import History
-from natop.model.kernel import NOTHING_DERIVED, Conntrack, Derived, Firewall, Mark, NetnsTcp, Version, kernel_version
+from natop.model.kernel import NOTHING_DERIVED, Conntrack, Derived, Firewall, NetnsTcp, Version, kernel_version
+from natop.model.marks import Mark
 from natop.model.numbers import Attribution, ContainerSummary, FlowFacts, FlowSummary, NatPools, PortChoice, TimeWait
 from natop.model.probes import OwnFlow, ProbeSeries
 from natop.model.sample import Gap, Pace
@@ -105,6 +106,9 @@ class Finding:
     evidence: tuple[str, ...] = ()
     remedies: tuple[Remedy, ...] = ()
     lead: Lead | None = None
+    lost: int = 0
+    """First packets of new connections that it accounts for, in the time watched: among equals, what tells of more
+    comes first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 Each fact is looked for only among the rows that its mask lets through, which as a rule are few.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from natop.join.flows import Flows, endpoint
+from natop.join.flows import UNKNOWN, Flows, endpoint
 from natop.join.local import GONE
 from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows, address_value
 from natop.summarise.alike import kinds
@@ -19,8 +19,6 @@ TOP = 5
 """Piles kept of each fact."""
 MOST_OWNERS = 20
 """Names kept of each pile."""
-UNKNOWN = "unknown"
-"""Who is at an end where nobody is known to be."""
 IDLE_S = 86_400
 """An ESTABLISHED flow idle for longer is taken for a zombie: its timeout starts anew with each packet
 (nf_conntrack_proto_tcp.c), so what is missing from it is the time since the last one."""
@@ -31,30 +29,38 @@ SHORTENED_S = 300
 """Of these, where they were not read: TCP_CONNTRACK_UNACK and TCP_CONNTRACK_RETRANS of nf_conntrack_proto_tcp.c."""
 SOCKET_TIME_WAIT_S = 60
 """TCP_TIMEWAIT_LEN of include/net/tcp.h: how long a socket holds its local port after it closed first."""
-LOCAL_PORTS_FLOOR = 5_000
-"""Containers with fewer outbound flows cannot be short of local ports, of which the kernel's range gives 28,232."""
+LOCAL_PORTS_FLOOR = 0.5
+"""Of a container's range of local ports: where it has fewer outbound flows, it is not short of them."""
+
+DNS, NATED = 53, Ips.SRC_NAT | Ips.DST_NAT
 
 Called = tuple[Addresses, npt.NDArray[np.uint16]]
 Codes = npt.NDArray[np.int32]
 
 
-def flow_facts(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> FlowFacts:
-    """The facts of a dump; `sysctls` are those of the namespace read, by last name component."""
+def flow_facts(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]], local_ports: Sequence[int]) -> FlowFacts:
+    """The facts of a dump.
+
+    `sysctls` are those of the namespace read, by last name component; `local_ports` how many each container has.
+    """
     table, kind = flows.table, flows.attribution.kind
     from_container = flows.attribution.client >= 0
     tcp = table.proto == IpProto.TCP
-    zombies = _rows(tcp & (table.state == TcpState.ESTABLISHED) & _idle(flows, sysctls))
+    orphaned = np.isin(flows.attribution.client, _gone(flows))
+    zombies = _rows(tcp & (table.state == TcpState.ESTABLISHED) & (_idle(flows, sysctls) | orphaned))
     silent = tcp & (table.state == TcpState.SYN_SENT) & ((table.status & Ips.SEEN_REPLY) == 0)
     return FlowFacts(
         zombies=len(zombies),
+        zombies_gone=int(np.count_nonzero(orphaned[zombies])),
         zombies_of=_by_client(flows, zombies),
         unreplied=_piles(flows, _rows(silent), _answering(flows)),
         stale=_stale(flows),
         proxied=_piles(flows, _to_proxies(flows, _rows((kind == Kind.PROXIED) & from_container)), _called(flows)),
         hairpin=_piles(flows, _rows((kind == Kind.HAIRPIN) & from_container), _called(flows)),
         remapped=int(np.count_nonzero(kind == Kind.REMAPPED)),
-        local_ports=_local_ports(flows, sysctls),
+        local_ports=_local_ports(flows, sysctls, np.maximum(1, np.array(local_ports, np.intp))),
         udp_shared=_udp_shared(flows),
+        dns=_piles(flows, _rows(_asks_by_nat(flows) & from_container), _called(flows)),
     )
 
 
@@ -118,10 +124,12 @@ def _piles(flows: Flows, rows: Rows, end: Called) -> tuple[Pile, ...]:
     )
 
 
-def _largest(rows: Rows, group: npt.NDArray[np.intp]) -> list[Rows]:
-    """The rows of each of the TOP largest groups, the largest first."""
+def _largest(rows: Rows, group: npt.NDArray[np.intp], of: Rows | None = None) -> list[Rows]:
+    """The rows of each of the TOP largest groups, the largest first: by number, or by their part of what `of` has."""
     counts = np.bincount(group, minlength=1)
-    most_first = np.argsort(-counts, kind="stable")[:TOP]
+    _, first = np.unique(group, return_index=True)
+    whole = np.ones(len(counts)) if of is None or len(rows) == 0 else of[first]
+    most_first = np.argsort(-(counts / whole), kind="stable")[:TOP]
     return [rows[group == i] for i in most_first.tolist() if counts[i]]
 
 
@@ -153,11 +161,9 @@ def _containers(flows: Flows, codes: Codes) -> tuple[str, ...]:
 
 
 def _stale(flows: Flows) -> tuple[Pile, ...]:
-    """Flows whose server is a container that is gone; what such a one had opened itself only waits for its end."""
+    """Flows whose server is a container that is gone; what such a one had opened itself leads nobody astray."""
     table, server = flows.table, flows.attribution.server
-    names = flows.attribution.others
-    gone = [-2 - i for i, name in enumerate(names) if name.startswith(GONE)]
-    rows = _rows((flows.attribution.kind == Kind.STALE) & np.isin(server, gone))
+    rows = _rows((flows.attribution.kind == Kind.STALE) & np.isin(server, _gone(flows)))
     called, answering = _called(flows), table.reply_src
     service = table.orig_dport[rows].astype(np.uint64) << np.uint64(8) | table.proto[rows]
     halves = (called[0].hi, called[0].lo, answering.hi, answering.lo)
@@ -169,6 +175,11 @@ def _stale(flows: Flows) -> tuple[Pile, ...]:
         )
         for members in _largest(rows, group)
     )
+
+
+def _gone(flows: Flows) -> list[int]:
+    """The codes of containers that are gone."""
+    return [-2 - i for i, name in enumerate(flows.attribution.others) if name.startswith(GONE)]
 
 
 def _name(flows: Flows, code: int) -> str:
@@ -183,13 +194,13 @@ def _grouped(*columns: np.ndarray) -> npt.NDArray[np.intp]:
     return group
 
 
-def _local_ports(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> tuple[Pile, ...]:
-    """By client container and remote end: how many local ports its sockets hold there.
+def _local_ports(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]], ranges: Rows) -> tuple[Pile, ...]:
+    """By client container and remote end: how many local ports its sockets hold there, of as many as its range has.
 
     Conntrack keeps TIME_WAIT longer than the socket does, and only the side that closed first keeps a socket at all.
     """
     table, client = flows.table, flows.attribution.client
-    busy = np.flatnonzero(np.bincount(client[client >= 0], minlength=1) >= LOCAL_PORTS_FLOOR)
+    busy = np.flatnonzero(np.bincount(client[client >= 0], minlength=len(ranges)) >= LOCAL_PORTS_FLOOR * ranges)
     if len(busy) == 0:
         return ()
     held = (table.proto == IpProto.TCP) & np.isin(client, busy) & (table.state != TcpState.CLOSE)
@@ -204,8 +215,15 @@ def _local_ports(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> 
     group = _grouped(dst.hi[rows], dst.lo[rows], port, client[rows])
     return tuple(
         _pile(flows, _end(flows, (dst, table.orig_dport), members[0]), len(members), client[members])
-        for members in _largest(rows, group)
+        for members in _largest(rows, group, ranges[client[rows]])
     )
+
+
+def _asks_by_nat(flows: Flows) -> Mask:
+    """UDP to port 53 that NAT changes."""
+    table = flows.table
+    asks: Mask = (table.proto == IpProto.UDP) & (table.orig_dport == DNS) & ((table.status & NATED) != 0)
+    return asks
 
 
 def _udp_shared(flows: Flows) -> tuple[Pile, ...]:

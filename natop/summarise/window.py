@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from natop.decode.counters import MODULUS
 from natop.model import HOST_MARK, Mark, NetnsTcp, Snapshot
+from natop.summarise.scarce import remembered_pools
 
 WINDOW_S = 60.0
 """How far back the verdict looks."""
@@ -34,13 +35,15 @@ class Since:
 
 
 def mark_of(snapshot: Snapshot) -> Mark:
-    """The counters of a snapshot."""
+    """The counters of a snapshot, and its scarcest pools."""
     tcp = {each.container.id: each.tcp for each in snapshot.containers if each.tcp}
     if snapshot.tcp:
         tcp[HOST_MARK] = snapshot.tcp
     rates = snapshot.whole.rates if snapshot.whole else None
     new_per_s = rates.new if rates else None
-    return Mark(snapshot.taken_at, snapshot.monotonic_s, snapshot.conntrack, tcp, new_per_s)
+    pools, reading = remembered_pools(snapshot), snapshot.reading
+    dumped_s = reading.monotonic_s if reading else None
+    return Mark(snapshot.taken_at, snapshot.monotonic_s, snapshot.conntrack, tcp, new_per_s, pools, dumped_s)
 
 
 def extended(marks: Sequence[Mark], mark: Mark) -> tuple[Mark, ...]:
@@ -54,7 +57,7 @@ def since(then: Mark, now: Mark) -> Since | None:
     if seconds <= 0:
         return None
     pairs = list(zip(then.conntrack.cpus, now.conntrack.cpus, strict=False))
-    counters = _risen(then.conntrack.counters, now.conntrack.counters)
+    counters = risen(then, now)
     on_cpus = [_risen(before, after) for before, after in pairs]
     return Since(
         seconds,
@@ -63,6 +66,13 @@ def since(then: Mark, now: Mark) -> Since | None:
         len(pairs),
         {key: counts for key, after in now.tcp.items() if (counts := _tcp(then.tcp.get(key), after))},
     )
+
+
+def risen(then: Mark, now: Mark) -> dict[str, int]:
+    """How far conntrack's counters came from one mark to a later one; nothing where these tell of different CPUs."""
+    if len(then.conntrack.cpus) != len(now.conntrack.cpus):
+        return {}
+    return _risen(then.conntrack.counters, now.conntrack.counters)
 
 
 def _risen(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
@@ -96,6 +106,21 @@ def over(marks: Sequence[Mark]) -> Since | None:
         if not missing:
             break
     return since(replace(first, tcp=known), last)
+
+
+def ended(marks: Sequence[Mark]) -> dict[str, int]:
+    """TCP's counters of the namespaces that are no more, all together: from the first mark of each to its last."""
+    spans: dict[tuple[str, str, str | None], tuple[NetnsTcp, NetnsTcp]] = {}
+    for mark in marks:
+        for key, tcp in mark.tcp.items():
+            identity = (key, tcp.netns, tcp.started_at)
+            spans[identity] = (spans[identity][0] if identity in spans else tcp, tcp)
+    now = {(key, tcp.netns, tcp.started_at) for key, tcp in marks[-1].tcp.items()} if marks else set()
+    total: dict[str, int] = {}
+    for identity, (first, last) in spans.items():
+        for name, count in _tcp(first, last).items() if identity not in now else ():
+            total[name] = total.get(name, 0) + count
+    return total
 
 
 @dataclass(frozen=True, slots=True)

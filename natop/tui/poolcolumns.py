@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rich.cells import cell_len, chop_cells
 
 from natop.columns.flows import address_order
-from natop.diagnose.evidence import POOL_CRITICAL, POOL_WARN
+from natop.diagnose.losses import POOL_CRITICAL, POOL_WARN
 from natop.formats import decimal
 from natop.join.flows import Flows
 from natop.model import NatPools, Snapshot

@@ -1,11 +1,13 @@
 """Scenarios in TOML: a host in the numbers that matter, and what the verdict must and must not say about it.
 
 A key that a scenario leaves out stands for a healthy host. `counters` and the containers' `tcp` are what happened in
-`seconds`; everything else is how things stand.
+`seconds`, half of it in the first half, or as much of a counter as `halfway` says; everything else is how things stand.
+How a pool was at the beginning and half-way, at the first two of three readings, is in its `before` and `halfway`.
 """
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from natop.model import (
     Snapshot,
     TimeWait,
 )
+from natop.summarise.scarce import remembered_pools
 from natop.uapi import TCP_STATES, IpProto
 from tests.unit import plain
 from tests.unit.hosts import container
@@ -69,7 +72,7 @@ def snapshot(scenario: Toml) -> Snapshot:
     times = (0.0, seconds / 2, seconds) if seconds else (0.0,)
     marks = [_mark(scenario, summaries, conntrack, at, seconds) for at in times]
     networks = scenario.get("network", ())
-    return Snapshot(
+    taken = Snapshot(
         taken_at=0.0,
         monotonic_s=START_S + seconds,
         interval_s=2.0,
@@ -84,18 +87,27 @@ def snapshot(scenario: Toml) -> Snapshot:
         ),
         conntrack=marks[-1].conntrack,
         counter_rates=None,
-        reading=_no_flows(),
+        reading=_no_flows(START_S + seconds),
         whole=_flows(scenario.get("states", {})),
         containers=summaries,
         unowned=None,
         gaps=tuple(Gap(**each) for each in scenario.get("gap", ())),
-        pools=_pools(scenario.get("pool", ()), [each.name for each in containers]),
+        pools=_pools(scenario, 1.0),
         port_choice=PortChoice(**scenario["port_choice"]) if "port_choice" in scenario else None,
         time_wait=_time_wait(scenario["time_wait"]) if "time_wait" in scenario else None,
         firewall=_firewall(networks, scenario.get("backend", "iptables-nft")) if networks else None,
         facts=_facts(scenario.get("facts", {})),
-        marks=tuple(marks),
     )
+    return replace(taken, marks=tuple(_with_pools(mark, taken, scenario, seconds) for mark in marks))
+
+
+def _with_pools(mark: Mark, taken: Snapshot, scenario: Toml, seconds: float) -> Mark:
+    """The pools as they were at a mark; each has a dump of its own."""
+    part = mark.taken_at / seconds if seconds else 1.0
+    then = replace(
+        taken, monotonic_s=mark.monotonic_s, reading=_no_flows(mark.monotonic_s), pools=_pools(scenario, part)
+    )
+    return replace(mark, pools=remembered_pools(then), dumped_s=mark.monotonic_s)
 
 
 def _container(told: Toml) -> Any:
@@ -131,7 +143,7 @@ def _tcp(told: Toml, part: float) -> NetnsTcp | None:
         return None
     risen = told.get("tcp", {})
     assert risen.keys() <= set(TCP_NAMES), risen
-    counters = {name: 100 + round(part * risen.get(name, 0)) for name in TCP_NAMES}
+    counters = {name: 100 + _so_far(risen, told.get("halfway", {}), name, part) for name in TCP_NAMES}
     return NetnsTcp(f"net:[{told.get('name', 'host')}]", counters, sysctls=_sysctls(told))
 
 
@@ -150,7 +162,8 @@ def _mark(scenario: Toml, summaries: Sequence[ContainerSummary], conntrack: Toml
     is_old = [int(number) for number in scenario.get("kernel", "6.18").split(".")[:2]] < [5, 10]
     names = COUNTER_NAMES[: -2 if is_old else None]
     all_risen = {name: risen.get(name, 0) for name in names}
-    on_cpus = [_on_cpu(all_risen, scenario.get("cpus", 2), cpu, part) for cpu in (0, 1)]
+    now = {name: _so_far(all_risen, scenario.get("halfway", {}), name, part) for name in all_risen}
+    on_cpus = [_on_cpu(now, scenario.get("cpus", 2), cpu) for cpu in (0, 1)]
     summed = {name: sum(cpu[name] for cpu in on_cpus) % 2**32 for name in on_cpus[0]}
     tcp = {
         each.container.id: found
@@ -164,20 +177,28 @@ def _mark(scenario: Toml, summaries: Sequence[ContainerSummary], conntrack: Toml
     return Mark(at, START_S + at, counters, tcp, scenario.get("new_per_s"))
 
 
-def _on_cpu(risen: Toml, cpus: int, cpu: int, part: float) -> dict[str, int]:
+def _so_far(risen: Toml, halfway: Toml, name: str, part: float) -> int:
+    """How far a counter had come once that part of the time was over."""
+    if 0 < part < 1 and name in halfway:
+        return int(halfway[name])
+    all_of_it: int = risen.get(name, 0)
+    return round(part * all_of_it)
+
+
+def _on_cpu(risen: Toml, cpus: int, cpu: int) -> dict[str, int]:
     """One of two CPUs: what rose is split between them, or all on the first."""
 
     def own(count: int) -> int:
         half = count // 2
         return (count - half, half)[cpu] if cpus > 1 else (count, 0)[cpu]
 
-    return {name: (BEFORE + round(part * own(count))) % 2**32 for name, count in risen.items()}
+    return {name: (BEFORE + own(count)) % 2**32 for name, count in risen.items()}
 
 
-def _no_flows() -> FlowReading:
+def _no_flows(at_s: float) -> FlowReading:
     none = np.zeros(0, np.int32)
     attribution = Attribution(none, none, np.zeros(0, np.uint8), ())
-    return FlowReading(plain.table([]), attribution, 0.0, START_S, Skipped())
+    return FlowReading(plain.table([]), attribution, 0.0, at_s, Skipped())
 
 
 def _flows(states: Toml) -> FlowSummary:
@@ -193,7 +214,14 @@ def _time_wait(told: Toml) -> TimeWait:
     return TimeWait(**given)
 
 
-def _pools(told: Sequence[Toml], names: Sequence[str]) -> NatPools | None:
+def _pools(scenario: Toml, part: float) -> NatPools | None:
+    """As they were once that part of the time was over."""
+    if scenario.get("pool") == "unread":
+        return None
+    when = "before" if part == 0 else "halfway" if part < 1 else "now"
+    names = [each["name"] for each in scenario.get("container", ())]
+    told = [each | each.get(when, {}) for each in scenario.get("pool", ())]
+
     def column(name: str, default: int | float, dtype: str) -> np.ndarray:
         return np.array([each.get(name, default) for each in told], dtype)
 
@@ -261,11 +289,12 @@ def _rule(told: Toml) -> NatRule | None:
 
 
 def _facts(told: Toml) -> FlowFacts:
-    piles = {
+    found: dict[str, Any] = {
         name: tuple(_pile(each) for each in told.get(name, ()))
-        for name in ("zombies_of", "unreplied", "stale", "proxied", "hairpin", "local_ports", "udp_shared")
+        for name in ("zombies_of", "unreplied", "stale", "proxied", "hairpin", "local_ports", "udp_shared", "dns")
     }
-    return FlowFacts(zombies=told.get("zombies", 0), remapped=told.get("remapped", 0), **piles)
+    found |= {name: told.get(name, 0) for name in ("zombies", "zombies_gone", "remapped")}
+    return FlowFacts(**found)
 
 
 def _pile(told: Toml) -> Pile:

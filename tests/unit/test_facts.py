@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from natop.join.flows import Flows
 from natop.model import Attribution, Closer, FlowFacts, Kind, Pile
-from natop.summarise.facts import LOCAL_PORTS_FLOOR, flow_facts
+from natop.summarise.facts import flow_facts
 from tests.unit import plain
 from tests.unit.hosts import APP, CONTAINERS, DB, WEB
 from tests.unit.plain import UDP, Flow, flow
@@ -17,15 +18,25 @@ from tests.unit.plain import UDP, Flow, flow
 SYSCTLS = {"nf_conntrack_tcp_timeout_established": 432_000, "nf_conntrack_tcp_timeout_time_wait": 120}
 INDEX = {each.name: number for number, each in enumerate(CONTAINERS)}
 GONE = -2
+FEW, MANY = 1_000, 28_232
+"""Local ports: of a narrow range, of the kernel's."""
 
 
-def facts(*told: tuple[Flow, str | int, Kind], servers: Mapping[int, str] | None = None) -> FlowFacts:
-    """Of flows, whose they are (a container, or a code), and their kind; who serves them, by their place."""
+def facts(
+    *told: tuple[Flow, str | int, Kind],
+    servers: Mapping[int, str] | None = None,
+    ports: Mapping[str, int] = MappingProxyType({}),
+) -> FlowFacts:
+    """Of flows, whose they are (a container, or a code), and their kind; who serves them, by their place.
+
+    `ports` are how many local ports containers have, where they are not MANY.
+    """
     clients = [INDEX[owner] if isinstance(owner, str) else owner for _, owner, _ in told]
     kinds = [kind for _, _, kind in told]
     serving = np.array([INDEX[servers[n]] if servers and n in servers else -1 for n in range(len(told))], np.int32)
     attribution = Attribution(np.array(clients, np.int32), serving, np.array(kinds, np.uint8), ("gone: old",))
-    return flow_facts(Flows(plain.table([each for each, _, _ in told]), attribution, CONTAINERS), SYSCTLS)
+    local_ports = [ports.get(each.name, MANY) for each in CONTAINERS]
+    return flow_facts(Flows(plain.table([each for each, _, _ in told]), attribution, CONTAINERS), SYSCTLS, local_ports)
 
 
 def out(port: int, **more: Any) -> Flow:
@@ -33,7 +44,7 @@ def out(port: int, **more: Any) -> Flow:
 
 
 def test_nothing_comes_of_nothing() -> None:
-    assert facts() == FlowFacts(0, (), (), (), (), (), 0, (), ())
+    assert facts() == FlowFacts(0, 0, (), (), (), (), (), 0, (), (), ())
 
 
 def test_zombies_are_established_and_idle_for_more_than_a_day() -> None:
@@ -54,7 +65,7 @@ def test_data_in_flight_is_no_zombie(sysctls: dict[str, int], zombies: int) -> N
     flows = plain.table([out(1000 + n, timeout_s=left) for n, left in enumerate((5, 300, 301, 345_599, 345_601))])
     nobody = np.full(5, -1, np.int32)
     attribution = Attribution(nobody, nobody, np.full(5, Kind.MASQUERADED, np.uint8))
-    assert flow_facts(Flows(flows, attribution, ()), SYSCTLS | sysctls).zombies == zombies
+    assert flow_facts(Flows(flows, attribution, ()), SYSCTLS | sysctls, ()).zombies == zombies
 
 
 def test_unreplied_syns_by_what_is_called() -> None:
@@ -109,7 +120,7 @@ def test_stale_is_what_leads_to_a_container_that_is_gone() -> None:
     table = plain.table([*into, elsewhere, ping, out_])
     client, server = np.array([-1, -1, -1, -1, GONE], np.int32), np.array([GONE] * 4 + [-1], np.int32)
     attribution = Attribution(client, server, np.full(5, Kind.STALE, np.uint8), ("gone: old",))
-    first, *others = flow_facts(Flows(table, attribution, CONTAINERS), SYSCTLS).stale
+    first, *others = flow_facts(Flows(table, attribution, CONTAINERS), SYSCTLS, [MANY] * len(CONTAINERS)).stale
     assert first == Pile("203.0.113.10:514/udp", 2, ("gone: old",), None, "172.18.0.77")
     assert {pile.what: pile for pile in others} == {
         "203.0.113.10:514/udp": Pile("203.0.113.10:514/udp", 1, ("gone: old",), None, "172.18.0.78"),
@@ -137,21 +148,65 @@ def test_udp_from_one_port_of_several_containers() -> None:
 
 def test_local_ports_are_those_that_sockets_still_hold() -> None:
     """TIME_WAIT counts for a minute, and only where the container closed first."""
-    open_ = [(out(1024 + n, timeout_s=432_000), "app", Kind.MASQUERADED) for n in range(LOCAL_PORTS_FLOOR)]
+    open_ = [(out(1024 + n, timeout_s=432_000), "app", Kind.MASQUERADED) for n in range(500)]
     ports = iter(range(40_000, 50_000))
     young = [(out(next(ports), state=7, timeout_s=100), "app", Kind.MASQUERADED) for _ in range(10)]
     old = [(out(next(ports), state=7, timeout_s=30), "app", Kind.MASQUERADED) for _ in range(20)]
-    [pile] = facts(*open_, *young, *old).local_ports
-    assert pile == Pile("198.51.100.9:5432/tcp", LOCAL_PORTS_FLOOR + 10, ("app",), APP.id)
-    assert facts(*open_[:100]).local_ports == ()
+    [pile] = facts(*open_, *young, *old, ports={"app": FEW}).local_ports
+    assert pile == Pile("198.51.100.9:5432/tcp", 510, ("app",), APP.id)
+
+
+def test_local_ports_are_told_from_half_of_the_container_s_own_range_on() -> None:
+    told = [(out(1024 + n, timeout_s=432_000), "app", Kind.MASQUERADED) for n in range(600)]
+    assert facts(*told).local_ports == ()
+    assert facts(*told, ports={"app": 1_201}).local_ports == ()
+    assert [pile.count for pile in facts(*told, ports={"app": 1_200}).local_ports] == [600]
+
+
+def test_the_container_that_has_the_least_of_its_range_left_is_told_first() -> None:
+    """Six others hold more ports of wider ranges; as many piles as are kept."""
+    ends = [f"198.51.100.{n}:443" for n in range(1, 7)]
+    wide = [
+        (flow(f"172.18.0.2:{1024 + n}", end, id=100_000 * number + n, timeout_s=432_000), "web", Kind.ROUTED)
+        for number, end in enumerate(ends, 1)
+        for n in range(200)
+    ]
+    narrow = [(out(1024 + n, timeout_s=432_000), "app", Kind.MASQUERADED) for n in range(90)]
+    first = facts(*wide, *narrow, ports={"web": 2_000, "app": 100}).local_ports[0]
+    assert (first.what, first.count) == ("198.51.100.9:5432/tcp", 90)
 
 
 def test_local_ports_of_what_the_server_closed_are_free() -> None:
-    told = [out(1024 + n, state=7, timeout_s=119) for n in range(LOCAL_PORTS_FLOOR)]
-    closers = np.array([Closer.SERVER, Closer.CLIENT] * (LOCAL_PORTS_FLOOR // 2), np.uint8)
+    told = [out(1024 + n, state=7, timeout_s=119) for n in range(FEW)]
+    closers = np.array([Closer.SERVER, Closer.CLIENT] * (FEW // 2), np.uint8)
     table = replace(plain.table(told), closed_by=closers)
     app = np.full(len(told), INDEX["app"], np.int32)
     kinds = np.full(len(told), Kind.MASQUERADED, np.uint8)
     attribution = Attribution(app, np.full(len(told), -1, np.int32), kinds, ())
-    [pile] = flow_facts(Flows(table, attribution, CONTAINERS), SYSCTLS).local_ports
-    assert pile.count == LOCAL_PORTS_FLOOR // 2
+    [pile] = flow_facts(Flows(table, attribution, CONTAINERS), SYSCTLS, [FEW] * len(CONTAINERS)).local_ports
+    assert pile.count == FEW // 2
+
+
+def test_zombies_are_those_too_whose_client_is_gone() -> None:
+    gone = [(out(1000 + n, timeout_s=431_000), GONE, Kind.STALE) for n in range(3)]
+    closed = (out(2000, timeout_s=100, state=7), GONE, Kind.STALE)
+    idle = (out(2001, timeout_s=300_000), "app", Kind.MASQUERADED)
+    found = facts(*gone, closed, idle)
+    assert (found.zombies, found.zombies_gone) == (4, 3)
+    assert found.zombies_of[0] == Pile("gone: old", 3, ("gone: old",), None)
+
+
+def test_questions_to_port_53_that_nat_changes() -> None:
+    def asks(number: int, port: int = 53, proto: int = UDP, snat: bool = True) -> Flow:
+        nat = f"203.0.113.10:{number}" if snat else None
+        return flow(f"172.18.0.3:{number}", f"198.51.100.53:{port}", snat=nat, id=number, proto=proto)
+
+    found = facts(
+        (asks(1), "app", Kind.MASQUERADED),
+        (asks(2), "app", Kind.MASQUERADED),
+        (asks(3, port=5353), "app", Kind.MASQUERADED),
+        (asks(4, snat=False), "app", Kind.ROUTED),
+        (asks(5, proto=6), "app", Kind.MASQUERADED),
+        (asks(6), -1, Kind.MASQUERADED),
+    )
+    assert found.dns == (Pile("198.51.100.53:53/udp", 2, ("app",), APP.id),)

@@ -1,30 +1,16 @@
-"""Rules about NAT's source ports: races and exhaustion, told apart, and what looks like them and is harmless."""
+"""Rules about clashes in conntrack: races for one NAT source port, and what looks like them and is harmless."""
 
 from collections.abc import Iterator
 
-from natop.diagnose.evidence import (
-    HOST,
-    POOL_CRITICAL,
-    POOL_NO_RACE,
-    POOL_WARN,
-    Evidence,
-    Pool,
-    few,
-    listed,
-    many,
-    named,
-    percent_of,
-)
+from natop.diagnose.callers import HOST
+from natop.diagnose.evidence import Cause, Evidence, few, many, named
+from natop.diagnose.losses import MANY_LOST, POOL_WARN, is_crowded
+from natop.diagnose.poolwords import clash_text, fullest_text, use_text
 from natop.diagnose.randomports import fully_random
 from natop.diagnose.registry import rule
-from natop.diagnose.remedies import host_network, keep_alive, more_addresses, sysctl
+from natop.diagnose.remedies import host_network, keep_alive
 from natop.meanings import CLASHES_APART
 from natop.model import Finding, Lead, Remedy, Severity
-from natop.sysctls import SHORT_TIME_WAIT_S
-from natop.uapi import IpProto
-
-FULL_PROBES = 20
-"""Probes per new flow (`found`) from which on a pool is nearly full; 9 at 90 %, 21 at 95 %, 129 when full, measured."""
 
 
 @rule("Two connections raced for one NAT source port")
@@ -34,62 +20,71 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
     Both entries claim one reply tuple when they are confirmed; the later is dropped without a word, and TCP sends its
     SYN again after a second. Later requests on the connection are fast.
 
-    Decided by: insert_failed rises together with drop, no hash chain is too long, every NAT pool is used below 90 %,
-    TCP SYNs were sent again, and NAT does not choose ports at random. A kernel before 5.10 counts harmless clashes in
-    insert_failed too; there only what drop counts as well is a loss.
+    Decided by: insert_failed rises together with drop, no hash chain is too long, SYNs sent again explain at least half
+    of it, and NAT does not choose ports at random. No NAT pool was used to 90 % at the dumps around the losses or
+    since; one that was full before them does not count. SYNs sent again are those of who opens connections: answers
+    that servers send again are left out, and who does both is given one for each connection that it opens. A kernel
+    before 5.10 counts harmless clashes in insert_failed too; there only what drop counts as well is a loss.
 
     To fix: choose source ports at random (a small table). It costs that source ports are no longer kept.
     """
-    if not _clash_of_tcp(evidence) or evidence.ports_are_random:
-        return
     losses = evidence.losses
-    assert losses
+    if evidence.cause is not Cause.RACE or not losses:
+        return
+    filling = [pool for pool in evidence.pools if pool.hard_use >= POOL_WARN]
     yield Finding(
         "snat-race",
-        Severity.WARNING if losses.clash < MANY_LOST else Severity.CRITICAL,
+        _severity(evidence, losses.clash),
         HOST,
         f"race for a NAT source port: {many(losses.clash, 'new connection')} lost a SYN {evidence.span}",
         (
-            f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
-            _retransmits(evidence),
-            _pool_text(evidence),
+            clash_text(evidence, losses.clash),
+            *_retransmits(evidence),
+            fullest_text(evidence),
+            *_emptied(evidence),
             *_choice_text(evidence),
         ),
         (
             fully_random(evidence),
-            *(host_network(each.container.name) for each, _ in evidence.retransmitting[:1]),
+            *(host_network(each.container.name) for each in evidence.callers[:1] if each.container),
+            *(keep_alive([name for name, _ in pool.holders]) for pool in filling[:1]),
         ),
         Lead("counters"),
+        losses.clash,
     )
 
 
-MANY_LOST = 30
-"""SYNs lost while natop watched, a minute at most, from which on people notice."""
+def _severity(evidence: Evidence, lost: int) -> Severity:
+    if evidence.is_minor(lost):
+        return Severity.INFO
+    return Severity.WARNING if lost < MANY_LOST else Severity.CRITICAL
 
 
-def _clash_of_tcp(evidence: Evidence) -> bool:
-    """Whether clashes lost SYNs, and neither a full pool nor UDP explains them; without the pools nobody knows."""
-    if not evidence.losses or not evidence.losses.clash or evidence.snapshot.pools is None:
-        return False
-    if evidence.fullest and evidence.fullest.use >= POOL_NO_RACE:
-        return False
-    retransmits = evidence.syn_retransmits
-    return retransmits is None or retransmits * 2 >= evidence.losses.clash
-
-
-def _retransmits(evidence: Evidence) -> str:
-    total = evidence.syn_retransmits
+def _retransmits(evidence: Evidence) -> Iterator[str]:
+    total = evidence.syns_again
     if total is None:
-        return "SYN retransmits could not be read"
-    return f"SYN retransmits +{total:,}" + (f" in {evidence.senders}" if evidence.senders else "")
+        yield "SYN retransmits could not be read"
+        return
+    senders = named((each.name, each.syns) for each in evidence.callers if each.syns)
+    yield f"SYN retransmits +{total:,}" + (f" in {senders}" if senders else "")
+    yield from _left_out(evidence)
 
 
-def _pool_text(evidence: Evidence) -> str:
-    pool = evidence.fullest
-    if pool is None:
-        return "no NAT pool holds a port → not exhaustion"
-    verdict = "not exhaustion" if pool.use < POOL_WARN else "nearly full"
-    return f"busiest pool {percent_of(pool.used, pool.capacity)} % of {pool.capacity:,} ({pool.name}) → {verdict}"
+def _left_out(evidence: Evidence) -> Iterator[str]:
+    """What is not in that number."""
+    answers = [(each.name, each.answers) for each in evidence.callers if each.answers]
+    if answers:
+        most_first = sorted(answers, key=lambda pair: -pair[1])
+        yield f"left out, as answers to SYNs sent again: {named(most_first)}"
+    if evidence.unread:
+        yield f"TCP's counters could not be read in {few(evidence.unread)}"
+
+
+def _emptied(evidence: Evidence) -> Iterator[str]:
+    """That a pool was full before the losses came."""
+    pool = evidence.fullest_of_all
+    if pool and is_crowded(pool):
+        yield f"before these losses a pool was fuller: {use_text(pool)} ({pool.name})"
 
 
 def _choice_text(evidence: Evidence) -> Iterator[str]:
@@ -102,111 +97,60 @@ MOSTLY_KEPT = 0.5
 """Of NAT's source ports: clashes move some, random choice moves all."""
 
 
-@rule("All NAT source ports towards one remote end are taken")
-def nat_port_exhaustion(evidence: Evidence) -> Iterator[Finding]:
-    """One SNAT address has 64,512 source ports towards each remote address and port (fewer with --to-ports).
-
-    When they are nearly all held, the kernel tries up to 248 of them for a new connection, then drops its SYN without
-    any message. A kernel of 6.5 or later gives ports in TIME_WAIT to new connections, so there only the others count.
-
-    Decided by: the use of the pool without what can be evicted, from 80 % (warning) and 95 % (critical), the chance of
-    a loss that follows from it, and the probes per new flow (`found`).
-
-    To fix: keep-alive in the containers named, more SNAT addresses or remote addresses. Random ports do not help.
-    """
-    for pool in evidence.pools:
-        use = pool.hard_use
-        losing = (
-            pool is evidence.fullest and pool.use >= POOL_NO_RACE and bool(evidence.losses and evidence.losses.clash)
-        )
-        if use < POOL_WARN and not losing:
-            continue
-        yield Finding(
-            "nat-port-exhaustion",
-            Severity.CRITICAL if use >= POOL_CRITICAL else Severity.WARNING,
-            pool.name,
-            f"{percent_of(pool.used, pool.capacity)} % of {pool.capacity:,} NAT ports of {pool.name} are taken",
-            tuple(_exhausted(evidence, pool, losing)),
-            tuple(_more_ports(evidence, pool)),
-            Lead("pools", filter=pool.filter),
-        )
-
-
-def _exhausted(evidence: Evidence, pool: Pool, losing: bool) -> Iterator[str]:
-    waiting = f", of these {pool.time_wait:,} in TIME_WAIT" if pool.time_wait else ""
-    evictable = f"; {pool.soft:,} may be evicted for new connections" if pool.soft else ""
-    yield f"{pool.used:,} ports in use{waiting}{evictable}"
-    first = "SYN" if pool.proto == IpProto.TCP else "flow"
-    yield f"chance that a new {first} is lost: {100 * pool.loss:.1f} %"
-    if pool.holders:
-        yield f"held by {named(pool.holders)}"
-    found = evidence.found_per_new
-    if found is not None and found >= 1:
-        meaning = "nearly full" if found >= FULL_PROBES else "filling"
-        yield f"{found:.0f} ports tried for each new flow (found): {meaning}"
-    if losing and evidence.losses:
-        yield f"insert_failed +{evidence.losses.clash:,} {evidence.span}: first packets are being lost"
-
-
-def _more_ports(evidence: Evidence, pool: Pool) -> Iterator[Remedy]:
-    holders = [name for name, _ in pool.holders]
-    if pool.proto == IpProto.TCP:
-        yield keep_alive(holders)
-    else:
-        yield Remedy(f"Send more from each socket in {listed(holders[:3]) or 'its clients'}; for DNS, a cache there.")
-    if pool.capacity < WHOLE_RANGE:
-        yield Remedy(
-            f"A rule of NAT, or a source port below 1024, leaves it {pool.capacity:,} ports: widen that range."
-        )
-    yield more_addresses(evidence)
-    timeout = evidence.sysctl("nf_conntrack_tcp_timeout_time_wait")
-    if not evidence.evicts(pool.proto) and pool.time_wait and (timeout is None or timeout > SHORT_TIME_WAIT_S):
-        yield sysctl(
-            "Free ports sooner; a kernel of 6.5 or later evicts them by itself.",
-            evidence,
-            (("net.netfilter.nf_conntrack_tcp_timeout_time_wait", SHORT_TIME_WAIT_S),),
-            check="the pool's TIME_WAIT falls within two minutes",
-        )
-
-
-WHOLE_RANGE = 64_512
-"""Ports that NAT picks from where neither a rule nor a privileged source port confines it."""
-
-
-@rule("UDP datagrams of several containers raced for one NAT source port")
+@rule("UDP datagrams raced for one NAT source port")
 def udp_port_clash(evidence: Evidence) -> Iterator[Finding]:
     """Several containers send UDP from the same source port to the same remote end at once; one datagram is lost.
 
-    With DNS it shows as answers that take 5 s, the resolver's own retry. Two datagrams of one socket (A and AAAA) are
-    something else: kernels since 5.x resolve that clash without loss and count it in clash_resolve.
+    With DNS it shows as answers that take 5 s, the resolver's own retry. Two datagrams of one socket at once (A and
+    AAAA) are something else: a kernel before 5.0 loses one of them where NAT changes them, later ones resolve that
+    clash without loss and count it in clash_resolve.
 
-    Decided by: insert_failed and drop rise, SYN retransmits explain less than half of it, masqueraded UDP flows of
-    several containers have source port and remote end in common, and NAT does not choose ports at random.
+    Decided by: insert_failed and drop rise, SYNs sent again explain less than half of it (answers to SYNs left out), no
+    NAT pool was nearly full, and either masqueraded UDP flows of several containers have source port and remote end in
+    common while NAT does not choose ports at random, or the kernel is older than 5.0 and containers ask port 53 by UDP
+    through NAT.
 
-    To fix: choose source ports at random; a DNS cache in each container or on the host; newer kernels for one socket.
+    To fix: choose source ports at random; for one socket that does not help, but single-request-reopen in resolv.conf
+    does, a DNS cache in each container or on the host, or a newer kernel.
     """
     losses, facts = evidence.losses, evidence.facts
-    retransmits = evidence.syn_retransmits
-    if not losses or not losses.clash or not facts or retransmits is None or retransmits * 2 >= losses.clash:
-        return
-    if (evidence.fullest and evidence.fullest.use >= POOL_NO_RACE) or not facts.udp_shared or evidence.ports_are_random:
-        return
-    pile = facts.udp_shared[0]
-    yield Finding(
+    if evidence.cause is Cause.UDP_PORT and losses and facts:
+        pile = facts.udp_shared[0]
+        told = f"{pile.count:,} masqueraded UDP flows to {pile.what} share a source port: {few(pile.owners)}"
+        yield _datagrams(evidence, "race of UDP for a NAT source port", told, (fully_random(evidence), _RESOLVER))
+    if evidence.cause is Cause.UDP_TWINS and losses and facts:
+        pile = facts.dns[0]
+        told = f"{pile.count:,} UDP flows ask {pile.what} through NAT: {few(pile.owners)}"
+        kernel = f"kernel {evidence.snapshot.host.kernel}: before 5.0 one of two datagrams of a socket at once is lost"
+        yield _datagrams(
+            evidence, "clash of UDP datagrams of one socket, as of DNS", f"{told}; {kernel}", (_RESOLVER, _NEWER)
+        )
+
+
+_RESOLVER = Remedy("For DNS: `options single-request-reopen` in the containers' resolv.conf, or a cache near them.")
+_NEWER = Remedy(
+    "Run a kernel of 5.0 or later: it lets both datagrams pass, and counts that as clash_resolve from 5.10 on."
+)
+
+
+def _datagrams(evidence: Evidence, what: str, told: str, remedies: tuple[Remedy, ...]) -> Finding:
+    """What TCP does not explain of the clashes."""
+    clashes, syns = evidence.losses.clash if evidence.losses else 0, evidence.syns_again or 0
+    lost = clashes - syns
+    return Finding(
         "udp-port-clash",
-        Severity.WARNING,
+        Severity.INFO if evidence.is_minor(lost) else Severity.WARNING,
         HOST,
-        f"race of UDP for a NAT source port: about {many(losses.clash, 'datagram')} lost {evidence.span}",
+        f"{what}: about {many(lost, 'datagram')} lost {evidence.span}",
         (
-            f"insert_failed +{losses.clash:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}",
-            f"SYN retransmits +{retransmits:,}: TCP does not explain it",
-            f"{pile.count:,} masqueraded UDP flows to {pile.what} share a source port: {few(pile.owners)}",
+            clash_text(evidence, clashes),
+            f"SYN retransmits +{syns:,}: TCP does not explain it",
+            *_left_out(evidence),
+            told,
         ),
-        (
-            fully_random(evidence),
-            Remedy("For DNS: `options single-request-reopen` in the containers' resolv.conf, or a cache near them."),
-        ),
+        remedies,
         Lead("flows", filter="proto:udp kind:masqueraded"),
+        lost,
     )
 
 
@@ -228,31 +172,40 @@ def unexplained_loss(evidence: Evidence) -> Iterator[Finding]:
     losses = evidence.losses
     if not losses or (evidence.ports_are_random and evidence.risen_lately("insert_failed", OVER_S) == 0):
         return
-    unclear = 0 if any(True for judge in _EXPLAINING for _ in judge(evidence)) else losses.clash
-    if not unclear + losses.deleted:
+    unclear = losses.clash if evidence.cause is Cause.UNCLEAR else 0
+    lost = unclear + losses.deleted
+    if not lost:
         return
     yield Finding(
         "unexplained-loss",
-        Severity.WARNING,
+        Severity.INFO if evidence.is_minor(lost) else Severity.WARNING,
         HOST,
-        f"cause unclear: {many(unclear + losses.deleted, 'new connection')} lost a first packet {evidence.span}",
+        f"cause unclear: {many(lost, 'new connection')} lost a first packet {evidence.span}",
         tuple(_unclear(evidence, unclear, losses.deleted)),
         lead=Lead("counters"),
+        lost=lost,
     )
 
 
 def _unclear(evidence: Evidence, clashes: int, deleted: int) -> Iterator[str]:
     if clashes:
-        yield f"insert_failed +{clashes:,} and drop with it {evidence.span}{evidence.on_cpus('insert_failed')}"
+        yield clash_text(evidence, clashes)
     if deleted:
         yield f"insert_failed +{deleted:,} without drop: entries deleted while they were made, as by a flush"
-    yield _retransmits(evidence)
-    yield "the NAT pools could not be read" if evidence.snapshot.pools is None else _pool_text(evidence)
+    yield from _retransmits(evidence)
+    yield fullest_text(evidence)
+    yield from _crowded(evidence)
     if evidence.ports_are_random:
         yield "NAT chooses ports at random: a race is unlikely"
 
 
-_EXPLAINING = (snat_race, nat_port_exhaustion, udp_port_clash)
+def _crowded(evidence: Evidence) -> Iterator[str]:
+    """Why a pool forbids to call it a race, where it is another than the fullest of now."""
+    pool = evidence.fullest_of_all
+    if evidence.clashes.crowded and pool:
+        if pool != evidence.fullest:
+            yield f"a pool was fuller in the last minute: {use_text(pool)} ({pool.name})"
+        yield "a race cannot be told where a pool is 90 % used"
 
 
 @rule("Clashes that conntrack resolved")
@@ -293,31 +246,4 @@ def insert_failed_harmless(evidence: Evidence) -> Iterator[Finding]:
             f"insert_failed +{failed:,} {evidence.span} without a drop: clashes that this kernel resolved, harmless",
             (f"drop +0 {evidence.span}", f"kernel {evidence.snapshot.host.kernel}: older than 5.10"),
             lead=Lead("counters"),
-        )
-
-
-REMAPPED_LEAST = 10
-"""Flows of the host whose port was moved from which on it is worth a word."""
-
-
-@rule("NAT moved source ports of the host's own connections")
-def host_flow_remapped(evidence: Evidence) -> Iterator[Finding]:
-    """A connection of the host itself wanted a source port that a container's flow already had at that remote end.
-
-    Every tracked flow passes NAT, rule or not (a null binding, nf_nat_core.c), and so its port was changed on the way
-    out. It works, but shows that ports towards that end are sought after.
-
-    Decided by: flows from a host address with SRC_NAT, the same address and another port.
-
-    To fix: nothing by itself; look at the pools.
-    """
-    facts = evidence.facts
-    if facts and facts.remapped >= REMAPPED_LEAST:
-        yield Finding(
-            "host-flow-remapped",
-            Severity.INFO,
-            HOST,
-            f"NAT moved the source port of {facts.remapped:,} of the host's own connections",
-            (f"{facts.remapped:,} flows of kind REMAPPED", _pool_text(evidence)),
-            lead=Lead("flows", filter="kind:remapped"),
         )

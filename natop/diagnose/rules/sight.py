@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from natop.diagnose.evidence import HOST, Evidence
+from natop.diagnose.callers import HOST
+from natop.diagnose.evidence import Evidence
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import sysctl
 from natop.model import Finding, Gap, Remedy, Severity

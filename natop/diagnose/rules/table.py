@@ -1,13 +1,13 @@
 """Rules about the conntrack table itself: how full it is, what piles up in it, and what should not be there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from natop.diagnose.evidence import HOST, Evidence, address_of, few, known_caller, many, named, percent_of
+from natop.diagnose.callers import HOST
+from natop.diagnose.evidence import Evidence, many, named, percent_of
 from natop.diagnose.registry import rule
-from natop.diagnose.remedies import deleted_flows, drop_invalid, keep_alive, sysctl
-from natop.join.local import GONE
-from natop.model import Conntrack, Finding, Lead, Pile, Remedy, Severity
-from natop.sysctls import CHAIN_WARNING, FULL_CRITICAL, FULL_WARNING
+from natop.diagnose.remedies import drop_invalid, keep_alive, sysctl
+from natop.model import Conntrack, Finding, Lead, Remedy, Severity
+from natop.sysctls import CHAIN_CRITICAL, CHAIN_WARNING, FULL_CRITICAL, FULL_WARNING
 
 
 @rule("The conntrack table is full")
@@ -16,7 +16,8 @@ def table_full(evidence: Evidence) -> Iterator[Finding]:
     first packet of each new flow is dropped; flows that exist go on.
 
     Decided by: the fill, from 75 % (warning) and 90 % (critical); drop rising faster than insert_failed, as it does for
-    refused entries; early_drop rising, which means that unanswered flows are thrown out to make room.
+    refused entries, where the table was seen 75 % full in the last minute or early_drop rose; early_drop rising, which
+    means that the table was full and unanswered flows were thrown out to make room.
 
     To fix: raise nf_conntrack_max (some 320 bytes of kernel memory an entry) and the buckets with it, and look at who
     fills the table.
@@ -24,15 +25,16 @@ def table_full(evidence: Evidence) -> Iterator[Finding]:
     count, most, peak = evidence.snapshot.conntrack.count, evidence.snapshot.conntrack.max, evidence.peak
     if count is None or not most or not peak:
         return
-    was_full = peak[0] >= FULL_WARNING * peak[1]
+    evicted = evidence.risen("early_drop") or 0
+    was_full = evicted or peak[0] >= FULL_WARNING * peak[1]
     refused = evidence.losses.table_full if evidence.losses and was_full else 0
-    if count < FULL_WARNING * most and not refused:
+    if count < FULL_WARNING * most and not refused and not evicted:
         return
     yield Finding(
         "table-full",
         Severity.CRITICAL if refused or count >= FULL_CRITICAL * most else Severity.WARNING,
         HOST,
-        _fill(count, most, peak) + f": {many(refused, 'new flow')} refused {evidence.span}" * bool(refused),
+        _fill(count, most, peak) + _refused(evidence, refused, evicted),
         (
             f"{count:,} of {most:,} entries",
             *([f"drop - insert_failed +{refused:,} {evidence.span}"] if refused else []),
@@ -41,13 +43,23 @@ def table_full(evidence: Evidence) -> Iterator[Finding]:
         ),
         (_larger_table(evidence, most),),
         Lead("containers"),
+        refused,
     )
 
 
 def _fill(count: int, most: int, peak: tuple[int, int]) -> str:
     if count >= FULL_WARNING * most:
         return f"the conntrack table is {percent_of(count, most)} % full"
-    return f"the conntrack table was {percent_of(*peak)} % full (now {percent_of(count, most)} %)"
+    if peak[0] >= FULL_WARNING * peak[1]:
+        return f"the conntrack table was {percent_of(*peak)} % full (now {percent_of(count, most)} %)"
+    return f"the conntrack table was full for a moment (now {percent_of(count, most)} %)"
+
+
+def _refused(evidence: Evidence, refused: int, evicted: int) -> str:
+    """What that did to flows: new ones that had no room, or unanswered ones that made it."""
+    if refused:
+        return f": {many(refused, 'new flow')} refused {evidence.span}"
+    return f": {many(evicted, 'flow')} thrown out {evidence.span}" if evicted else ""
 
 
 def _thrown_out(evidence: Evidence) -> Iterator[str]:
@@ -173,26 +185,33 @@ def hash_chains(evidence: Evidence) -> Iterator[Finding]:
     """The limit was raised without the hash table, so that each bucket holds many entries: lookups get slow, and from
     50 to 79 in one chain new entries are refused (since Linux 5.15, nf_conntrack_core.c).
 
-    Decided by: chaintoolong rising, or more than 4 entries for each bucket in the table as it is.
+    Decided by: chaintoolong rising (critical), more than 4 entries for each bucket in the table as it is (warning), or
+    a limit that allows more than 8 for each bucket (a hint).
 
     To fix: more buckets; 8 bytes each.
     """
     table = evidence.snapshot.conntrack
+    told = _chained(evidence, table)
+    if told:
+        severity, summary = told
+        refused = evidence.losses.chain if evidence.losses else 0
+        remedies, lead = tuple(_more_buckets(evidence, table)), Lead("counters")
+        yield Finding("hash-chains", severity, HOST, summary, tuple(_hashed(table)), remedies, lead, refused)
+
+
+def _chained(evidence: Evidence, table: Conntrack) -> tuple[Severity, str] | None:
+    """How long chains are, or may become."""
     refused = evidence.losses.chain if evidence.losses else 0
-    a_bucket = table.count / table.buckets if table.count is not None and table.buckets else None
-    if not refused and (a_bucket is None or a_bucket <= CHAIN_WARNING):
-        return
-    yield Finding(
-        "hash-chains",
-        Severity.CRITICAL if refused else Severity.WARNING,
-        HOST,
-        f"hash chains are too long: {many(refused, 'new flow')} refused {evidence.span}"
-        if refused
-        else f"{a_bucket:.0f} entries in each hash bucket: lookups are slow",
-        tuple(_hashed(table)),
-        tuple(_more_buckets(evidence, table)),
-        Lead("counters"),
-    )
+    if refused:
+        return Severity.CRITICAL, f"hash chains are too long: {many(refused, 'new flow')} refused {evidence.span}"
+    if not table.buckets:
+        return None
+    now, most = (None if number is None else number / table.buckets for number in (table.count, table.max))
+    if now is not None and now > CHAIN_WARNING:
+        return Severity.WARNING, f"{now:.0f} entries in each hash bucket: lookups are slow"
+    if most is not None and most > CHAIN_CRITICAL:
+        return Severity.INFO, f"the limit allows {most:.0f} entries in each hash bucket: too many once they are there"
+    return None
 
 
 def _hashed(table: Conntrack) -> Iterator[str]:
@@ -250,150 +269,3 @@ def invalid_packets(evidence: Evidence) -> Iterator[Finding]:
         ),
         Lead("counters"),
     )
-
-
-ZOMBIES_LEAST = 100
-
-
-@rule("Connections that ended long ago are still ESTABLISHED")
-def established_zombies(evidence: Evidence) -> Iterator[Finding]:
-    """An entry in ESTABLISHED that sees no packet stays for nf_conntrack_tcp_timeout_established, five days by default.
-    Where peers vanish without a FIN, such entries outlive them and fill the table.
-
-    Decided by: at least 100 flows in ESTABLISHED without a packet for more than a day, as their timeouts tell. Flows
-    with data in flight have a timeout of minutes, however fresh, and do not count.
-
-    To fix: a shorter timeout, with TCP keep-alive in the applications more often than that.
-    """
-    facts = evidence.facts
-    if not facts or facts.zombies < ZOMBIES_LEAST:
-        return
-    yield Finding(
-        "established-zombies",
-        Severity.INFO,
-        facts.zombies_of[0].owners[0] if facts.zombies_of else HOST,
-        f"{facts.zombies:,} connections ESTABLISHED without a packet for more than a day",
-        tuple(f"{pile.count:,} opened by {pile.what}" for pile in facts.zombies_of[:3]),
-        (
-            sysctl(
-                "Let idle connections go after a day.",
-                evidence,
-                (("net.netfilter.nf_conntrack_tcp_timeout_established", 86_400),),
-                cost="connections idle for longer are forgotten; entries there now keep their timeout",
-                check="ESTABLISHED falls over the next day",
-            ),
-        ),
-        Lead("flows", filter="state:established"),
-    )
-
-
-UNREPLIED_LEAST = 50
-
-
-def unanswered(evidence: Evidence) -> Sequence[Pile]:
-    """The ends that let more than UNREPLIED_LEAST connections wait."""
-    facts = evidence.facts
-    return [pile for pile in facts.unreplied if pile.count > UNREPLIED_LEAST] if facts else ()
-
-
-@rule("Connections that nobody answers")
-def unreplied_syns(evidence: Evidence) -> Iterator[Finding]:
-    """SYNs went out towards one end and nothing came back: the service is down, or a firewall drops them. Not NAT.
-
-    Decided by: more than 50 flows in SYN_SENT without a reply towards one address and port.
-
-    To fix: look at the service, the route to it and the firewalls between.
-    """
-    for pile in unanswered(evidence):
-        yield Finding(
-            "unreplied-syns",
-            Severity.WARNING,
-            known_caller(pile),
-            f"{pile.count:,} connections to {pile.what} are not answered: it is down or filtered; not NAT",
-            (f"{pile.count:,} flows in SYN_SENT without a reply", f"opened by {few(pile.owners)}"),
-            (Remedy(f"See whether {pile.what} listens and whether a firewall on the way drops the SYNs."),),
-            Lead("flows", filter=f"state:syn_sent dst:{address_of(pile.what)}"),
-        )
-
-
-CLOSING_SHARE = 0.05
-CLOSING_LEAST = 200
-
-
-@rule("Connections that do not finish closing")
-def closing_pile(evidence: Evidence) -> Iterator[Finding]:
-    """Flows stay in FIN_WAIT, CLOSE_WAIT or LAST_ACK because the last packets of the close are not seen: the peer has
-    vanished, or the ways there and back differ. These are the states of a man in the middle, not of a socket.
-
-    Decided by: more than 5 % of the TCP flows, and at least 200, in one of these states.
-
-    To fix: look at the peers; the entries go by themselves after 30 to 120 s.
-    """
-    whole = evidence.snapshot.whole
-    if whole is None:
-        return
-    states = whole.counts.states
-    total = sum(states.values())
-    name = max(("FIN_WAIT", "CLOSE_WAIT", "LAST_ACK"), key=lambda each: states[each])
-    if states[name] < CLOSING_LEAST or states[name] <= CLOSING_SHARE * total:
-        return
-    percent = 100 * states[name] / total
-    yield Finding(
-        "closing-pile",
-        Severity.INFO,
-        HOST,
-        f"{states[name]:,} flows stay in {name}, {percent:.0f} % of TCP: their close is never seen whole",
-        (f"{states[name]:,} of {total:,} TCP flows",),
-        (Remedy("See whether the peers still exist and whether answers take another way than questions."),),
-        Lead("flows", filter=f"state:{name.lower()}"),
-    )
-
-
-@rule("Flows still lead to a container that is gone")
-def stale_mapping(evidence: Evidence) -> Iterator[Finding]:
-    """An entry made for a container that is gone still rewrites packets to its old address. With UDP it lives as long
-    as the sender goes on, so that a service that was created anew gets nothing.
-
-    Decided by: flows whose server is a container that is gone: they were that container's when they were seen before,
-    or began before the present owner of the address did, or DNAT leads them to an address of a bridge network that
-    no container has and that ARP asks for in vain (IPv4 only; up to a minute after the last answer). It is a warning
-    for UDP that DNAT sends there. UDP to an address that a container of the same name has again is where it should be.
-
-    To fix: delete these entries; the next packet makes a new one.
-    """
-    facts = evidence.facts
-    for pile in facts.stale if facts else ():
-        is_mapped = pile.answering is not None and pile.answering != address_of(pile.what)
-        if pile.what.endswith("/udp") and _is_back(evidence, pile):
-            continue
-        yield Finding(
-            "stale-mapping",
-            Severity.WARNING if is_mapped and pile.what.endswith("/udp") else Severity.INFO,
-            pile.owners[0] if pile.owners else HOST,
-            _leads_nowhere(pile, is_mapped),
-            (f"{many(pile.count, 'flow')} of kind STALE; {pile.answering} should answer",),
-            (deleted_flows(pile),) if is_mapped else (),
-            Lead("flows", filter=f"kind:stale dst:{address_of(pile.what)}"),
-        )
-
-
-def _is_back(evidence: Evidence, pile: Pile) -> bool:
-    """Whether containers of the same names have the address again: what has no connection goes where it should."""
-    if pile.answering is None:
-        return False
-    there = {
-        GONE + name
-        for each in evidence.snapshot.containers
-        for place in each.container.networks
-        if pile.answering in (place.ipv4, place.ipv6)
-        for name in (each.container.name, pile.answering)
-    }
-    return bool(pile.owners) and there.issuperset(pile.owners)
-
-
-def _leads_nowhere(pile: Pile, is_mapped: bool) -> str:
-    name = pile.owners[0].removeprefix(GONE) if pile.owners else "a container"
-    if is_mapped:
-        fate = "which no container has" if name == pile.answering else "which is gone"
-        return f"{pile.what} still leads to {name}, {fate}: {many(pile.count, 'flow')}"
-    return f"{name} is gone, and {pile.what}, where it was, is still called: {many(pile.count, 'flow')}"

@@ -3,15 +3,13 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from natop.diagnose.evidence import HOST, Evidence, address_of, listed, many, named, percent_of
+from natop.diagnose.callers import HOST
+from natop.diagnose.evidence import SYN_LOSS_LEAST, Elsewhere, Evidence, address_of, listed, many, named, percent_of
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import keep_alive, own_sysctl, sysctl
-from natop.diagnose.rules.table import unanswered
 from natop.model import Container, ContainerSummary, Finding, Lead, Pile, Remedy, Severity
-from natop.sysctls import FULL_CRITICAL
+from natop.summarise.localports import range_of, sysctls_of
 
-DEFAULT_PORTS = (32_768, 60_999)
-"""net.ipv4.ip_local_port_range of a new network namespace, whatever the host's is."""
 PORTS_WARN, PORTS_CRITICAL = 0.80, 0.95
 
 
@@ -31,7 +29,7 @@ def local_ports_exhausted(evidence: Evidence) -> Iterator[Finding]:
         container = by_id.get(pile.key or "")
         if container is None:
             continue
-        is_read, (first, last) = _range_of(evidence, container)
+        is_read, (first, last) = range_of(_sysctls(evidence, container))
         size = last - first + 1
         if pile.count < PORTS_WARN * size:
             continue
@@ -64,19 +62,10 @@ def _percent(pile: Pile, size: int) -> str:
     return percent_of(min(pile.count, size), size)
 
 
-def _range_of(evidence: Evidence, container: ContainerSummary) -> tuple[bool, tuple[int, int]]:
-    """Whether its range could be read, and the range; else that of a new network namespace."""
-    match _sysctls(evidence, container).get("ip_local_port_range"):
-        case (first, last):
-            return True, (first, last)
-    return False, DEFAULT_PORTS
-
-
 def _sysctls(evidence: Evidence, container: ContainerSummary) -> Mapping[str, int | tuple[int, ...]]:
     """Those that hold for a container's sockets, as far as they were read."""
-    if container.container.network_mode == HOST:
-        return evidence.snapshot.host.sysctls
-    return container.tcp.sysctls if container.tcp else {}
+    told = {each.container.id: each.tcp for each in evidence.snapshot.containers if each.tcp}
+    return sysctls_of(container.container, told, evidence.snapshot.host.sysctls)
 
 
 def _setting(
@@ -110,7 +99,7 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
             values = ((SOMAXCONN, str(_at_least(BACKLOG, _sysctls(evidence, each), SOMAXCONN))),)
             yield Finding(
                 "accept-queue-overflow",
-                Severity.WARNING,
+                _severity(evidence, overflows),
                 name,
                 f"accept queue of {name} is full: {many(overflows, 'connection')} lost {evidence.span}; not NAT",
                 tuple(_overflown(evidence, overflows, evidence.tcp(each, "listen_drops"))),
@@ -119,11 +108,16 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
                     own_sysctl(name, values, "Where its backlog is above somaxconn, raise that"),
                 ),
                 Lead("containers", each.container.id),
+                overflows,
             )
     yield from _host_overflow(evidence)
 
 
 SOMAXCONN, BACKLOG = "net.core.somaxconn", 16_384
+
+
+def _severity(evidence: Evidence, overflows: int) -> Severity:
+    return Severity.INFO if evidence.is_minor(overflows) else Severity.WARNING
 
 
 def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
@@ -135,7 +129,7 @@ def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
     containers = evidence.on_host_network
     yield Finding(
         "accept-queue-overflow",
-        Severity.WARNING,
+        _severity(evidence, overflows),
         HOST,
         f"accept queue of a host's listener is full: {many(overflows, 'connection')} lost {evidence.span}; not NAT",
         (
@@ -151,6 +145,7 @@ def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
             sysctl("Where its backlog is above somaxconn, raise that.", evidence, ((SOMAXCONN, value),)),
         ),
         Lead("counters"),
+        overflows,
     )
 
 
@@ -167,43 +162,39 @@ def _no_conntrack_loss(evidence: Evidence) -> Iterator[str]:
         yield f"insert_failed +0 {evidence.span}: conntrack lost nothing"
 
 
-SYN_LOSS_LEAST = 5
-"""A single lost SYN in a minute is weather."""
-
-
 @rule("SYNs are lost on their way, not in NAT")
 def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
-    """Containers send SYNs again although conntrack dropped none and no accept queue here was full: they, or their
+    """Containers send SYNs again that neither conntrack nor a full accept queue here has dropped: they, or their
     answers, are lost on the way or at the other end, or a rule of a firewall drops them. Not NAT.
 
-    Decided by: at least 5 SYN retransmits in containers that open connections, while insert_failed and drop stand still
-    and ListenOverflows rose neither in a container nor in the host's own namespace. With containers on the host's
-    network the host's own SYN retransmits count too. Containers whose own table is full, or who have more than
-    50 unanswered flows to one end, are left out: other rules tell of them.
+    Decided by: at least 5 SYNs sent again by who opens connections, beyond what conntrack dropped (insert_failed and
+    drop) and what listeners of containers and host lost (ListenOverflows). With containers on the host's network the
+    host's own count too. Answers to SYNs that servers send again are left out; who both opens and accepts is given one
+    SYN for each connection that it opens. Containers whose own table is full, or who have more than 50 unanswered flows
+    to one end, are left out: other rules tell of them.
 
     To fix: probe the same target from the host; look for firewall rules that drop; a cloud's own limit on connections
     (`ethtool -S`, conntrack_allowance_exceeded) shows the same picture.
     """
-    senders = _callers(evidence)
-    total = sum(count for _, count, _ in senders)
-    if not evidence.losses or total < SYN_LOSS_LEAST or _something_was_dropped(evidence):
+    found = evidence.elsewhere
+    if not found or found.lost < SYN_LOSS_LEAST:
         return
-    name, _, container = max(senders, key=lambda sender: sender[1])
+    first = found.callers[0]
     piles = evidence.facts.unreplied if evidence.facts else ()
     yield Finding(
         "syn-loss-elsewhere",
         Severity.WARNING,
-        name,
-        f"SYNs lost on the way, not in NAT: {total:,} sent again {evidence.span}",
+        first.name,
+        f"SYNs lost on the way, not in NAT: {_elsewhere(evidence, found)} sent again {evidence.span}",
         (
-            f"SYN retransmits in {named((name, count) for name, count, _ in senders)}",
-            f"insert_failed +0, drop +0 {evidence.span}: conntrack lost nothing",
+            f"SYN retransmits in {named((each.name, each.syns) for each in found.callers)}",
+            *_accounted(evidence),
             *([f"unanswered: {named((pile.what, pile.count) for pile in piles)}"] if piles else []),
         ),
         (
             Remedy(
                 "Connect to the same target from the host and from inside the container; equal losses are not NAT's.",
-                (_probe(container, piles),),
+                (_probe(first.container, piles),),
             ),
             Remedy(
                 "Look for rules that drop on this host, by their counters: a dropped SYN leaves no trace in conntrack.",
@@ -213,33 +204,27 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
                 "In a cloud, look for conntrack_allowance_exceeded in `ethtool -S` of the interface that leads out."
             ),
         ),
-        Lead("containers", container.id) if container else Lead("counters"),
+        Lead("containers", first.container.id) if first.container else Lead("counters"),
+        found.lost,
     )
 
 
-def _callers(evidence: Evidence) -> list[tuple[str, int, Container | None]]:
-    """Who opens connections and sent SYNs again, most first. The host is among them where containers use its network.
-
-    Who opens none has sent answers to SYNs again, as each server on the Internet does for those who scan it.
-    """
-    found: list[tuple[str, int, Container | None]] = [
-        (each.container.name, count, each.container)
-        for each, count in evidence.retransmitting
-        if not _is_explained(evidence, each)
-        and (evidence.tcp(each, "active_opens") != 0 or (each.flows and each.flows.counts.states["SYN_SENT"]))
-    ]
-    count = evidence.host_tcp("syn_retrans")
-    if count and evidence.on_host_network and evidence.host_tcp("active_opens") != 0:
-        found.append((HOST, count, None))
-    return sorted(found, key=lambda sender: -sender[1])
+def _elsewhere(evidence: Evidence, found: Elsewhere) -> str:
+    """All that were sent again, where this host lost none; else the rest of them."""
+    is_explained = evidence.overflows or (evidence.losses and evidence.losses.total)
+    return f"about {found.lost:,} of {found.again:,}" if is_explained else f"{found.again:,}"
 
 
-def _something_was_dropped(evidence: Evidence) -> bool:
-    """Whether this host lost connections itself: in conntrack, or at a listener."""
-    if any(evidence.risen(name) for name in ("insert_failed", "drop")):
-        return True
-    overflows = [evidence.tcp(each, "listen_overflows") for each in evidence.snapshot.containers]
-    return any((*overflows, evidence.host_tcp("listen_overflows")))
+def _accounted(evidence: Evidence) -> Iterator[str]:
+    """What this host lost itself."""
+    lost = evidence.losses.total if evidence.losses else 0
+    if lost:
+        counts = ", ".join(f"{name} +{evidence.risen(name) or 0:,}" for name in ("insert_failed", "drop"))
+        yield f"{counts} {evidence.span}: conntrack explains {lost:,}"
+    else:
+        yield f"insert_failed +0, drop +0 {evidence.span}: conntrack lost nothing"
+    if evidence.overflows:
+        yield f"ListenOverflows +{evidence.overflows:,}: accept queues here explain as many"
 
 
 def _rules_with_counters(evidence: Evidence) -> str:
@@ -252,13 +237,6 @@ def _probe(container: Container | None, unreplied: Sequence[Pile]) -> str:
     called = next((pile.what for pile in unreplied if pile.what.endswith("/tcp")), "HOST:PORT/tcp")
     start = f"--from {shlex.quote(container.name)} " if container else ""
     return f"natop probe {start}--count 5 {shlex.quote(called.removesuffix('/tcp'))}"
-
-
-def _is_explained(evidence: Evidence, container: ContainerSummary) -> bool:
-    """Whether another rule says why this container sends SYNs again."""
-    most = evidence.snapshot.conntrack.max
-    full = bool(most and container.own_table and container.own_table >= FULL_CRITICAL * most)
-    return full or any(container.container.name in pile.owners for pile in unanswered(evidence))
 
 
 @rule("The limit of TIME_WAIT sockets is reached")

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from natop.diagnose.evidence import HOST, Evidence, few
+from natop.diagnose.callers import HOST
+from natop.diagnose.evidence import Evidence, few
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import by_name
 from natop.model import Finding, Lead, Remedy, Severity

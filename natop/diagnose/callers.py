@@ -1,0 +1,64 @@
+"""Whose SYNs were sent again: those of who opens connections, apart from the answers that servers send again.
+
+TCPSynRetrans counts both, and each server on the Internet sends answers again to those who only scan it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from natop.model import HOST_MARK, Container, ContainerSummary, Snapshot
+from natop.summarise.window import Since
+
+HOST = "host"
+"""The subject of what is not one container's."""
+GONE = "containers that are gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One network namespace and what its sockets sent again."""
+
+    name: str
+    syns: int
+    """SYNs, as far as they can be told from answers."""
+    answers: int
+    """The rest of TCPSynRetrans: answers to SYNs."""
+    container: Container | None = None
+    """None for the host, and for namespaces that are no more."""
+
+
+def callers_of(snapshot: Snapshot, since: Since, ended: Mapping[str, int]) -> tuple[Caller, ...]:
+    """All that sent any again, most SYNs first; `ended` is of the namespaces that are no more."""
+    found = [
+        _caller(each.container.name, since.tcp.get(each.container.id, {}), _pending(each), each.container)
+        for each in snapshot.containers
+    ]
+    found += [_caller(HOST, since.tcp.get(HOST_MARK, {}), 0), _caller(GONE, ended, 0)]
+    again = (each for each in found if each.syns or each.answers)
+    return tuple(sorted(again, key=lambda caller: -caller.syns))
+
+
+def _caller(name: str, tcp: Mapping[str, int], pending: int, container: Container | None = None) -> Caller:
+    """`pending` are connections that were being opened already.
+
+    Who opens none sends answers. Who opens some and accepts others is given one SYN for each that it opens.
+    """
+    again, opened = tcp.get("syn_retrans", 0), tcp.get("active_opens")
+    if opened is None:
+        return Caller(name, again, 0, container)
+    most = again if opened + pending and not tcp.get("passive_opens") else opened + pending
+    syns = min(again, most)
+    return Caller(name, syns, again - syns, container)
+
+
+def _pending(summary: ContainerSummary) -> int:
+    return summary.flows.counts.states["SYN_SENT"] if summary.flows else 0
+
+
+def unread(snapshot: Snapshot) -> list[str]:
+    """The running containers whose counters could not be read, where they have any of their own."""
+    return [
+        each.container.name
+        for each in snapshot.containers
+        if each.container.state == "running" and not (each.tcp or each.tcp_of or each.container.network_mode == HOST)
+    ]

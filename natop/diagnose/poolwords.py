@@ -1,0 +1,38 @@
+"""What is said of clashes and of NAT pools, the same by every rule."""
+
+from natop.diagnose.evidence import Evidence, percent_of
+from natop.diagnose.losses import POOL_NO_RACE, POOL_WARN, is_scarce
+from natop.model import Pool
+
+
+def clash_text(evidence: Evidence, clashes: int) -> str:
+    """As `insert_failed +41 and drop with it in 60 s on 2 of 2 CPUs`."""
+    failed, where = evidence.risen("insert_failed"), f"{evidence.span}{evidence.on_cpus('insert_failed')}"
+    if failed == clashes:
+        return f"insert_failed +{clashes:,} and drop with it {where}"
+    return f"insert_failed +{failed or 0:,} {where}, of these {clashes:,} lost: drop counts them too"
+
+
+def use_text(pool: Pool) -> str:
+    """As `97 % of 64,512`."""
+    return f"{percent_of(pool.used, pool.capacity)} % of {pool.capacity:,}"
+
+
+def fullest_text(evidence: Evidence) -> str:
+    """The fullest pool now, and what that says about lost packets."""
+    if not evidence.knows_pools:
+        return "the NAT pools could not be read"
+    pool = evidence.fullest
+    if pool is None:
+        return "no NAT pool holds a port → not exhaustion"
+    return f"busiest pool {use_text(pool)} ({pool.name}) → {_meaning(pool)}"
+
+
+def _meaning(pool: Pool) -> str:
+    if is_scarce(pool):
+        return "nearly full"
+    if pool.use < POOL_WARN:
+        return "not exhaustion"
+    if pool.use < POOL_NO_RACE:
+        return "filling, but none is lost for that yet"
+    return f"{pool.soft:,} of it may be evicted, chance of a loss {100 * pool.loss:.1f} %: exhaustion is not shown"

@@ -1,0 +1,36 @@
+"""How many local ports a container's sockets may choose from."""
+
+from collections.abc import Mapping, Sequence
+
+from natop.model import Container, NetnsTcp
+
+HOST = "host"
+DEFAULT_PORTS = (32_768, 60_999)
+"""net.ipv4.ip_local_port_range of a new network namespace, whatever the host's is."""
+
+Sysctls = Mapping[str, int | tuple[int, ...]]
+
+
+def sysctls_of(container: Container, told: Mapping[str, NetnsTcp], host: Sysctls) -> Sysctls:
+    """Those that hold for its sockets, as far as they were read: the host's, its own, or its namespace's owner's.
+
+    `told` is by container id.
+    """
+    if container.network_mode == HOST:
+        return host
+    tcp = told.get(container.id) or told.get(container.joined or "")
+    return tcp.sysctls if tcp else {}
+
+
+def range_of(sysctls: Sysctls) -> tuple[bool, tuple[int, int]]:
+    """Whether a range could be read, and the range; else that of a new network namespace."""
+    match sysctls.get("ip_local_port_range"):
+        case (int(first), int(last)):
+            return True, (first, last)
+    return False, DEFAULT_PORTS
+
+
+def local_ports(containers: Sequence[Container], told: Mapping[str, NetnsTcp], host: Sysctls) -> list[int]:
+    """How many each container has."""
+    ranges = (range_of(sysctls_of(each, told, host))[1] for each in containers)
+    return [last - first + 1 for first, last in ranges]
