@@ -194,6 +194,7 @@ class NatopApp(App[None]):
             message.feed.close()
 
     def on_snapshot_taken(self, message: SnapshotTaken) -> None:
+        message.seal()
         if not self._reading.is_of(message):
             return
         from natop.summarise.window import watched

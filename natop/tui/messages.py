@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,16 +42,31 @@ class FromFeed(Message):
 
 
 class SnapshotTaken(FromFeed):
-    """The feed gave a snapshot. One that waits in the queue gives way to a newer one."""
+    """The feed gave a snapshot. Until the message is sealed, a newer snapshot may take the place of its own.
+
+    So there is never more than one in the queue, though the screen may be held up for hours by a terminal that has
+    stalled.
+    """
 
     def __init__(self, snapshot: Snapshot, number: int = 0) -> None:
         super().__init__(number)
         self.snapshot = snapshot
         self.taken_s = monotonic()
         """When it came from the feed, on this process's clock."""
+        self._lock = Lock()
+        self._is_sealed = False
 
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, SnapshotTaken) and message.number == self.number
+    def renew(self, snapshot: Snapshot) -> bool:
+        """Whether that snapshot is the message's now; not where it has been sealed. Called by the reading thread."""
+        with self._lock:
+            if not self._is_sealed:
+                self.snapshot, self.taken_s = snapshot, monotonic()
+            return not self._is_sealed
+
+    def seal(self) -> None:
+        """It stays as it is from now on."""
+        with self._lock:
+            self._is_sealed = True
 
 
 class FeedOpened(FromFeed):

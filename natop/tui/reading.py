@@ -74,7 +74,7 @@ class Reading:
 
 
 def start_reading(open_feed: Callable[[], Feed], number: int, post: Callable[[Message], object]) -> Thread:
-    """Open the feed of that number and post a message a snapshot, in a thread that ends with the program."""
+    """Open the feed of that number and post its snapshots, in a thread that ends with the program."""
     sys.setswitchinterval(SWITCH_S)
     thread = Thread(target=_read, args=(open_feed, number, post), name="natop-feed", daemon=True)
     thread.start()
@@ -83,13 +83,15 @@ def start_reading(open_feed: Callable[[], Feed], number: int, post: Callable[[Me
 
 def _read(open_feed: Callable[[], Feed], number: int, post: Callable[[Message], object]) -> None:
     """Whatever goes wrong becomes a message: a dead thread would look like a quiet host."""
-    opened = False
+    opened, waiting = False, None
     try:
         feed = open_feed()
         opened = True
         post(FeedOpened(feed, number))
         for snapshot in feed:
-            post(SnapshotTaken(snapshot, number))
+            if waiting is None or not waiting.renew(snapshot):
+                waiting = SnapshotTaken(snapshot, number)
+                post(waiting)
         post(FeedEnded(number))
     except Exception as error:
         post(FeedFailed(error, opened, number))

@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import select
 import signal
 import sys
+import threading
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 
 from natop import charset
 
@@ -47,14 +50,39 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
         environ.setdefault("COLORTERM", "truecolor")
 
 
+LEAVE_S = 10.0
+"""How long the view has to end in good order."""
+
+
 def on_end(leave: Callable[[int], None]) -> None:
     """Call `leave` with the exit status 128 + n when SIGTERM or SIGHUP asks to end, so that the terminal is restored.
 
+    A terminal that goes away counts as SIGHUP: not everybody whom it hangs up on is sent one (the kernel signals the
+    leader of its session alone, which may wait for us). Where the view cannot leave, since it waits for a terminal that
+    takes nothing more, the process ends without it after LEAVE_S.
+
     Does nothing outside the main thread, where no signal arrives.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return
     loop = asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        last_resort = threading.Timer(LEAVE_S, os._exit, (128 + number,))
+        last_resort.daemon = True
+        last_resort.start()
+        with suppress(RuntimeError):  # the loop has ended already
+            loop.call_soon_threadsafe(leave, 128 + number)
+
+    # Handlers of asyncio's own would wait for the loop, and so for the terminal.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        try:
-            loop.add_signal_handler(number, leave, 128 + number)
-        except (RuntimeError, ValueError):
-            return
+        signal.signal(number, lambda number, _: end(number))
+    threading.Thread(target=_on_hang_up, args=(lambda: end(signal.SIGHUP),), name="natop-terminal", daemon=True).start()
+
+
+def _on_hang_up(tell: Callable[[], None]) -> None:
+    """Wait until there is nobody at the other end of the terminal."""
+    watch = select.poll()
+    watch.register(0, 0)  # for what is always reported, no input among it (poll(2))
+    watch.poll()
+    tell()

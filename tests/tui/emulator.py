@@ -85,6 +85,15 @@ class Terminal:
         assert self.status is not None
         return self.status
 
+    def ends_unread(self, seconds: float = 60.0) -> int:
+        """The exit status, with nothing read of what is written meanwhile."""
+        end = time.monotonic() + seconds
+        while self.status is None:
+            self._reap()
+            assert time.monotonic() < end, f"it goes on after {seconds} s"
+            time.sleep(0.02)
+        return self.status
+
     def hang_up(self) -> None:
         """Close the terminal under the program."""
         os.close(self._master)

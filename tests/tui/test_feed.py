@@ -1,15 +1,17 @@
 """What the screen does with what the reading thread tells, good or bad."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.message import Message
 
 from natop.model import Snapshot
 from natop.tui.app import EXIT_UNREADABLE, NatopApp
-from natop.tui.messages import FeedEnded, SnapshotTaken
+from natop.tui.messages import FeedEnded, FeedOpened, SnapshotTaken
+from natop.tui.reading import start_reading
 from tests.tui.live import Live, open_live
 from tests.tui.worlds import ListFeed, save_nowhere
 
@@ -97,9 +99,35 @@ async def test_an_ended_feed_says_so(small: list[Snapshot]) -> None:
         assert live.app.news.snapshot is small[-1]
 
 
+def posted_of(snapshots: list[Snapshot], post: Callable[[Message], object] = lambda _: None) -> list[Message]:
+    """What the reading thread posts while nobody looks at it, but for `post`."""
+    posted: list[Message] = []
+
+    def keep(message: Message) -> None:
+        posted.append(message)
+        post(message)
+
+    feed = ListFeed(snapshots, at_once=len(snapshots), endless=False)
+    start_reading(lambda: feed, 1, keep).join(60)
+    return posted
+
+
 def test_a_waiting_snapshot_gives_way_to_a_newer_one(small: list[Snapshot]) -> None:
-    assert SnapshotTaken(small[0]).can_replace(SnapshotTaken(small[1]))
-    assert not SnapshotTaken(small[0]).can_replace(FeedEnded())
+    """A screen that is held up finds one message, whatever came meanwhile."""
+    opened, taken, ended = posted_of(small[:3])
+    assert (type(opened), type(ended)) == (FeedOpened, FeedEnded)
+    assert isinstance(taken, SnapshotTaken)
+    assert taken.snapshot is small[2]
+
+
+def test_a_snapshot_that_was_looked_at_stays(small: list[Snapshot]) -> None:
+    def look(message: Message) -> None:
+        if isinstance(message, SnapshotTaken):
+            message.seal()
+
+    taken = [each.snapshot for each in posted_of(small[:3], look) if isinstance(each, SnapshotTaken)]
+    assert len(taken) == 3
+    assert all(seen is given for seen, given in zip(taken, small, strict=False))
 
 
 async def test_a_snapshot_without_a_new_dump_keeps_the_flows(small: list[Snapshot]) -> None:

@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,25 @@ def test_a_terminal_that_goes_away_ends_it() -> None:
     with terminal(LIVE) as screen:
         screen.until(is_live).hang_up()
         assert screen.wait() == 128 + signal.SIGHUP
+
+
+def test_a_terminal_that_goes_away_without_a_signal_ends_it() -> None:
+    """The kernel signals the leader of the session alone: here one that waits, as make does."""
+    waits = shell(f"trap '' HUP; {shlex.join(LIVE)}; exit $?")
+    with terminal(waits) as screen:
+        screen.until(is_live).hang_up()
+        assert screen.wait() == 128 + signal.SIGHUP
+
+
+def test_a_terminal_that_takes_nothing_more_does_not_keep_it() -> None:
+    """As over a line that is dead: the view waits to be drawn, and ends all the same."""
+    with terminal(LIVE) as screen:
+        screen.until(is_live)
+        for key in "12" * 100:
+            screen.type(key)  # each view is some kilobytes that nobody reads
+            time.sleep(0.1)
+        screen.kill(signal.SIGTERM)
+        assert screen.ends_unread() == 128 + signal.SIGTERM
 
 
 def test_suspending_gives_the_terminal_back_until_fg() -> None:
