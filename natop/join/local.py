@@ -56,6 +56,10 @@ class Parties:
             self._codes[name] = -1 - len(self.names)
         return self._codes[name]
 
+    def known(self, *names: str) -> list[int]:
+        """The codes of those of these others that have one."""
+        return [self._codes[name] for name in names if name in self._codes]
+
     def codes(self, prefix: str) -> list[int]:
         """The codes of all others whose names begin so."""
         return [code for name, code in self._codes.items() if name.startswith(prefix)]

@@ -52,6 +52,8 @@ ALIVE = frozenset({"running", "paused"})
 """The engine's words for a container that has processes."""
 START_SLACK_NS = 2_000_000_000
 """Docker notes a container's start a moment after its process may have opened connections."""
+ALONE, SHARED = "host", "host (shared)"
+"""Whoever of the host's it may be: its processes, or a container on its network too."""
 _COPIED = (Kind.PROXIED, Kind.STALE)
 """The kinds of flows that docker-proxy may have had to do with."""
 _LOW = 2**64 - 1
@@ -229,7 +231,8 @@ class _Join:
     def _find_holders(self, sockets: Sockets) -> None:
         """Name whoever holds the socket at each end that is the host's own, or held it, or listens there."""
         containers = any(each.network_mode == "host" and each.state in ALIVE for each in self.place.containers)
-        whoever = self.parties.code("host (shared)" if containers else "host")
+        whoever = self.parties.code(SHARED if containers else ALONE)
+        unnamed = self.parties.known(ALONE, SHARED)
         index = self._indexed(sockets, whoever)
         through = Proxied(self, proxies(sockets, index.table))
         copied: list[Rows] = []
@@ -240,6 +243,7 @@ class _Join:
             ends = ends_of(self.flows, rows)
             own = index.connected(ends)
             before, kinds_before = self._held_before(end, rows)
+            before[np.isin(before, unnamed)] = NOBODY
             copied.append(rows[np.isin(kinds_before, _COPIED)])
             listening = index.listening(ends)
             if end == "client":

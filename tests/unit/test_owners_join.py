@@ -156,6 +156,15 @@ def test_a_container_on_the_host_s_network_that_began_anew() -> None:
     assert dumps.told([OUT, other], place(after, sockets=held([])), at=BORN + 70) == expected
 
 
+def test_a_listener_whose_process_is_found_later_names_what_is_closed() -> None:
+    """Processes are looked at in turn, as far as the time goes; until then it was whoever."""
+    listener, dumps = [listening("0.0.0.0:9000", cgroup=9)], Dumps()
+    assert dumps.told([INTO], place(EDGE, sockets=held(listener))) == [("HOST", None, "host (shared)")]
+    found = held(listener, nginx=[1])
+    assert dumps.told([INTO], place(EDGE, sockets=found)) == [("HOST", None, "host: nginx[812]")]
+    assert dumps.told([INTO], place(EDGE, sockets=held(listener))) == [("HOST", None, "host: nginx[812]")]
+
+
 def test_who_served_is_remembered_before_who_listens_now() -> None:
     dumps = Dumps()
     dumps.told([INTO], place(EDGE, RIM, sockets=held([listening("0.0.0.0:9000", cgroup=7)])))

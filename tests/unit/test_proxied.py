@@ -95,6 +95,13 @@ def test_a_new_connection_is_not_tied_to_what_serves_another() -> None:
     assert dumps.told(second, place(*where, sockets=both)) == [TIED[0], TIED[0], TIED[1], TIED[1]]
 
 
+def test_closed_halves_of_a_proxy_that_is_found_later() -> None:
+    dumps = Dumps()
+    unseen = proxied(process=False)
+    assert dumps.told(HALVES, place(APP, CLI, WEB, sockets=unseen))[3:] == [("ROUTED", "host", "web")] * 3
+    assert dumps.told(HALVES, place(APP, CLI, WEB, sockets=proxied()))[3:] == [("PROXIED", THE_PROXY, "web")] * 3
+
+
 def test_the_host_to_another_container_is_not_proxied() -> None:
     other = flow("172.18.0.1:60000", "172.18.0.3:80")
     where = Place((APP, WEB), (*HOST_ADDRESSES, "172.18.0.1"), sockets={HOST_SOCKETS: proxied()}.get)
