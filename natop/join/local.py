@@ -129,15 +129,22 @@ def holders(
             codes[table.cgroup == cgroup] = place[identity]
         elif unit.endswith(".service"):
             codes[table.cgroup == cgroup] = parties.code(f"host: {clean(unit)}")
-    of_host = (each for each in containers if each.network_mode == "host" and each.id in local)
-    by_pid = {each.pid: place[each.id] for each in of_host if each.pid}
+    owner = container_by_process(containers, local)
 
     def code_of(process: Process) -> int:
-        index = place.get(_container_of(process.cgroups), by_pid.get(process.pid))
+        index = owner(process)
         return parties.code(process_name(process)) if index is None else index
 
     _by_process(table, sockets, codes, code_of)
     return codes
+
+
+def container_by_process(containers: Sequence[Container], local: Collection[str]) -> Callable[[Process], int | None]:
+    """Tells which container a process is of: by its cgroup, or as the first process of one on the host's network."""
+    place = {container.id: index for index, container in enumerate(containers)}
+    of_host = (each for each in containers if each.network_mode == "host" and each.id in local)
+    by_pid = {each.pid: place[each.id] for each in of_host if each.pid}
+    return lambda process: place.get(_container_of(process.cgroups), by_pid.get(process.pid))
 
 
 def _container_of(cgroups: str) -> str:

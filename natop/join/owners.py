@@ -5,7 +5,7 @@ reply's source is the address that answers, whatever DNAT made of the address th
 own address belongs to whoever holds, or held, the socket there (`local`).
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.decode.sockets import decode_sockets
+from natop.join.addresses import THE_HOST, AddressOwners
 from natop.join.deadends import among
 from natop.join.local import (
     GONE,
@@ -21,7 +22,9 @@ from natop.join.local import (
     Parties,
     SocketIndex,
     client_ends,
+    container_by_process,
     holders,
+    process_name,
     proxies,
     server_ends,
 )
@@ -31,7 +34,6 @@ from natop.model import (
     HOST_SOCKETS,
     U8,
     UNKNOWN64,
-    V4_MAPPED,
     Addresses,
     Attribution,
     Container,
@@ -40,14 +42,11 @@ from natop.model import (
     Mask,
     Rows,
     Sockets,
-    address_value,
     homes,
     no_sockets,
 )
 from natop.uapi import IpProto, Ips
 
-THE_HOST = -(2**31)
-"""While addresses are looked up: one of the host's own."""
 ALIVE = frozenset({"running", "paused"})
 """The engine's words for a container that has processes."""
 START_SLACK_NS = 2_000_000_000
@@ -56,7 +55,6 @@ ALONE, SHARED = "host", "host (shared)"
 """Whoever of the host's it may be: its processes, or a container on its network too."""
 _COPIED = (Kind.PROXIED, Kind.STALE)
 """The kinds of flows that docker-proxy may have had to do with."""
-_LOW = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ class _Join:
         self.parties = Parties()
         self.homes = homes(place.containers)
         self.last = Last(memory, place.containers, self.parties) if memory else None
-        self.owners = _Owners(place, self.parties)
+        self.owners = AddressOwners(place.containers, place.host_addresses, place.former, self.parties)
         self.client, self.server = self.owners.of(flows.orig_src), self.owners.of(flows.reply_src)
         self.from_host, self.to_host = self.client == THE_HOST, self.server == THE_HOST
         self.calls_host = self.owners.of(flows.orig_dst) == THE_HOST
@@ -232,7 +230,7 @@ class _Join:
         """Name whoever holds the socket at each end that is the host's own, or held it, or listens there."""
         containers = any(each.network_mode == "host" and each.state in ALIVE for each in self.place.containers)
         whoever = self.parties.code(SHARED if containers else ALONE)
-        unnamed = self.parties.known(ALONE, SHARED)
+        told_later = self._told_later(sockets)
         index = self._indexed(sockets, whoever)
         through = Proxied(self, proxies(sockets, index.table))
         copied: list[Rows] = []
@@ -243,7 +241,8 @@ class _Join:
             ends = ends_of(self.flows, rows)
             own = index.connected(ends)
             before, kinds_before = self._held_before(end, rows)
-            before[np.isin(before, unnamed)] = NOBODY
+            for code, now in told_later.items():
+                before[before == code] = now
             copied.append(rows[np.isin(kinds_before, _COPIED)])
             listening = index.listening(ends)
             if end == "client":
@@ -256,6 +255,16 @@ class _Join:
         self._recall_halves(copied)
         through.resolve()
 
+    def _told_later(self, sockets: Sockets) -> dict[int, int]:
+        """Who it was, by what was said before its process had been found, or before the engine had told of it."""
+        later = dict.fromkeys(self.parties.known(ALONE, SHARED), NOBODY)
+        owner = container_by_process(self.place.containers, self.place.local)
+        for process in sockets.held:
+            for code in self.parties.known(process_name(process)):
+                if (index := owner(process)) is not None:
+                    later[code] = index
+        return later
+
     def _recall_halves(self, copied: Sequence[Rows]) -> None:
         """What was known of the connections of these flows, which went through docker-proxy at the dump before."""
         known = self.last.halves(self.flows, np.unique(np.concatenate(copied))) if self.last else None
@@ -264,8 +273,8 @@ class _Join:
 
     def owner(self, address: int) -> int:
         """Whose an address is."""
-        one = Addresses(np.array([address >> 64], np.uint64), np.array([address & _LOW], np.uint64))
-        return int(self.owners.of(one)[0])
+        high, low = divmod(address, 1 << 64)
+        return int(self.owners.of(Addresses(np.array([high], np.uint64), np.array([low], np.uint64)))[0])
 
     def _keep_holders(self) -> None:
         """Without the sockets, the host's own ends belong to whom they belonged before."""
@@ -312,74 +321,6 @@ class _Join:
         if self.last:
             return self.last.of(self.flows, rows, end)
         return np.full(len(rows), NOBODY, np.int32), np.full(len(rows), Kind.FORWARDED, np.uint8)
-
-
-class _Owners:
-    """Addresses and whose each is, so that a whole column is looked up at once.
-
-    A table of SLOTS places by a hash of the address gives the only one that it may be; where several known addresses
-    fall into one slot, further tables hold the others.
-    """
-
-    def __init__(self, place: Place, parties: Parties) -> None:
-        former = place.former.items()
-        owner_of = {value: parties.code(GONE + name) for text, name in former for value in _values([text])}
-        owner_of |= dict.fromkeys(_values(place.host_addresses), THE_HOST)
-        for index, container in enumerate(place.containers):
-            texts = (text for network in container.networks for text in (network.ipv4, network.ipv6) if text)
-            owner_of.update(dict.fromkeys(_values(texts), index))
-        high = np.array([value >> 64 for value in owner_of], np.uint64)
-        low = np.array([value & _LOW for value in owner_of], np.uint64)
-        self._known = Addresses(high, low)
-        self._codes: Codes = np.array(list(owner_of.values()), np.int32)
-        self._tables = list(_tables(_slots(self._known)))
-
-    def of(self, addresses: Addresses) -> Codes:
-        """The container's index, THE_HOST, one that is gone, or NOBODY, for each address."""
-        result = np.full(len(addresses), NOBODY, np.int32)
-        slots = _slots(addresses)
-        for table in self._tables:
-            at = table[slots]
-            same = (self._known.lo[at] == addresses.lo) & (self._known.hi[at] == addresses.hi)
-            np.copyto(result, self._codes[at], where=same)
-        result[(result == NOBODY) & self._on_loopback(addresses)] = THE_HOST
-        return result
-
-    @staticmethod
-    def _on_loopback(addresses: Addresses) -> Mask:
-        """127.0.0.0/8 is the host's own, whichever of it an interface has: systemd-resolved answers at 127.0.0.53."""
-        on_loopback: Mask = (addresses.lo >> np.uint64(24)) == np.uint64((V4_MAPPED >> 24) + 127)
-        on_loopback &= addresses.hi == 0
-        return on_loopback
-
-
-SLOTS = 1 << 16
-
-
-def _slots(addresses: Addresses) -> npt.NDArray[np.uint16]:
-    with np.errstate(over="ignore"):
-        mixed = (addresses.lo ^ addresses.hi * np.uint64(0xC2B2AE3D27D4EB4F)) * np.uint64(0x9E3779B97F4A7C15)
-    return (mixed >> np.uint64(48)).astype(np.uint16)
-
-
-def _tables(slots: npt.NDArray[np.uint16]) -> Iterator[npt.NDArray[np.int32]]:
-    """The index of an address by its slot: of the first with that slot, of the second, until all have a place."""
-    left = np.arange(len(slots), dtype=np.int32)
-    while len(left):
-        table = np.zeros(SLOTS, np.int32)
-        table[slots[left]] = left
-        yield table
-        left = left[table[slots[left]] != left]
-
-
-def _values(texts: Iterable[str]) -> list[int]:
-    values = []
-    for text in texts:
-        try:
-            values.append(address_value(text.partition("%")[0]))
-        except ValueError:
-            continue
-    return values
 
 
 def _first_known(*choices: Codes | npt.NDArray[np.signedinteger]) -> Codes:

@@ -165,6 +165,16 @@ def test_a_listener_whose_process_is_found_later_names_what_is_closed() -> None:
     assert dumps.told([INTO], place(EDGE, sockets=held(listener))) == [("HOST", None, "host: nginx[812]")]
 
 
+def test_what_was_a_process_s_before_the_engine_told_of_its_container() -> None:
+    """natop does not wait for the engine; what is closed by the time it answers is the container's all the same."""
+    of_edge = Process(70, "httpd", (), f"0::/docker/{EDGE.id}\n")
+    sockets = Sockets(diag.answers([listening("0.0.0.0:9000", cgroup=None)]), {}, {of_edge: (Descriptor(4, 1),)})
+    dumps = Dumps()
+    assert dumps.told([INTO], place(sockets=sockets)) == [("HOST", None, "host: httpd[70]")]
+    assert dumps.told([INTO], place(EDGE, sockets=sockets)) == [("HOST", None, "edge")]
+    assert dumps.told([INTO], place(EDGE, sockets=held([]))) == [("HOST", None, "edge")]
+
+
 def test_who_served_is_remembered_before_who_listens_now() -> None:
     dumps = Dumps()
     dumps.told([INTO], place(EDGE, RIM, sockets=held([listening("0.0.0.0:9000", cgroup=7)])))

@@ -1,0 +1,84 @@
+"""Whose an address is: a container's, the host's own, or that of a container that is gone."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from natop.join.local import GONE, NOBODY, Codes, Parties
+from natop.model import V4_MAPPED, Addresses, Container, Mask, address_value
+
+THE_HOST = -(2**31)
+"""While addresses are looked up: one of the host's own."""
+_LOW = 2**64 - 1
+
+
+class AddressOwners:
+    """Addresses and whose each is, so that a whole column is looked up at once.
+
+    A table of SLOTS places by a hash of the address gives the only one that it may be; where several known addresses
+    fall into one slot, further tables hold the others.
+    """
+
+    def __init__(
+        self, containers: Sequence[Container], host: Sequence[str], former: Mapping[str, str], parties: Parties
+    ) -> None:
+        """`host` are the host's own addresses, `former` who had an address before; who has it now goes before."""
+        past = former.items()
+        owner_of = {value: parties.code(GONE + name) for text, name in past for value in _values([text])}
+        owner_of |= dict.fromkeys(_values(host), THE_HOST)
+        for index, container in enumerate(containers):
+            texts = (text for network in container.networks for text in (network.ipv4, network.ipv6) if text)
+            owner_of.update(dict.fromkeys(_values(texts), index))
+        high = np.array([value >> 64 for value in owner_of], np.uint64)
+        low = np.array([value & _LOW for value in owner_of], np.uint64)
+        self._known = Addresses(high, low)
+        self._codes: Codes = np.array(list(owner_of.values()), np.int32)
+        self._tables = list(_tables(_slots(self._known)))
+
+    def of(self, addresses: Addresses) -> Codes:
+        """The container's index, THE_HOST, one that is gone, or NOBODY, for each address."""
+        result = np.full(len(addresses), NOBODY, np.int32)
+        slots = _slots(addresses)
+        for table in self._tables:
+            at = table[slots]
+            same = (self._known.lo[at] == addresses.lo) & (self._known.hi[at] == addresses.hi)
+            np.copyto(result, self._codes[at], where=same)
+        result[(result == NOBODY) & self._on_loopback(addresses)] = THE_HOST
+        return result
+
+    @staticmethod
+    def _on_loopback(addresses: Addresses) -> Mask:
+        """127.0.0.0/8 is the host's own, whichever of it an interface has: systemd-resolved answers at 127.0.0.53."""
+        on_loopback: Mask = (addresses.lo >> np.uint64(24)) == np.uint64((V4_MAPPED >> 24) + 127)
+        on_loopback &= addresses.hi == 0
+        return on_loopback
+
+
+SLOTS = 1 << 16
+
+
+def _slots(addresses: Addresses) -> npt.NDArray[np.uint16]:
+    with np.errstate(over="ignore"):
+        mixed = (addresses.lo ^ addresses.hi * np.uint64(0xC2B2AE3D27D4EB4F)) * np.uint64(0x9E3779B97F4A7C15)
+    return (mixed >> np.uint64(48)).astype(np.uint16)
+
+
+def _tables(slots: npt.NDArray[np.uint16]) -> Iterator[npt.NDArray[np.int32]]:
+    """The index of an address by its slot: of the first with that slot, of the second, until all have a place."""
+    left = np.arange(len(slots), dtype=np.int32)
+    while len(left):
+        table = np.zeros(SLOTS, np.int32)
+        table[slots[left]] = left
+        yield table
+        left = left[table[slots[left]] != left]
+
+
+def _values(texts: Iterable[str]) -> list[int]:
+    values = []
+    for text in texts:
+        try:
+            values.append(address_value(text.partition("%")[0]))
+        except ValueError:
+            continue
+    return values
