@@ -53,8 +53,6 @@ START_SLACK_NS = 2_000_000_000
 """Docker notes a container's start a moment after its process may have opened connections."""
 ALONE, SHARED = "host", "host (shared)"
 """Whoever of the host's it may be: its processes, or a container on its network too."""
-_COPIED = (Kind.PROXIED, Kind.STALE)
-"""The kinds of flows that docker-proxy may have had to do with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +241,7 @@ class _Join:
             before, kinds_before = self._held_before(end, rows)
             for code, now in told_later.items():
                 before[before == code] = now
-            copied.append(rows[np.isin(kinds_before, _COPIED)])
+            copied.append(rows[_may_be_copied(kinds_before)])
             listening = index.listening(ends)
             if end == "client":
                 listening = np.where(ends.proto == IpProto.UDP, listening, np.int32(NOBODY))
@@ -285,7 +283,7 @@ class _Join:
         ):
             column[rows], kinds = self._held_before(end, rows)
             self.proxied[rows[kinds == Kind.PROXIED]] = True
-            copied.append(rows[np.isin(kinds, _COPIED)])
+            copied.append(rows[_may_be_copied(kinds)])
         self._recall_halves(copied)
 
     def _held_before(self, end: str, rows: Rows) -> tuple[Codes, U8]:
@@ -321,6 +319,12 @@ class _Join:
         if self.last:
             return self.last.of(self.flows, rows, end)
         return np.full(len(rows), NOBODY, np.int32), np.full(len(rows), Kind.FORWARDED, np.uint8)
+
+
+def _may_be_copied(kinds: U8) -> Mask:
+    """Of which kinds docker-proxy may have had to do with a flow."""
+    may: Mask = (kinds == Kind.PROXIED) | (kinds == Kind.STALE)
+    return may
 
 
 def _first_known(*choices: Codes | npt.NDArray[np.signedinteger]) -> Codes:
