@@ -166,6 +166,8 @@ class Proxied:
         server, client = self._noted["server"], self._noted["client"]
         for noted in (server, client):
             self._join.proxied[noted.kept()] = True
+        if not self._found:
+            return
         to_proxy, from_proxy = Groups(server.codes.astype(np.int64)), Groups(client.codes.astype(np.int64))
         remembered = np.where(server.open, np.int32(NOBODY), self._join.ties.accepted_by(server.rows))
         kept = Groups(remembered.astype(np.int64))
@@ -233,6 +235,8 @@ class Proxied:
         for each in self._found:
             if each.target >= 0 and called[each.listens]:
                 claims[each.destination].append(each)
+        if not claims:
+            return
         closed = self._closed(client)
         for destination, by in claims.items():
             rows = client.rows[closed.of(destination)]
