@@ -7,12 +7,26 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from natop.join.flows import Flows, path_text
-from tests.docker.line import Line, Row, containers, ends, network, parties, rows, running, sysctl, this_process, to
+from tests.docker.line import (
+    Line,
+    Row,
+    containers,
+    ends,
+    network,
+    parties,
+    path,
+    paths,
+    rows,
+    running,
+    sysctl,
+    this_process,
+    to,
+)
 from tests.lab import oracle, traffic
 from tests.lab.dockerhost import HOST, HOST_6, OUTSIDE, OUTSIDE_6, DockerHost
 from tests.lab.inject import Entry, inject
@@ -61,17 +75,19 @@ def test_outside_to_a_published_port(docker_host: DockerHost, line: Line) -> Non
         assert {"DST_NAT", "SRC_NAT"} & set(row["status"]) == {"DST_NAT"}
 
 
-def test_the_path_in_one_line(docker_host: DockerHost, line: Line) -> None:
+def test_the_path_of_every_flow_in_one_line(docker_host: DockerHost, line: Line) -> None:
     docker_host.outside_get(8080)
     docker_host.egress("app1", 1, 443)
+    docker_host.internal_calls("app1", "app2")
+    docker_host.docker("exec", "app3", "ping", "-c", "1", OUTSIDE)
+    inject(docker_host.namespace, [Entry(src="2001:db8::1", dst="2001:db8::2", proto="udp")])
     table = docker_host.quiet()
-    taken = Flows.of(line.read())
-    assert taken
-    paths = {path_text(taken, row) for row in range(len(taken.table))}
+    told = paths(line.read())
+    assert told == {ends(flow): path(flow) for flow in table}
     (served,), (out,) = to(table, dport=8080), to(table, dst=OUTSIDE, dport=443)
     web, app1 = docker_host.address("webserver", "bridge"), docker_host.address("app1", "internal")
-    assert f"{OUTSIDE}:{served['orig']['sport']} → {HOST}:8080 ⇒ {web}:80" in paths
-    assert f"{app1}:{out['orig']['sport']} ⇒ {HOST}:{out['reply']['dport']} → {OUTSIDE}:443" in paths
+    assert told[ends(served)] == f"{OUTSIDE}:{served['orig']['sport']} → {HOST}:8080 ⇒ {web}:80"
+    assert told[ends(out)] == f"{app1}:{out['orig']['sport']} ⇒ {HOST}:{out['reply']['dport']} → {OUTSIDE}:443"
 
 
 def test_container_to_outside(docker_host: DockerHost, line: Line) -> None:
@@ -169,6 +185,24 @@ def test_every_container_s_numbers_are_the_judge_s(docker_host: DockerHost, line
     assert taken.unowned.counts.total == len(oracle.unowned(table, inspected))
 
 
+def test_names_that_docker_allows(docker_host: DockerHost, line: Line) -> None:
+    """Told apart to the letter; one is named as natop names what is no container."""
+    names = ("host", "a.b-c_d", "a.b-c_D", "none", "9_")
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(running(docker_host, name, "internal"))
+        line.until(present=names)
+        for name in names:
+            assert docker_host.egress(name) == 1
+        table = to(docker_host.quiet(), dst=OUTSIDE)
+        told = line.rows()
+        owner = {docker_host.address(name, "internal"): name for name in names}
+        assert len(table) == len(names)
+        for flow in table:
+            row = told[ends(flow)]
+            assert (row["client"], row["client_other"]) == (owner[flow["orig"]["src"]], None)
+
+
 def test_ping_within_and_from_the_host(docker_host: DockerHost, line: Line) -> None:
     docker_host.docker("exec", "app1", "ping", "-c", "1", docker_host.address("app2", "internal"))
     docker_host.docker("exec", "hostnet", "ping", "-c", "1", docker_host.address("app1", "internal"))
@@ -223,12 +257,18 @@ def test_ipv6_with_nat(docker_host: DockerHost, line: Line) -> None:
         assert traffic.get(docker_host.inside("web6"), OUTSIDE_6, 443, 2) == 2
         inner = docker_host.inspect("web6")[0]["NetworkSettings"]["Networks"]["six"]["GlobalIPv6Address"]
         assert traffic.get(docker_host.inside("peer6"), inner, 80) == 1
-        table = [flow for flow in docker_host.quiet() if flow["family"] == 6 and flow["proto"] == "tcp"]
+        assert docker_host.outside_get(9000, 1, host=HOST_6) == 1
+        docker_host.docker("exec", "web6", "ping", "-6", "-c", "1", OUTSIDE_6)
+        assert traffic.exchange(docker_host.inside("peer6"), OUTSIDE_6, 5353) == 1
+        table = [flow for flow in docker_host.quiet() if flow["family"] == 6]
         told = line.rows()
-    assert Counter((parties(told[ends(flow)]), told[ends(flow)]["network"]) for flow in table) == {
-        (("PUBLISHED", None, "web6"), "six"): 2,
-        (("MASQUERADED", "web6", None), "six"): 2,
-        (("INTERNAL", "peer6", "web6"), "six"): 1,
+    assert Counter((flow["proto"], parties(told[ends(flow)]), told[ends(flow)]["network"]) for flow in table) == {
+        ("tcp", ("PUBLISHED", None, "web6"), "six"): 2,
+        ("tcp", ("MASQUERADED", "web6", None), "six"): 2,
+        ("tcp", ("INTERNAL", "peer6", "web6"), "six"): 1,
+        ("tcp", ("HOST", None, "hostnet"), None): 1,
+        ("icmpv6", ("MASQUERADED", "web6", None), "six"): 1,
+        ("udp", ("MASQUERADED", "peer6", None), "six"): 1,
     }
 
 

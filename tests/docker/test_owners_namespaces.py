@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from natop.columns.containers import CONTAINER_COLUMNS
 from tests.docker.line import Line, containers, fill, network, rows, running, snapshot, to
 from tests.lab import oracle, traffic
 from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
@@ -93,6 +97,39 @@ def test_embedded_dns_from_inside(docker_host: DockerHost) -> None:
     assert _counted(document) == {"app1"} | called, "the flows of the others are elsewhere, which is not none"
     host_table = oracle.flows(docker_host.namespace)
     assert to(host_table, dst="127.0.0.11") == []
+
+
+def test_in_a_container_s_namespace_the_others_are_dashes(docker_host: DockerHost) -> None:
+    """In the document null, in text and Markdown a dash, in CSV nothing: never 0."""
+    with running(docker_host, "fresh", "internal"):
+        docker_host.egress("fresh", 2)
+        place = str(docker_host.inspect("fresh")[0]["State"]["Pid"])
+        document = snapshot("--netns", place, "--docker-host", docker_host.url)
+        tables = {form: _table(docker_host, form, "--netns", place) for form in ("text", "md", "csv")}
+    told = {each["name"]: each for each in document["containers"]}
+    assert told["fresh"]["flows"] == {"total": 2, "inbound": 0, "outbound": 2}
+    others = sorted(told.keys() - {"fresh"})
+    assert [[told[name][number] for number in NUMBERS] for name in others] == [[None] * len(NUMBERS)] * len(others)
+    assert {told[name]["rates"][number] for name in others for number in ("new", "gone", "time_wait")} == {None}
+    for form, cells in tables.items():
+        unknown = "" if form == "csv" else "-"
+        assert cells["fresh"]["flows"] == "2"
+        for name in others:
+            assert {cells[name][key] for key in ("flows", "time_wait", "inbound", "outbound")} == {unknown}
+
+
+def _table(host: DockerHost, form: str, *arguments: str) -> dict[str, dict[str, str]]:
+    """The table of containers that `natop snapshot` prints, its cells by container and by the column's key."""
+    command = [sys.executable, "-m", "natop", "snapshot", "--format", form, "--docker-host", host.url, *arguments]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    if form == "csv":
+        return {row["name"]: row for row in csv.DictReader(io.StringIO(printed))}
+    parts = re.compile(r" *\| *" if form == "md" else r" {2,}")
+    lines = [parts.split(line.strip().strip("|").strip()) for line in printed.splitlines()]
+    header = next(line for line in lines if line[0] == "CONTAINER")
+    keys = {column.title: column.key for column in CONTAINER_COLUMNS}
+    rows = (dict(zip((keys[title] for title in header), line, strict=False)) for line in lines)
+    return {row["name"]: row for row in rows}
 
 
 def test_swarm_s_ingress_sandbox_by_path(docker_host: DockerHost, tmp_path: Path) -> None:
