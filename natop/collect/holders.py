@@ -6,8 +6,10 @@ from pathlib import Path
 
 from natop.collect import netns, sandboxes, sockets
 from natop.collect.owners import ProcessReader, cgroups
-from natop.model import HOST_SOCKETS, EngineReading, Gap, Sockets
+from natop.model import HOST_SOCKETS, Descriptor, EngineReading, Gap, Process, Sockets
 
+FIRST_LOOK_S = 0.25
+"""The least time for the first look at processes: without it docker-proxies and the like would get their names late."""
 CGROUPS_KEPT_S = 10.0
 """Walking all cgroups costs 45 ms a thousand of them; a new container makes for a new walk in any case."""
 REMEDY = "load the kernel's modules: sudo modprobe -a tcp_diag udp_diag"
@@ -22,10 +24,11 @@ class SocketReader:
     """The sockets of one host's namespaces, read one at a time."""
 
     def __init__(self, namespace: Path | None, process_budget_s: float) -> None:
-        """`process_budget_s` bounds how long one reading looks for the processes that hold sockets."""
+        """`process_budget_s` bounds how long each reading but the first looks for the processes that hold sockets."""
         self._namespace = namespace
         self._processes = ProcessReader()
         self._process_budget_s = process_budget_s
+        self._has_looked = False
         self._paths: Mapping[int, str] = {}
         self._paths_at = float("-inf")
         self._containers: frozenset[str] = frozenset()
@@ -48,8 +51,12 @@ class SocketReader:
             return NO_RIGHT if isinstance(error.__cause__, PermissionError) else None
         except OSError as error:
             return Gap("sockets", f"the kernel refuses to tell the sockets: {error.strerror or error}", REMEDY)
-        held = self._processes.read(self._process_budget_s) if key == HOST_SOCKETS else {}
-        return Sockets(answers, self._cgroups(inventory), held)
+        return Sockets(answers, self._cgroups(inventory), self._look_at_processes() if key == HOST_SOCKETS else {})
+
+    def _look_at_processes(self) -> Mapping[Process, tuple[Descriptor, ...]]:
+        budget_s = self._process_budget_s if self._has_looked else max(FIRST_LOOK_S, self._process_budget_s)
+        self._has_looked = True
+        return self._processes.read(budget_s)
 
     def _cgroups(self, inventory: EngineReading | None) -> Mapping[int, str]:
         """As they were some seconds ago, unless there are other containers now."""

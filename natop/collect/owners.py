@@ -1,7 +1,8 @@
 """Who holds sockets: cgroups by id, processes by the socket inodes among their file descriptors.
 
 Looking at every descriptor of every process costs tens of milliseconds on a large host, so a reading looks at the
-processes that held sockets last time first, and at the others in turn, as far as its time goes.
+processes that held sockets last time first, then at those that are new, and at the others in turn, as far as its time
+goes.
 """
 
 import os
@@ -40,6 +41,7 @@ class ProcessReader:
         self._root = root
         self._held: dict[int, tuple[Process, tuple[Descriptor, ...]]] = {}
         self._waiting: list[int] = []
+        self._seen: set[int] = set()
 
     def read(self, budget_s: float) -> dict[Process, tuple[Descriptor, ...]]:
         """Look for at most about `budget_s` seconds."""
@@ -47,9 +49,9 @@ class ProcessReader:
         pids = self._pids()
         for gone in self._held.keys() - pids:
             del self._held[gone]
-        self._waiting = [pid for pid in self._waiting if pid in pids and pid not in self._held] or [
-            pid for pid in pids if pid not in self._held
-        ]
+        waiting = [pid for pid in self._waiting if pid in pids] + sorted(pids - self._seen)
+        self._waiting = [pid for pid in waiting or pids if pid not in self._held]
+        self._seen = pids
         self._look_at(tuple(self._held), until - budget_s / 2)
         self._look_at(self._in_turn(), until)
         return dict(self._held.values())

@@ -10,7 +10,8 @@ import pytest
 
 from natop.collect import conntrack, holders, host, netns, sockets
 from natop.collect.holders import SocketReader
-from natop.model import HOST_SOCKETS, EngineReading, Gap, Sockets
+from natop.collect.owners import ProcessReader
+from natop.model import HOST_SOCKETS, Descriptor, EngineReading, Gap, Process, Sockets
 from tests.unit import netlink
 from tests.unit.hosts import container, engine
 
@@ -70,6 +71,25 @@ def test_a_sample_s_sockets_are_read_when_they_are_asked_for(kernel: Kernel, mon
     assert (kernel.asked, kernel.place) == ([place], None)
     assert reader.sample(dump=False).sockets(HOST_SOCKETS) is None
     assert len(kernel.asked) == 1
+
+
+@pytest.mark.parametrize(("usual", "first"), [(0.02, holders.FIRST_LOOK_S), (5.0, 5.0)])
+def test_the_first_look_at_processes_has_more_time(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, usual: float, first: float
+) -> None:
+    """In a namespace that containers share nobody looks at them."""
+    budgets: list[float] = []
+
+    def read(_: ProcessReader, budget_s: float) -> dict[Process, tuple[Descriptor, ...]]:
+        budgets.append(budget_s)
+        return {}
+
+    monkeypatch.setattr(ProcessReader, "read", read)
+    reader = SocketReader(None, usual)
+    for key in (WEB.id, HOST_SOCKETS, HOST_SOCKETS, WEB.id, HOST_SOCKETS):
+        reader.read(key, INVENTORY)
+    assert budgets == [first, usual, usual]
+    assert len(kernel.asked) == 5
 
 
 def test_a_shared_namespace_is_read_inside_it(kernel: Kernel) -> None:

@@ -215,6 +215,20 @@ def test_without_time_all_have_their_turn(tmp_path: Path, holding: int) -> None:
     assert all(len(descriptors) == 2 for descriptors in old), "those known are looked at anew, too"
 
 
+def test_who_is_new_does_not_wait_for_its_turn(tmp_path: Path) -> None:
+    """A docker-proxy of a container that has just started, among a thousand processes that hold no socket."""
+    for pid in range(100, 200):
+        process(tmp_path, pid)
+    process(tmp_path, 99, 99)
+    reader = ProcessReader(tmp_path)
+    reader.read(10)
+    reader.read(0)
+    for pid in (50, 300):
+        process(tmp_path, pid, pid)
+    found = {each.pid for _ in range(2) for each in reader.read(0)}
+    assert found == {50, 99, 300}
+
+
 def test_the_time_that_it_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for pid in range(100, 200):
         process(tmp_path, pid, pid)
