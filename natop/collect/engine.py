@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from natop.collect import context
 from natop.collect.pulse import Pulse
-from natop.model import EngineReading, Gap
+from natop.model import GATEWAYS, EngineReading, Gap
 from natop.text import clean
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ _NETWORK: _Shape = {
     "IPAM": {"Config": None},
     "Options": {"com.docker.network.bridge.name": None, "ipvlan_mode": None, "mode": None},
 }
+_MEMBERS: _Shape = {"Containers": {_ANY: {"IPv4Address": None, "IPv6Address": None}}}
 _VERSION: _Shape = {"Version": None, "ApiVersion": None}
 _INFO: _Shape = {"SecurityOptions": None, "FirewallBackend": None}
 
@@ -194,7 +195,20 @@ class _State:
         self._list_networks()
 
     def _list_networks(self) -> None:
-        self._networks = tuple(_mapping(pick(network, _NETWORK)) for network in self._client.networks())
+        self._networks = tuple(self._network(listed) for listed in self._client.networks())
+
+    def _network(self, listed: Fields) -> Fields:
+        """As it is listed; swarm's bridge with the containers on it, of which no container's inspection tells."""
+        network = _mapping(pick(listed, _NETWORK))
+        return {**network, **self._members(GATEWAYS)} if network.get("Name") == GATEWAYS else network
+
+    def _members(self, name: str) -> Fields:
+        from docker.errors import NotFound
+
+        try:
+            return _mapping(pick(self._client.inspect_network(name), _MEMBERS))
+        except NotFound:
+            return {}
 
     def _inspect(self, identity: str) -> None:
         """Read one container anew; one that is gone leaves the inventory."""
@@ -212,6 +226,8 @@ class _State:
             identity = _mapping(actor.get("Attributes")).get("container")
         else:
             identity = actor.get("ID")
+            if any(each.get("Name") == GATEWAYS for each in self._networks):
+                self._list_networks()
         if isinstance(identity, str) and identity:
             self._inspect(identity)
 

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
-from natop.model import Attachment, Container, Engine, EngineReading, Inventory, Network, PublishedPort
+from natop.model import GATEWAYS, Attachment, Container, Engine, EngineReading, Inventory, Network, PublishedPort
 from natop.text import clean
 
 Fields = Mapping[str, object]
@@ -18,7 +18,8 @@ def decode_inventory(reading: EngineReading) -> Inventory:
     """Containers by name, networks by name."""
     networks = tuple(sorted((_network(fields) for fields in reading.networks), key=lambda n: (n.name, n.id)))
     by_name = {network.name: network for network in networks}
-    containers = [_container(fields, by_name) for fields in reading.containers]
+    gateways = _gateways(reading.networks)
+    containers = [_container(fields, by_name, gateways) for fields in reading.containers]
     return Inventory(_engine(reading), tuple(sorted(containers, key=lambda c: (c.name, c.id))), networks)
 
 
@@ -63,11 +64,29 @@ def _ipvlan_mode(fields: Fields) -> str | None:
     return mode if _text(fields, "Driver") == "ipvlan" else None
 
 
-def _container(fields: Fields, known: Mapping[str, Network]) -> Container:
+def _gateways(networks: Iterable[Fields]) -> Mapping[str, Attachment]:
+    """The place of each container, by id, on swarm's bridge; addresses are told with a prefix, as 172.20.0.3/16."""
+    places = {}
+    for network in networks:
+        members = _fields(network, "Containers") if network.get("Name") == GATEWAYS else {}
+        for identity in members:
+            fields = _fields(members, identity)
+            texts = {key: (_text(fields, key) or "").partition("/")[0] for key in ("IPv4Address", "IPv6Address")}
+            places[identity] = Attachment(
+                GATEWAYS,
+                _text(network, "Driver"),
+                ipv4=_address(texts, "IPv4Address"),
+                ipv6=_address(texts, "IPv6Address"),
+            )
+    return places
+
+
+def _container(fields: Fields, known: Mapping[str, Network], gateways: Mapping[str, Attachment]) -> Container:
     """From the engine's inspection of one container."""
     state, config, settings = (_fields(fields, key) for key in ("State", "Config", "NetworkSettings"))
     labels = _fields(config, "Labels")
     identity = _text(fields, "Id") or ""
+    gateway = [gateways[identity]] if identity in gateways else []
     return Container(
         id=identity,
         name=(_text(fields, "Name") or "").removeprefix("/") or identity[:12],
@@ -79,7 +98,7 @@ def _container(fields: Fields, known: Mapping[str, Network]) -> Container:
         pid=_pid(state.get("Pid")),
         sandbox=_text(settings, "SandboxKey"),
         started_at=_text(state, "StartedAt"),
-        networks=tuple(_attachments(_fields(settings, "Networks"), known)),
+        networks=(*_attachments(_fields(settings, "Networks"), known), *gateway),
         published=tuple(_published(_fields(settings, "Ports"))),
     )
 

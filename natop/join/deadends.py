@@ -5,18 +5,15 @@ from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
-from natop.model import Addresses, Network, Rows, address_text, address_value
-
-SWARMS_OWN = "docker_gwbridge"
-"""Swarm's ingress sandbox has an address there, and the engine lists it as no container."""
+from natop.model import GATEWAYS, Addresses, Network, Rows, address_text, address_value
 
 
 def bridged_subnets(networks: Iterable[Network]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Where containers of bridge networks live, and nobody else that swarm puts there."""
+    """Where containers of bridge networks live; swarm's ingress sandbox, which is none, has an address on GATEWAYS."""
     return [
         ipaddress.ip_network(subnet, strict=False)
         for network in networks
-        if network.driver == "bridge" and network.name != SWARMS_OWN
+        if network.driver == "bridge" and network.name != GATEWAYS
         for subnet in network.subnets
     ]
 

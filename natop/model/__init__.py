@@ -19,7 +19,7 @@ from natop.model.arrays import (
     address_text,
     address_value,
 )
-from natop.model.docker import Attachment, Container, Engine, Inventory, Network, PublishedPort, homes
+from natop.model.docker import GATEWAYS, Attachment, Container, Engine, Inventory, Network, PublishedPort, homes
 from natop.model.flows import Closer, FlowDump, FlowTable, Skipped, SocketTable
 from natop.model.history import TREND_LENGTH, UNOWNED, History, Moment, Roster, Series
 from natop.model.kernel import (
@@ -79,6 +79,7 @@ from natop.model.snapshot import Finding, FlowReading, HostFacts, Lead, Namespac
 
 __all__ = [
     "COUNTER_NAMES",
+    "GATEWAYS",
     "HOST_MARK",
     "HOST_SOCKETS",
     "NO_STATE",

@@ -33,15 +33,19 @@ class Attachment:
     def bypass(self) -> str | None:
         """What keeps traffic there out of the host's conntrack, in whole or in part; None where nothing does.
 
-        Of ipvlan, l3s passes the host's netfilter both ways, l3 with what the container sends alone, and l2 not at
-        all (Documentation/networking/ipvlan.rst and the kernel's commit 4fbae7d83c98).
+        Overlay networks are bridged in namespaces of their own. Of ipvlan, l3s passes the host's netfilter both ways,
+        l3 with what the container sends alone, and l2 not at all (Documentation/networking/ipvlan.rst and the kernel's
+        commit 4fbae7d83c98).
         """
         if self.driver == "ipvlan":
             return {"l3s": None, "l3": "ipvlan l3"}.get(self.ipvlan_mode or "", "ipvlan")
         return _BYPASSING.get(self.driver or "")
 
 
-_BYPASSING = {"macvlan": "macvlan", "null": "no network"}
+_BYPASSING = {"macvlan": "macvlan", "overlay": "overlay", "null": "no network"}
+GATEWAYS = "docker_gwbridge"
+"""Swarm's bridge, by which containers on overlay networks reach the world outside. Inspections of these do not tell of
+it; that of the network does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,30 @@ def test_a_network_comes_and_goes(server: EngineServer, watcher: EngineWatcher) 
     eventually(lambda: "late" not in networks())
 
 
+def test_who_is_on_swarm_s_bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known by that network alone, and read anew when a container starts: nothing else tells of it."""
+    inspected = shapes.inspect_body
+
+    def without_the_bridge(*given: Any) -> Any:
+        body = inspected(*given)
+        body["NetworkSettings"]["Networks"].pop("docker_gwbridge", None)
+        return body
+
+    monkeypatch.setattr(demo, "inspect_body", without_the_bridge)
+    networks = (DemoNetwork("over", "10.0.1.0/24", driver="overlay"), DemoNetwork("docker_gwbridge", "172.20.0.0/16"))
+    served = Inventory([on_overlay("task", 3), on_overlay("later", 4, state="exited")], networks)
+    with EngineServer(tmp_path / "d.sock", served) as server, watching(Target(server.url)) as watcher:
+        assert watcher.wait(PATIENCE_S)
+        assert addresses(watcher, "task") == [("over", "10.0.1.3"), ("docker_gwbridge", "172.20.0.3")]
+        served.start("later", pid=os.getpid())
+        eventually(lambda: addresses(watcher, "later") == [("over", "10.0.1.4"), ("docker_gwbridge", "172.20.0.4")])
+
+
+def on_overlay(name: str, number: int, state: str = "running") -> DemoContainer:
+    endpoints = (DemoEndpoint("over", f"10.0.1.{number}"), DemoEndpoint("docker_gwbridge", f"172.20.0.{number}"))
+    return DemoContainer(name, pid=os.getpid() if state == "running" else 0, state=state, endpoints=endpoints)
+
+
 def test_events_that_change_nothing_shown_are_not_asked_for() -> None:
     assert not {"exec_start", "attach", "top", "health_status"} & set(product.EVENTS["event"])
     assert {"start", "die", "rename", "destroy", "connect", "disconnect", "remove"} <= set(product.EVENTS["event"])

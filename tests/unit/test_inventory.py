@@ -231,6 +231,40 @@ def test_a_container_on_several_networks_is_tracked_if_one_is() -> None:
     assert replace(some, networks=(lan, Attachment("shop", "bridge", "172.18.0.2"))).untracked is None
 
 
+ON_OVERLAY = DOCKER_20 | {"NetworkSettings": {"Networks": {"over": {"IPAddress": "10.0.1.2"}}}}
+SWARM: tuple[Mapping[str, Any], ...] = (
+    {"Id": "aa" * 32, "Name": "over", "Driver": "overlay"},
+    {
+        "Id": "bb" * 32,
+        "Name": "docker_gwbridge",
+        "Driver": "bridge",
+        "Containers": {
+            ID: {"IPv4Address": "172.20.0.3/16", "IPv6Address": "fd00:20::3/64"},
+            "ingress-sbox": {"IPv4Address": "172.20.0.2/16", "IPv6Address": ""},
+        },
+    },
+)
+
+
+def test_a_container_on_swarm_s_overlay_leaves_by_swarm_s_bridge() -> None:
+    """Which only the inspection of that network tells."""
+    (task,) = inventory(ON_OVERLAY, networks=SWARM).containers
+    assert task.networks == (
+        Attachment("over", "overlay", "10.0.1.2"),
+        Attachment("docker_gwbridge", "bridge", "172.20.0.3", "fd00:20::3"),
+    )
+    assert task.untracked is None
+    (inward,) = inventory(ON_OVERLAY, networks=SWARM[:1]).containers
+    assert inward.untracked == "overlay", "one that has no way out"
+
+
+@pytest.mark.parametrize("members", [None, [], {ID: None}, {ID: {}}, {ID: {"IPv4Address": 3, "IPv6Address": "x/64"}}])
+def test_what_is_no_place_on_swarm_s_bridge(members: object) -> None:
+    (task,) = inventory(ON_OVERLAY, networks=(SWARM[0], {**SWARM[1], "Containers": members})).containers
+    assert [place.ipv4 for place in task.networks][:1] == ["10.0.1.2"]
+    assert {(place.ipv4, place.ipv6) for place in task.networks[1:]} <= {(None, None)}
+
+
 def test_containers_by_name_whatever_the_engine_s_order() -> None:
     names = [each.name for each in inventory(STOPPED, DOCKER_29, PODMAN_4).containers]
     assert names == ["api", "db", "old"]
