@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natop.join.local import GONE, NOBODY, Codes, Parties
-from natop.model import V4_MAPPED, Addresses, Container, Mask, address_value
+from natop.model import V4_MAPPED, Addresses, Container, Mask, Rows, address_value
 
 THE_HOST = -(2**31)
 """While addresses are looked up: one of the host's own."""
@@ -40,19 +40,21 @@ class AddressOwners:
         """The container's index, THE_HOST, one that is gone, or NOBODY, for each address."""
         result = np.full(len(addresses), NOBODY, np.int32)
         slots = _slots(addresses)
-        for table in self._tables:
-            at = table[slots]
-            same = (self._known.lo[at] == addresses.lo) & (self._known.hi[at] == addresses.hi)
-            np.copyto(result, self._codes[at], where=same)
-        result[(result == NOBODY) & self._on_loopback(addresses)] = THE_HOST
+        for table, used in self._tables:
+            rows = np.flatnonzero(used[slots])
+            at = table[slots[rows]]
+            same = (self._known.lo[at] == addresses.lo[rows]) & (self._known.hi[at] == addresses.hi[rows])
+            result[rows[same]] = self._codes[at[same]]
+        on_loopback = _on_loopback(addresses)
+        result[on_loopback[result[on_loopback] == NOBODY]] = THE_HOST
         return result
 
-    @staticmethod
-    def _on_loopback(addresses: Addresses) -> Mask:
-        """127.0.0.0/8 is the host's own, whichever of it an interface has: systemd-resolved answers at 127.0.0.53."""
-        on_loopback: Mask = (addresses.lo >> np.uint64(24)) == np.uint64((V4_MAPPED >> 24) + 127)
-        on_loopback &= addresses.hi == 0
-        return on_loopback
+
+def _on_loopback(addresses: Addresses) -> Rows:
+    """127.0.0.0/8 is the host's own, whichever of it an interface has: systemd-resolved answers at 127.0.0.53."""
+    near = np.flatnonzero(addresses.lo - np.uint64(V4_MAPPED + (127 << 24)) < np.uint64(1 << 24))
+    on_loopback: Rows = near[addresses.hi[near] == 0]
+    return on_loopback
 
 
 SLOTS = 1 << 16
@@ -64,13 +66,15 @@ def _slots(addresses: Addresses) -> npt.NDArray[np.uint16]:
     return (mixed >> np.uint64(48)).astype(np.uint16)
 
 
-def _tables(slots: npt.NDArray[np.uint16]) -> Iterator[npt.NDArray[np.int32]]:
-    """The index of an address by its slot: of the first with that slot, of the second, until all have a place."""
+def _tables(slots: npt.NDArray[np.uint16]) -> Iterator[tuple[npt.NDArray[np.int32], Mask]]:
+    """The index of an address by its slot, and which slots have one: of the first with that slot, of the second, until
+    all have a place.
+    """
     left = np.arange(len(slots), dtype=np.int32)
     while len(left):
-        table = np.zeros(SLOTS, np.int32)
-        table[slots[left]] = left
-        yield table
+        table, used = np.zeros(SLOTS, np.int32), np.zeros(SLOTS, np.bool_)
+        table[slots[left]], used[slots[left]] = left, True
+        yield table, used
         left = left[table[slots[left]] != left]
 
 

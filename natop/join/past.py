@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from natop.join.local import GONE, NOBODY, Codes, Parties
-from natop.model import U8, Attribution, Container, FlowTable, Halves, Kind, Mask, Rows
+from natop.model import U8, U32, Attribution, Container, FlowTable, Halves, Kind, Mask, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,6 @@ class Last:
         self._past = past
         self._flows = memory.flows
         self.taken_ns = np.uint64(max(0, int(memory.taken_at * 1e9)))
-        self._order = np.argsort(memory.flows.id)
-        self._ids = memory.flows.id[self._order]
         names = [place[each.id] if each.id in place else parties.code(GONE + each.name) for each in memory.containers]
         borne = _borne(past)
         others = [parties.code(name) if borne[i] else NOBODY for i, name in enumerate(past.others)]
@@ -55,8 +53,10 @@ class Last:
         Of other halves it knows those among these rows.
         """
         then = self._past.halves
+        if then is None:
+            return None
         past, same = self._find(flows, rows)
-        if then is None or not len(past):
+        if not len(past):
             return None
         now, order, sought = rows[same], np.argsort(past), then.other[past]
         place = order[np.minimum(np.searchsorted(past[order], sought), len(past) - 1)]
@@ -76,17 +76,31 @@ class Last:
         An entry made right after one of the same original tuple was deleted may have its place in memory, and so its id
         (nf_ct_get_id hashes the place and that tuple); where DNAT leads it, it is another all the same.
         """
-        if len(self._ids) == 0:
-            return np.zeros(0, np.intp), np.zeros(len(rows), np.bool_)
-        at = np.minimum(np.searchsorted(self._ids, flows.id[rows]), len(self._ids) - 1)
-        past = self._order[at]
+        ids = flows.id[rows]
+        order = self._among(ids)
+        if not len(order):
+            return order, np.zeros(len(rows), np.bool_)
+        known = self._flows.id[order]
+        at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        past = order[at]
         same: Mask = (
-            (self._ids[at] == flows.id[rows])
+            (known[at] == ids)
             & (self._flows.orig_sport[past] == flows.orig_sport[rows])
             & (self._flows.orig_src.lo[past] == flows.orig_src.lo[rows])
             & (self._flows.reply_src.lo[past] == flows.reply_src.lo[rows])
         )
         return past[same], same
+
+    def _among(self, ids: U32) -> Rows:
+        """Its rows by id: those with these ids, and some others, by whose last bits it chooses what to sort."""
+        wanted = np.zeros(_SLOTS, np.bool_)
+        wanted[ids & _LAST_BITS] = True
+        rows: Rows = np.flatnonzero(wanted[self._flows.id & _LAST_BITS])
+        return rows[np.argsort(self._flows.id[rows])]
+
+
+_SLOTS = 1 << 20
+_LAST_BITS = np.uint32(_SLOTS - 1)
 
 
 def _borne(attribution: Attribution) -> list[bool]:

@@ -141,7 +141,7 @@ async def test_help_is_for_this_view(small: list[Snapshot], key: str) -> None:
         assert "not the socket's" in shown
         await live.press("escape", "2", key)
         shown = "\n".join(live.frame)
-        assert "everything about the flow under the cursor" in shown
+        assert "everything about the flow; there" in shown
         assert "who answers, after DNAT" in shown
         await live.press(key)
         assert isinstance(live.app.screen, FlowsScreen)
