@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from natop.collect import netns, sockets
+from natop.collect.engine import EngineWatcher
 from tests.docker.line import Line, containers, ends, parties, rows, running, talking, this_process, to
 from tests.lab import oracle, traffic
 from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
@@ -60,6 +61,47 @@ def test_two_host_network_containers_and_a_process_of_the_host(docker_host: Dock
             443: ("HOST", SHARED, None),
             5353: ("HOST", SHARED, None),
         }, "without memory the listener tells who served; nobody can tell who called"
+
+
+def test_host_network_containers_and_their_neighbours(docker_host: DockerHost, line: Line) -> None:
+    """To and from a container of a bridge, and among themselves over the loopback interface."""
+    app1 = docker_host.address("app1", "internal")
+    gateway = docker_host.inspect("app1")[0]["NetworkSettings"]["Networks"]["internal"]["Gateway"]
+    with ExitStack() as stack:
+        stack.enter_context(running(docker_host, "edge", "host", command=SECOND))
+        line.until(present=["edge"])
+        _await(docker_host, 9100)
+        stack.enter_context(talking(docker_host, "hostnet", app1, 443))
+        stack.enter_context(talking(docker_host, "app1", gateway, 9100))
+        stack.enter_context(talking(docker_host, "hostnet", "127.0.0.1", 9100))
+        expected = {
+            (app1, 443): ("ROUTED", "hostnet", "app1"),
+            (gateway, 9100): ("ROUTED", "app1", "edge"),
+            ("127.0.0.1", 9100): ("HOST", "hostnet", "edge"),
+        }
+        table = {(flow["orig"]["dst"], flow["orig"]["dport"]): flow for flow in docker_host.quiet()}
+        assert table.keys() == expected.keys()
+        for told in (line.rows(), line.anew()):
+            assert {key: parties(told[ends(flow)]) for key, flow in table.items()} == expected
+        flows = {name: each["flows"] for name, each in line.containers().items()}
+    assert flows["hostnet"] == {"total": 2, "inbound": 0, "outbound": 2}
+    assert flows["edge"] == {"total": 2, "inbound": 2, "outbound": 0}
+    assert flows["app1"] == {"total": 2, "inbound": 1, "outbound": 1}
+
+
+def test_what_was_closed_before_the_engine_answered(
+    docker_host: DockerHost, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The live view does not wait for the engine: at first it knows the process, and not yet whose that is."""
+    assert docker_host.outside_get(9000, 2) == 2
+    table = to(docker_host.quiet(), dport=9000)
+    assert {flow["state"] for flow in table} == {"TIME_WAIT"}
+    with monkeypatch.context() as late:
+        late.setattr(EngineWatcher, "latest", lambda _: (None, None))
+        told = line.rows()
+        assert all((told[ends(flow)]["server_other"] or "").startswith("host: httpd[") for flow in table)
+    told = line.rows()
+    assert {parties(told[ends(flow)]) for flow in table} == {("HOST", None, "hostnet")}
 
 
 def test_udp_of_a_process_of_the_host(docker_host: DockerHost, line: Line) -> None:
