@@ -9,18 +9,18 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from ipaddress import ip_address
 
 from natop import meanings
+from natop.blindspots import blind_spots
 from natop.decode import counters, rules
 from natop.decode.flows import decode_dump
 from natop.decode.inventory import decode_inventory
 from natop.decode.neighbours import ARP_FILE, unanswered
-from natop.decode.routes import uplinks
+from natop.decode.routes import on_link, uplinks
 from natop.decode.sockets import refused
 from natop.diagnose import diagnose
-from natop.join.deadends import bridged_subnets, dead_ends
-from natop.join.firewall import judge
+from natop.join.deadends import dead_ends
+from natop.join.firewall import judge, placed
 from natop.join.flows import Flows
 from natop.join.owners import Place, attribute
 from natop.join.past import Memory
@@ -88,7 +88,7 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     rates, cpu_rates = _rates(previous, conntrack, seconds)
     derived = meanings.derived(rates, host.version, _found_per_new(previous, reading, summary.whole))
     testimony = testify(previous, sample, containers, seconds, derived.lost_syns_per_s)
-    probes = _probes(previous, sample)
+    probes, namespaces = _probes(previous, sample), _namespaces(previous, sample, inventory)
     taken = Snapshot(
         taken_at=sample.taken_at,
         monotonic_s=sample.monotonic_s,
@@ -105,7 +105,7 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
         unowned=None if _is_awaited(sample) else summary.unowned,
         pace=sample.pace,
         former=former,
-        namespaces=_namespaces(previous, sample, inventory),
+        namespaces=namespaces,
         pools=summary.pools,
         port_choice=summary.port_choice,
         time_wait=summary.time_wait,
@@ -114,7 +114,7 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
             *sample.gaps,
             *flow_gaps,
             *rule_gaps,
-            *_blind_spots(sample, inventory),
+            *blind_spots(sample, inventory, namespaces),
             *not_permitted(probes or ()),
         ),
         probes=probes,
@@ -190,7 +190,7 @@ def _firewall(previous: Snapshot | None, sample: Sample) -> tuple[Firewall | Non
     if ruleset is None:
         return None, gaps
     networks = decode_inventory(sample.engine).networks if sample.engine else ()
-    return judge(ruleset, networks, uplinks(sample.rules.routes)), gaps
+    return judge(ruleset, placed(networks, on_link(sample.rules.routes)), uplinks(sample.rules.routes)), gaps
 
 
 def _from(snapshot: Snapshot, source: str) -> Iterator[Gap]:
@@ -203,7 +203,8 @@ def _inventory(previous: Snapshot | None, sample: Sample, firewall: Firewall | N
     if inventory and firewall:
         backend = firewall.backend or inventory.engine.firewall_backend
         engine = replace(inventory.engine, firewall_backend=backend, userland_proxy=firewall.userland_proxy)
-        inventory = replace(inventory, engine=engine)
+        bridges = {each.subnet: each.bridge for each in firewall.networks if each.bridge}
+        inventory = replace(inventory, engine=engine, networks=placed(inventory.networks, bridges))
     return previous.inventory if previous and previous.inventory == inventory else inventory
 
 
@@ -320,54 +321,24 @@ def _namespaces(previous: Snapshot | None, sample: Sample, inventory: Inventory 
     """What can be read instead of this host's namespace, by the names that people know."""
     if sample.dump is None:
         return previous.namespaces if previous else ()
-    names = {_file(each.sandbox or ""): each.name for each in inventory.containers} if inventory else {}
-    found = (Namespace(names.get(_file(path)) or clean(_file(path)), path) for path in sample.namespaces)
+    names = dict(_names(inventory, sample.engine.netns if sample.engine else None)) if inventory else {}
+    found = (
+        Namespace(names.get(path) or names.get(_file(path)) or clean(_file(path)), path) for path in sample.namespaces
+    )
     return tuple(sorted(found, key=lambda each: each.name))
+
+
+def _names(inventory: Inventory, engine: str | None) -> Iterator[tuple[str, str]]:
+    """Names of namespaces by their file's last part, or by the process that is in one."""
+    for each in inventory.containers:
+        yield _file(each.sandbox or ""), each.name
+        yield f"/proc/{each.pid}/ns/net", each.name
+    yield engine or "", f"{inventory.engine.product}'s own"
 
 
 def _file(path: str) -> str:
     """A path's last part: a sandbox's is unique, and /var/run is /run."""
     return path.rpartition("/")[2]
-
-
-def _blind_spots(sample: Sample, inventory: Inventory | None) -> Iterator[Gap]:
-    """What this host's set-up keeps out of its conntrack table."""
-    if inventory is None:
-        return
-    if inventory.engine.rootless and not _is_inside(sample, inventory):
-        yield Gap(
-            "docker",
-            "this engine is rootless: its containers' NAT is in a network namespace of its own",
-            "as its user: nsenter -U -n --preserve-credentials -t $(cat $XDG_RUNTIME_DIR/docker.pid) natop",
-        )
-    if counters.sysctls(sample.proc).get("bridge-nf-call-iptables") != 1 and _neighbours(inventory):
-        yield Gap(
-            "bridge",
-            "flows between containers of one network are not in this table: bridge-nf-call-iptables is not 1",
-            "let their packets pass iptables: modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1",
-        )
-
-
-def _is_inside(sample: Sample, inventory: Inventory) -> bool:
-    """Whether the namespace read is a rootless engine's: its bridges are there, and it is no user's first one.
-
-    A second engine of the machine's own may well have bridges with the same addresses.
-    """
-    users = sample.proc.get(counters.USERS_FILE, counters.ALL_USERS)
-    is_apart = sample.entered is not None or users.split() != counters.ALL_USERS.split()
-    addresses = [ip_address(each) for each in sample.addresses]
-    return is_apart and any(each in subnet for each in addresses for subnet in bridged_subnets(inventory.networks))
-
-
-def _neighbours(inventory: Inventory) -> bool:
-    """Whether two running containers share a bridge network."""
-    places = [
-        place.network
-        for each in inventory.containers
-        for place in each.networks
-        if each.state == "running" and place.driver == "bridge"
-    ]
-    return len(places) > len(set(places))
 
 
 def _dump_gaps(dump: FlowDump) -> list[Gap]:

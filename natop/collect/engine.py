@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from natop.collect import context
+from natop.collect.listener import listener, namespace_of
 from natop.collect.pulse import Pulse
+from natop.decode.inventory import is_podman
 from natop.model import GATEWAYS, EngineReading, Gap
 from natop.text import clean
 
@@ -31,9 +33,13 @@ EVENTS = {
     "event": [
         *("create", "start", "die", "stop", "kill", "pause", "unpause", "rename", "update", "destroy"),
         *("connect", "disconnect", "remove"),
+        *("died", "cleanup"),
     ],
 }
-"""The events that change what natop shows, as the engine's filter for them."""
+"""The events that change what natop shows, as the engine's filter for them. The last line has Podman's words.
+
+Podman says `die` where it was asked for `died`, and takes a container's addresses away after that, at `cleanup`.
+"""
 
 _ANY = "*"
 _Shape = Mapping[str, object] | None
@@ -61,8 +67,8 @@ _NETWORK: _Shape = {
     "Options": {"com.docker.network.bridge.name": None, "ipvlan_mode": None, "mode": None},
 }
 _MEMBERS: _Shape = {"Containers": {_ANY: {"IPv4Address": None, "IPv6Address": None}}}
-_VERSION: _Shape = {"Version": None, "ApiVersion": None}
-_INFO: _Shape = {"SecurityOptions": None, "FirewallBackend": None}
+_VERSION: _Shape = {"Version": None, "ApiVersion": None, "Components": None}
+_INFO: _Shape = {"SecurityOptions": None, "Rootless": None, "FirewallBackend": None}
 
 
 def pick(value: object, shape: _Shape) -> object:
@@ -156,7 +162,7 @@ class EngineWatcher:
             version, info = client.version(), client.info()
             # Subscribed before listing, so that no change falls between the two.
             self._stream = client.events(decode=True, filters=EVENTS) if self._follow_events else None
-            state = _State(client, pick(version, _VERSION), pick(info, _INFO))
+            state = _State(client, _mapping(pick(version, _VERSION)), _mapping(pick(info, _INFO)))
             self._publish(state.reading(), None)
             if self._closed.is_set():  # `close` came before there was a stream to close
                 return
@@ -187,8 +193,11 @@ class EngineWatcher:
 class _State:
     """The inventory of one connection, changed by events."""
 
-    def __init__(self, client: "APIClient", version: object, info: object) -> None:
+    def __init__(self, client: "APIClient", version: Fields, info: Fields) -> None:
         self._client, self._version, self._info = client, version, info
+        self._pid = listener(getattr(client.get_adapter(client.base_url), "socket_path", None))
+        self._netns = namespace_of(self._pid) if self._pid else None
+        self._is_podman = is_podman(version)
         self._containers: dict[str, Fields] = {}
         for listed in client.containers(all=True):
             self._inspect(listed["Id"])
@@ -220,20 +229,19 @@ class _State:
             self._containers.pop(identity, None)
 
     def apply(self, event: Fields) -> None:
+        """Podman has no event of a network that comes or goes, and calls a network's event by the container's id."""
         actor = _mapping(event.get("Actor"))
-        if event.get("Type") == "network":
+        of_network = event.get("Type") == "network"
+        if of_network or self._is_podman or any(each.get("Name") == GATEWAYS for each in self._networks):
             self._list_networks()
-            identity = _mapping(actor.get("Attributes")).get("container")
-        else:
-            identity = actor.get("ID")
-            if any(each.get("Name") == GATEWAYS for each in self._networks):
-                self._list_networks()
+        named = None if of_network and not self._is_podman else actor.get("ID")
+        identity = _mapping(actor.get("Attributes")).get("container") or named
         if isinstance(identity, str) and identity:
             self._inspect(identity)
 
     def reading(self) -> EngineReading:
         return EngineReading(
-            _mapping(self._version), _mapping(self._info), tuple(self._containers.values()), self._networks
+            self._version, self._info, tuple(self._containers.values()), self._networks, self._pid, self._netns
         )
 
 

@@ -76,10 +76,23 @@ def entered(namespace: Path | None) -> Iterator[None]:
 def listed(folders: Iterable[Path] = ()) -> tuple[str, ...]:
     """The paths of the namespaces in these folders, in Docker's and in that of `ip netns`."""
     found: set[str] = set()
-    for folder in {each.resolve() for each in (_NAMED, _DOCKER, *folders)}:
+    for folder in {_plain(each) for each in (_NAMED, _DOCKER, *folders)}:
         with suppress(OSError):
             found.update(str(folder / name) for name in os.listdir(folder) if name != HOST_SANDBOX)
     return tuple(sorted(found))
+
+
+def is_namespace(path: Path) -> bool:
+    """Whether a file is a namespace here, and not what it was mounted over in another mount namespace.
+
+    Raises OSError where it cannot be looked at.
+    """
+    return os.stat(path).st_dev == os.stat(SELF).st_dev
+
+
+def _plain(folder: Path) -> Path:
+    """A folder without links, so that /var/run is /run; what another process sees stays below its root."""
+    return folder if folder.is_relative_to("/proc") else folder.resolve()
 
 
 def identity(namespace: Path | None = None) -> str:

@@ -1,7 +1,8 @@
 """Containers' own network namespaces: where they are, and the fill of their own conntrack tables.
 
-A sandbox's path is the engine's word for the namespace; it exists only on the host that the engine runs on, so that
-nothing of another host can be taken for it.
+A sandbox's path is the engine's word for the namespace. A rootless engine mounts sandboxes where it alone sees them:
+the same path is then an empty file here, and the namespace is found below the engine's root, /proc/PID/root, or by the
+container's process. All this holds on the machine of the engine alone, so that nothing of another can be taken for it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +12,11 @@ from typing import TypeVar
 
 from natop.collect import conntrack, netns
 from natop.collect.proc import PROC
+from natop.decode.inventory import is_podman
 from natop.model import EngineReading
 
 T = TypeVar("T")
+Fields = Mapping[str, object]
 
 _TRACK_NOTHING = {"bridge", "host", "none"}
 """Networks whose containers have no NAT rules of their own; user-defined ones have them for the embedded DNS."""
@@ -21,50 +24,111 @@ _TRACK_NOTHING = {"bridge", "host", "none"}
 
 def path_of(identity: str, reading: EngineReading | None) -> Path | None:
     """The namespace of the container with that id, where it runs here and the namespace is its own."""
-    fields = (each for each in reading.containers if str(each.get("Id")) == identity) if reading else ()
-    return next((path for path in map(_sandbox, fields) if path), None)
+    if reading is None:
+        return None
+    fields = (each for each in reading.containers if str(each.get("Id")) == identity)
+    return next((path for each in fields if (path := _namespace(each, reading.pid))), None)
 
 
 def own_tables(reading: EngineReading) -> dict[str, bytes]:
-    """CT_GET_STATS from inside each container that tracks connections in its own namespace, by id."""
-    return dict(_inside(reading, lambda _, fields: _tracks(fields), conntrack.fill))
+    """CT_GET_STATS from inside each container that tracks connections in its own namespace, by id.
+
+    Podman makes no rules in its containers' namespaces; its name server listens in the host's.
+    """
+    if is_podman(reading.version):
+        return {}
+    return dict(_inside(reading, _tracks, conntrack.fill))
 
 
 def namespaces(reading: EngineReading) -> tuple[str, ...]:
-    """The paths of the namespaces that can be read here: the containers', those beside them (swarm's), named ones."""
-    paths = [path for path in map(_sandbox, reading.containers) if path and not path.is_relative_to(PROC)]
-    return netns.listed({path.parent for path in paths})
+    """The paths of the namespaces that can be read here: containers' own, those beside them, the engine's, named ones.
+
+    Beside containers' are swarm's, and that of a rootless Podman's networks.
+    """
+    mounted, by_process = set(), set(_engine_s_own(reading))
+    for fields in reading.containers:
+        path = None if _key(fields).startswith(f"{PROC}/") else _namespace(fields, reading.pid)
+        if path and path == _of_process(fields):
+            by_process.add(str(path))
+        elif path:
+            mounted.add(path.parent)
+    return tuple(sorted({*netns.listed(mounted), *by_process}))
 
 
-def _inside(
-    reading: EngineReading, wanted: Callable[[str, Mapping[str, object]], bool], read: Callable[[], T]
-) -> Iterator[tuple[str, T]]:
+def files(fields: Fields, engine: int | None) -> Iterator[str]:
+    """Where a container's namespace may be mounted; `engine` is the engine's process, where that is known."""
+    key = _key(fields)
+    if key:
+        yield key
+        if engine:
+            yield f"{PROC}/{engine}/root{key}"
+
+
+def _inside(reading: EngineReading, wanted: Callable[[Fields], bool], read: Callable[[], T]) -> Iterator[tuple[str, T]]:
     """What `read` returns inside the namespaces of the wanted containers; those that cannot be entered are left out."""
     for fields in reading.containers:
-        identity, path = str(fields.get("Id")), _sandbox(fields)
-        if path and wanted(identity, fields):
+        path = _namespace(fields, reading.pid) if wanted(fields) else None
+        if path:
             with suppress(netns.NoSuchNetns, OSError), netns.entered(path):
-                yield identity, read()
+                yield str(fields.get("Id")), read()
 
 
-def _sandbox(fields: Mapping[str, object]) -> Path | None:
-    """The container's namespace, where it runs here and the namespace is its own."""
+def _namespace(fields: Fields, engine: int | None) -> Path | None:
+    """The container's namespace, where it runs here and the namespace is its own.
+
+    One that may not be looked at is taken at the engine's word: who enters it is told why not.
+    """
+    if _mode(fields) == "host" or _is_joined(fields) or _key(fields).endswith(f"/{netns.HOST_SANDBOX}"):
+        return None
+    for file in files(fields, engine):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            try:
+                if netns.is_namespace(Path(file)):
+                    return Path(file)
+            except PermissionError:
+                return Path(file)
+    path = _of_process(fields)
+    return path if path and str(fields.get("Id")) in _cgroups(path) else None
+
+
+def _engine_s_own(reading: EngineReading) -> Iterator[str]:
+    """The namespace that the engine is in, where the caller is in another."""
+    if reading.netns and netns.identity(Path(reading.netns)) not in ("", netns.identity()):
+        yield reading.netns
+
+
+def _of_process(fields: Fields) -> Path | None:
+    """By the container's first process; its number may be another machine's."""
+    state = fields.get("State")
+    pid = state.get("Pid") if isinstance(state, Mapping) else None
+    return PROC / str(pid) / "ns" / "net" if type(pid) is int and pid > 0 else None
+
+
+def _cgroups(namespace: Path) -> str:
+    """Text of /proc/PID/cgroup beside a process's namespace; empty where it is gone."""
+    with suppress(OSError):
+        return (namespace.parent.parent / "cgroup").read_text(errors="replace")
+    return ""
+
+
+def _key(fields: Fields) -> str:
+    """The sandbox's path, as the engine says; empty where it says none."""
     settings = fields.get("NetworkSettings")
     key = settings.get("SandboxKey") if isinstance(settings, Mapping) else None
-    return Path(key) if isinstance(key, str) and key.startswith("/") and not key.endswith("/default") else None
+    return key if isinstance(key, str) and key.startswith("/") else ""
 
 
-def _mode(fields: Mapping[str, object]) -> str:
+def _mode(fields: Fields) -> str:
     config = fields.get("HostConfig")
     mode = config.get("NetworkMode") if isinstance(config, Mapping) else None
     return mode if isinstance(mode, str) else ""
 
 
-def _is_joined(fields: Mapping[str, object]) -> bool:
+def _is_joined(fields: Fields) -> bool:
     return _mode(fields).startswith("container:")
 
 
-def _tracks(fields: Mapping[str, object]) -> bool:
+def _tracks(fields: Fields) -> bool:
     settings = fields.get("NetworkSettings")
     networks = settings.get("Networks") if isinstance(settings, Mapping) else None
     return isinstance(networks, Mapping) and bool(networks.keys() - _TRACK_NOTHING) and not _is_joined(fields)

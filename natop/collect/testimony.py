@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from natop import sysctls
-from natop.collect import netns, proc
+from natop.collect import netns, proc, sandboxes
 from natop.model import EngineReading, Gap, NetnsText
 
 FILES = ("snmp", "netstat", "sockstat", "sockstat6")
@@ -48,7 +48,9 @@ class NamespaceReader:
         for pid, fields in running:
             try:
                 with _folder(self._root / str(pid)) as process:
-                    self._read(pid, process, fields, told, members)
+                    namespace = _namespace(process, fields, engine.pid if engine else None)
+                    if namespace and self._tells(pid, process, namespace, told):
+                        members[str(fields.get("Id"))] = namespace
             except PermissionError:
                 refused += 1
             except OSError:  # the process has just ended, or runs on another machine
@@ -58,18 +60,11 @@ class NamespaceReader:
         gaps.extend(_gaps(len(running), refused, len(members)))
         return told, members
 
-    def _read(
-        self, pid: int, process: int, fields: Fields, told: dict[str, NetnsText], members: dict[str, str]
-    ) -> None:
-        """Add what a container's process leads to. Raises OSError where it is gone or may not be looked at."""
-        namespace = _namespace(process, fields)
-        if namespace is None:
-            return
-        if namespace not in told:
-            if not (files := _files(process)):
-                return
+    def _tells(self, pid: int, process: int, namespace: str, told: dict[str, NetnsText]) -> bool:
+        """Whether a container's process tells of its namespace; what it tells is added. Raises OSError."""
+        if namespace not in told and (files := _files(process)):
             told[namespace] = NetnsText(files, self._sysctls(pid, process, namespace))
-        members[str(fields.get("Id"))] = namespace
+        return namespace in told
 
     def _sysctls(self, pid: int, process: int, namespace: str) -> dict[str, str]:
         """The namespace's own, by path below /proc/sys; empty where they are not due or it may not be entered."""
@@ -94,17 +89,18 @@ def _folder(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _namespace(process: int, fields: Fields) -> str | None:
+def _namespace(process: int, fields: Fields, engine: int | None) -> str | None:
     """net:[inode] of a container's process; None where the process is another's.
 
     The engine may be on another machine, and a process number is used again. So the namespace must be the one of the
     container's sandbox or, where that cannot be looked at, the process's cgroup must name the container.
     """
     found = os.stat("ns/net", dir_fd=process)
-    sandbox = _sandbox(fields)
-    if sandbox:
+    for file in sandboxes.files(fields, engine):
         with suppress(OSError):
-            return f"net:[{found.st_ino}]" if os.path.samestat(os.stat(sandbox), found) else None
+            sandbox = os.stat(file)
+            if sandbox.st_dev == found.st_dev:
+                return f"net:[{found.st_ino}]" if os.path.samestat(sandbox, found) else None
     identity = str(fields.get("Id"))
     return f"net:[{found.st_ino}]" if identity.encode() in _bytes(process, "cgroup") else None
 
@@ -131,12 +127,6 @@ def _pid(fields: Fields) -> int | None:
     state = fields.get("State")
     pid = state.get("Pid") if isinstance(state, Mapping) else None
     return pid if type(pid) is int and pid > 0 else None
-
-
-def _sandbox(fields: Fields) -> str | None:
-    settings = fields.get("NetworkSettings")
-    key = settings.get("SandboxKey") if isinstance(settings, Mapping) else None
-    return key if isinstance(key, str) and key.startswith("/") else None
 
 
 def _gaps(running: int, refused: int, placed: int) -> Iterator[Gap]:

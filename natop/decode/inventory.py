@@ -12,11 +12,20 @@ Fields = Mapping[str, object]
 _PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.compose.service"
 BRIDGE_OPTION = "com.docker.network.bridge.name"
+DOCKER, PODMAN = "Docker", "Podman"
+PODMAN_DEFAULT = {"bridge": "podman"}
+"""Podman's default network as its list of networks names it for Docker's sake, and as its containers do."""
+
+
+def is_podman(version: Fields) -> bool:
+    """Whether it is Podman that answers in Docker's language, by the engine's `GET /version`."""
+    return any((_text(part, "Name") or "").startswith(PODMAN) for part in _list(version, "Components"))
 
 
 def decode_inventory(reading: EngineReading) -> Inventory:
     """Containers by name, networks by name."""
-    networks = tuple(sorted((_network(fields) for fields in reading.networks), key=lambda n: (n.name, n.id)))
+    listed = (_network(fields, is_podman(reading.version)) for fields in reading.networks)
+    networks = tuple(sorted(listed, key=lambda n: (n.name, n.id)))
     by_name = {network.name: network for network in networks}
     gateways = _gateways(reading.networks)
     containers = [_container(fields, by_name, gateways) for fields in reading.containers]
@@ -24,37 +33,50 @@ def decode_inventory(reading: EngineReading) -> Inventory:
 
 
 def _engine(reading: EngineReading) -> Engine:
-    security = reading.info.get("SecurityOptions")
-    rootless = None
-    if isinstance(security, list):
-        rootless = any(isinstance(option, str) and "rootless" in option for option in security)
     return Engine(
         version=_text(reading.version, "Version"),
         api_version=_text(reading.version, "ApiVersion"),
-        rootless=rootless,
+        rootless=_is_rootless(reading.info),
         firewall_backend=_text(_fields(reading.info, "FirewallBackend"), "Driver"),
+        product=PODMAN if is_podman(reading.version) else DOCKER,
     )
 
 
-def _network(fields: Fields) -> Network:
+def _is_rootless(info: Fields) -> bool | None:
+    """Docker counts it among the security options; Podman has a field of its own for it, whatever it lists there."""
+    told = info.get("Rootless")
+    if isinstance(told, bool):
+        return told
+    security = info.get("SecurityOptions")
+    if not isinstance(security, list):
+        return None
+    return any(isinstance(option, str) and "rootless" in option for option in security)
+
+
+def _network(fields: Fields, of_podman: bool) -> Network:
+    name = _text(fields, "Name") or ""
     subnets = (_text(config, "Subnet") for config in _list(_fields(fields, "IPAM"), "Config"))
     return Network(
         id=_text(fields, "Id") or "",
-        name=_text(fields, "Name") or "",
+        name=PODMAN_DEFAULT.get(name, name) if of_podman else name,
         driver=_text(fields, "Driver") or "",
         subnets=tuple(subnet for subnet in subnets if subnet),
         internal=fields.get("Internal") is True,
-        bridge=_bridge(fields),
+        bridge=_bridge(fields, of_podman),
         ipvlan_mode=_ipvlan_mode(fields),
     )
 
 
-def _bridge(fields: Fields) -> str | None:
-    """The interface of a bridge network: as its option says, else named for its id (moby, the driver bridge)."""
+def _bridge(fields: Fields, of_podman: bool) -> str | None:
+    """The interface of a bridge network: as its option says, else named for its id (moby, the driver bridge).
+
+    Podman counts them, and does not tell the number.
+    """
     identity = _text(fields, "Id")
     if _text(fields, "Driver") != "bridge" or identity is None:
         return None
-    return _text(_fields(fields, "Options"), BRIDGE_OPTION) or f"br-{identity[:12]}"
+    named = _text(_fields(fields, "Options"), BRIDGE_OPTION)
+    return named or (None if of_podman else f"br-{identity[:12]}")
 
 
 def _ipvlan_mode(fields: Fields) -> str | None:
@@ -82,10 +104,15 @@ def _gateways(networks: Iterable[Fields]) -> Mapping[str, Attachment]:
 
 
 def _container(fields: Fields, known: Mapping[str, Network], gateways: Mapping[str, Attachment]) -> Container:
-    """From the engine's inspection of one container."""
+    """From the engine's inspection of one container.
+
+    What one that uses another's network namespace has there is the other's: Podman tells it of each container of a pod.
+    """
     state, config, settings = (_fields(fields, key) for key in ("State", "Config", "NetworkSettings"))
     labels = _fields(config, "Labels")
     identity = _text(fields, "Id") or ""
+    mode = _text(_fields(fields, "HostConfig"), "NetworkMode") or ""
+    own = {} if mode.startswith("container:") else settings
     gateway = [gateways[identity]] if identity in gateways else []
     return Container(
         id=identity,
@@ -94,12 +121,12 @@ def _container(fields: Fields, known: Mapping[str, Network], gateways: Mapping[s
         state=_text(state, "Status") or "",
         project=_text(labels, _PROJECT),
         service=_text(labels, _SERVICE),
-        network_mode=_text(_fields(fields, "HostConfig"), "NetworkMode") or "",
+        network_mode=mode,
         pid=_pid(state.get("Pid")),
-        sandbox=_text(settings, "SandboxKey"),
+        sandbox=_text(own, "SandboxKey"),
         started_at=_text(state, "StartedAt"),
-        networks=(*_attachments(_fields(settings, "Networks"), known), *gateway),
-        published=tuple(_published(_fields(settings, "Ports"))),
+        networks=(*_attachments(_fields(own, "Networks"), known), *gateway),
+        published=tuple(_published(_fields(own, "Ports"))),
     )
 
 

@@ -135,6 +135,7 @@ def facts(before: Side, after: Side) -> Iterator[Fact]:
 
 
 _ENGINE = (
+    ("product", "engine"),
     ("version", "Docker"),
     ("api_version", "Docker's API"),
     ("rootless", "rootless Docker"),

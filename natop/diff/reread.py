@@ -53,6 +53,7 @@ class EnginePart(Part, frozen=True):
     rootless: bool | None = None
     userland_proxy: bool | None = None
     firewall_backend: str | None = None
+    product: str | None = None
 
 
 class TcpPart(Part, frozen=True):

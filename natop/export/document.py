@@ -175,6 +175,7 @@ def _engine(inventory: Inventory | None) -> Json | None:
         return None
     engine = inventory.engine
     return {
+        "product": engine.product,
         "version": engine.version,
         "api_version": engine.api_version,
         "rootless": engine.rootless,

@@ -171,8 +171,9 @@ def _text_columns() -> list[ContainerColumn]:
 
 def _head(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     host, conntrack, whole = snapshot.host, snapshot.conntrack, snapshot.whole
-    engine = (snapshot.inventory and snapshot.inventory.engine.version) or UNKNOWN
-    yield "host", f"{host.hostname}  Linux {host.kernel or UNKNOWN}  Docker {engine}  {timestamp(snapshot.taken_at)}"
+    asked = snapshot.inventory.engine if snapshot.inventory else None
+    engine = f"{asked.product} {asked.version or UNKNOWN}" if asked else f"Docker {UNKNOWN}"
+    yield "host", f"{host.hostname}  Linux {host.kernel or UNKNOWN}  {engine}  {timestamp(snapshot.taken_at)}"
     yield "verdict", verdict_line(snapshot)
     fill = f"{count(conntrack.count)} of {count(conntrack.max)} ({share(conntrack.count, conntrack.max)})"
     rates = whole.rates if whole else None

@@ -19,6 +19,9 @@ MOST_RULES = 50_000
 
 DOCKER_NFT = ("ip docker-bridges", "ip6 docker-bridges")
 DOCKER_CHAIN = "DOCKER"
+NETAVARK_NFT = "inet netavark"
+NETAVARK_CHAIN = "NETAVARK-HOSTPORT-DNAT"
+"""Of Podman's netavark."""
 DOCKER_PUBLISHED = {DOCKER_CHAIN, "nat-prerouting-and-output"}
 """The chains in which Docker's rules for published ports are, by iptables and by nft."""
 _BACKENDS = {"nft": "nftables", "iptables-nft": "iptables-nft", "iptables-legacy": "iptables-legacy"}
@@ -64,12 +67,23 @@ def judge(ruleset: Ruleset, networks: Iterable[Network], ways_out: Mapping[int, 
     )
 
 
+def placed(networks: Iterable[Network], interfaces: Mapping[str, str]) -> tuple[Network, ...]:
+    """The networks with their bridges' names where the engine tells none: `interfaces` by the subnets on them."""
+    return tuple(
+        each
+        if each.bridge or each.driver != BRIDGE
+        else replace(each, bridge=next((interfaces[subnet] for subnet in each.subnets if subnet in interfaces), None))
+        for each in networks
+    )
+
+
 def backend(ruleset: Ruleset) -> str | None:
-    """Where Docker's rules are; nft before iptables, where rules of an engine before have been left behind."""
+    """Where the engine's rules are; nft before iptables, where rules of an engine before have been left behind."""
     found = {
         chain.backend
         for chain in ruleset.chains.values()
-        if chain.table in DOCKER_NFT or any(rule.target == DOCKER_CHAIN for rule in chain.rules)
+        if chain.table in (*DOCKER_NFT, NETAVARK_NFT)
+        or any(rule.target in (DOCKER_CHAIN, NETAVARK_CHAIN) for rule in chain.rules)
     }
     return next((name for key, name in _BACKENDS.items() if key in found), None)
 

@@ -15,6 +15,8 @@ class Engine:
     """No API tells it; it is what the NAT rules imply."""
     firewall_backend: str | None = None
     """What holds its rules, where they were found: nftables, iptables-nft, iptables-legacy; else the engine's word."""
+    product: str = "Docker"
+    """Who answers: Docker, or Podman in Docker's language."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,10 @@ class EngineReading:
     info: Mapping[str, object]
     containers: tuple[Mapping[str, object], ...]
     networks: tuple[Mapping[str, object], ...]
+    pid: int | None = None
+    """The process that listens on its socket; None where it is on another machine, or that cannot be told."""
+    netns: str | None = None
+    """The file of the network namespace that its bridges are in, where they are in its process's or rootlesskit's."""
 
 
 @dataclass(frozen=True, slots=True)

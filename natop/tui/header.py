@@ -130,7 +130,7 @@ def _system(snapshot: Snapshot) -> Iterable[str]:
         yield clock(snapshot.taken_at)
         return
     engine = snapshot.inventory.engine
-    yield f"Docker {engine.version}" if engine.version else "Docker"
+    yield f"{engine.product} {engine.version}" if engine.version else engine.product
     if engine.rootless:
         yield "rootless"
     if engine.firewall_backend:

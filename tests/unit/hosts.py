@@ -72,7 +72,7 @@ def inspection(described: Container) -> Mapping[str, object]:
     }
 
 
-def engine(*containers: Container, **version: str) -> EngineReading:
+def engine(*containers: Container, **version: object) -> EngineReading:
     places = (place for each in containers for place in each.networks)
     networks = dict.fromkeys((place.network, place.driver, place.ipvlan_mode) for place in places)
     return EngineReading(

@@ -204,6 +204,7 @@ def test_the_same_as_json() -> None:
         "hostname": False,
         "kernel": True,
         "natop": False,
+        "product": None,
         "version": True,
         "api_version": None,
         "rootless": None,

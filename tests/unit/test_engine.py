@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +19,10 @@ from typing import Any
 import pytest
 
 from natop.collect import engine as product
+from natop.collect import listener as listening
 from natop.collect import pulse
 from natop.collect.engine import EngineWatcher, Target, pick
+from natop.collect.listener import listener, namespace_of
 from natop.decode.inventory import decode_inventory
 from natop.demo import engine as demo
 from natop.demo import shapes
@@ -215,9 +218,56 @@ def on_overlay(name: str, number: int, state: str = "running") -> DemoContainer:
     return DemoContainer(name, pid=os.getpid() if state == "running" else 0, state=state, endpoints=endpoints)
 
 
+def test_podman_tells_of_a_network_by_the_container_on_it(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its events have no network's id, and there is none of a network that comes or goes."""
+    version = demo.version_body() | {"Components": [{"Name": "Podman Engine"}]}
+    monkeypatch.setattr(demo, "version_body", lambda: version)
+    inventory, late = server.inventory, DemoNetwork("late", "172.30.0.0/16")
+    with watching(Target(server.url)) as watcher:
+        assert watcher.wait(PATIENCE_S)
+        with inventory.changed:
+            inventory._networks["late"] = late
+            inventory._containers[WEB.id] = replace(WEB, endpoints=(DemoEndpoint("late", "172.30.0.2"),))
+        inventory.emit("network", "connect", WEB.id, {"name": "web"})
+        eventually(lambda: addresses(watcher, "web") == [("late", "172.30.0.2")])
+        eventually(lambda: containers(watcher)["web"].networks[0].driver == "bridge")
+
+
+def test_who_listens_on_the_socket(watcher: EngineWatcher, tmp_path: Path) -> None:
+    reading, _ = watcher.latest()
+    assert reading is not None
+    assert (reading.pid, reading.netns) == (os.getpid(), f"/proc/{os.getpid()}/ns/net")
+    assert listener(None) is listener(str(tmp_path / "nobody")) is None
+
+
+def test_an_engine_whose_namespace_rootlesskit_keeps_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / "state"
+    process = tmp_path / "7"
+    for folder in (state, process):
+        folder.mkdir()
+    (process / "root").symlink_to("/")
+    (process / "environ").write_bytes(b"PASSWORD=x\0ROOTLESSKIT_STATE_DIR=" + bytes(state) + b"\0HOME=/")
+    monkeypatch.setattr(listening, "PROC", tmp_path)
+    assert namespace_of(7) == f"{process}/ns/net", "there is none"
+    (state / "netns").touch()
+    assert namespace_of(7) == f"{process}/ns/net", "it is an empty file"
+    (state / "netns").unlink()
+    (state / "netns").symlink_to("/proc/self/ns/net")
+    assert namespace_of(7) == f"{process}/root{state}/netns"
+    assert namespace_of(8) == f"{tmp_path}/8/ns/net"
+
+
+def test_systemd_listens_for_others(monkeypatch: pytest.MonkeyPatch, server: EngineServer) -> None:
+    monkeypatch.setattr(listening, "_name", lambda _: "systemd")
+    assert listener(str(server.path)) is None
+
+
 def test_events_that_change_nothing_shown_are_not_asked_for() -> None:
     assert not {"exec_start", "attach", "top", "health_status"} & set(product.EVENTS["event"])
     assert {"start", "die", "rename", "destroy", "connect", "disconnect", "remove"} <= set(product.EVENTS["event"])
+    assert {"died", "cleanup"} <= set(product.EVENTS["event"]), "Podman's words"
 
 
 def test_a_container_that_is_gone_when_it_is_looked_at(server: EngineServer, watcher: EngineWatcher) -> None:

@@ -134,6 +134,7 @@ def test_the_document_of_a_full_snapshot() -> None:
         "netns": "net:[4026531840]",
         "boot_id": BOOT_ID,
         "docker": {
+            "product": "Docker",
             "version": "29.0.0",
             "api_version": "1.52",
             "rootless": False,

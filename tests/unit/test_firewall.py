@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from natop.join.firewall import described
+from natop.join.firewall import described, placed
 from natop.model import Firewall, NatRule, Network, NetworkNat
 from tests.unit.rulesets import (
     BRIDGE,
@@ -15,6 +15,7 @@ from tests.unit.rulesets import (
     DOCKER_28_V6,
     KUBE,
     LAN,
+    PODMAN_4,
     SHOP,
     Described,
     ages,
@@ -129,6 +130,33 @@ def test_kubernetes_and_flannel_chains_are_followed() -> None:
     assert [each.chain for each in found.rules] == ["nat KUBE-POSTROUTING", "nat FLANNEL-POSTRTG"]
     assert found.networks[0].others == ()
     assert (found.backend, found.userland_proxy) == (None, None)
+
+
+def test_podman_by_netavark() -> None:
+    """The rule that masquerades by a mark takes what is published and turned back; containers' calls are the next's."""
+    networks = (
+        Network("a" * 64, "podman", "bridge", ("10.88.0.0/16",), bridge="podman0"),
+        Network("b" * 64, "internal", "bridge", ("10.89.5.0/24",)),
+    )
+    found = firewall(saved(PODMAN_4), *networks)
+    assert (found.backend, found.userland_proxy) == ("iptables-nft", None)
+    assert [(each.rule.chain, each.rule.action) for each in found.networks if each.rule] == [
+        ("nat NETAVARK-1D8721804F16F", "MASQUERADE"),
+        ("nat NETAVARK-4FE0800D8AF43", "MASQUERADE"),
+    ]
+    assert [[rule.chain for rule in each.others] for each in found.networks] == [["nat NETAVARK-HOSTPORT-MASQ"]] * 2
+    assert [each.hairpin.chain for each in found.networks if each.hairpin] == ["nat NETAVARK-HOSTPORT-MASQ"] * 2
+
+
+def test_a_bridge_is_where_its_subnet_is() -> None:
+    networks = (
+        BRIDGE,
+        Network("b" * 64, "internal", "bridge", ("fd00:5::/64", "10.89.5.0/24")),
+        Network("c" * 64, "idle", "bridge", ("10.89.6.0/24",)),
+        Network("d" * 64, "wired", "macvlan", ("10.89.5.0/24",)),
+    )
+    links = {"172.17.0.0/16": "eth7", "10.89.5.0/24": "podman1"}
+    assert [each.bridge for each in placed(networks, links)] == ["docker0", "podman1", None, None]
 
 
 def test_nothing_leaves_an_internal_network() -> None:

@@ -51,6 +51,7 @@ class Kernel:
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     played = Kernel()
     monkeypatch.setattr(netns, "entered", played.entered)
+    monkeypatch.setattr(netns, "is_namespace", lambda path: path == SANDBOX)
     monkeypatch.setattr(sockets, "dump", played.dump)
     monkeypatch.setattr(holders, "cgroups", lambda: {7: "/docker/x"})
     return played

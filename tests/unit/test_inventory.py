@@ -90,6 +90,8 @@ PODMAN_4 = {
         },
     },
 }
+PODMAN = {"Version": "4.3.1", "ApiVersion": "1.41", "Components": [{"Name": "Podman Engine", "Version": "4.3.1"}]}
+PODMAN_ENGINE = Engine("4.3.1", "1.41", rootless=True, product="Podman")
 ON_THE_HOST = {
     "Id": ID,
     "State": {"Status": "running", "Pid": 5},
@@ -265,6 +267,24 @@ def test_what_is_no_place_on_swarm_s_bridge(members: object) -> None:
     assert {(place.ipv4, place.ipv6) for place in task.networks[1:]} <= {(None, None)}
 
 
+def test_podman_s_networks() -> None:
+    """Its default one is listed under the name that Docker has for it, and no bridge is told."""
+    listed = ({"Id": "ee" * 32, "Name": "bridge", "Driver": "bridge", "Options": {}}, *NETWORKS)
+    found = inventory(PODMAN_4, networks=listed, version=PODMAN)
+    assert [(each.name, each.bridge) for each in found.networks if each.driver == "bridge"] == [
+        ("podman", None),
+        ("shop_default", None),
+    ]
+    assert [place.driver for place in found.containers[0].networks] == ["bridge"]
+
+
+def test_a_container_in_a_pod_has_nothing_of_its_own() -> None:
+    """Podman tells the pod's addresses, ports and sandbox of each of its containers; Docker tells them once."""
+    container = only(PODMAN_4 | {"HostConfig": {"NetworkMode": f"container:{'f' * 64}"}})
+    assert (container.joined, container.networks, container.published) == ("f" * 64, (), ())
+    assert container.sandbox is None
+
+
 def test_containers_by_name_whatever_the_engine_s_order() -> None:
     names = [each.name for each in inventory(STOPPED, DOCKER_29, PODMAN_4).containers]
     assert names == ["api", "db", "old"]
@@ -283,7 +303,8 @@ def test_containers_by_name_whatever_the_engine_s_order() -> None:
             {"SecurityOptions": ["name=seccomp,profile=default", "name=rootless", "name=cgroupns"]},
             Engine("20.10.24", "1.41", rootless=True),
         ),
-        ({"Version": "4.9.3", "ApiVersion": "1.41"}, {}, Engine("4.9.3", "1.41")),
+        (PODMAN, {"SecurityOptions": ["name=seccomp"], "Rootless": True}, PODMAN_ENGINE),
+        (PODMAN | {"Components": [7, {"Name": 7}, {"Name": "Engine"}]}, {}, Engine("4.3.1", "1.41")),
         ({}, {"SecurityOptions": None, "FirewallBackend": None}, Engine(None, None)),
     ],
 )

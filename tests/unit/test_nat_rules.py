@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from natop.decode.chains import Condition, Field, Rule, Ruleset, Span, Verdict, span
 from natop.decode.iptables import decode_save
 from natop.decode.nft import decode_tables
-from natop.decode.routes import uplinks
+from natop.decode.routes import on_link, uplinks
 from natop.decode.rules import CHAINS, LISTED, SPELLED, decode_rules
 from natop.model import FirewallText, Gap, NatRule, address_value
 from tests.unit.rulesets import (
@@ -366,6 +366,14 @@ def test_the_default_routes_of_the_lowest_metric() -> None:
     ]
     text = "Iface\n" + "".join(line.format(*route) for route in routes) + "cut 0000"
     assert uplinks({"net/route": text})[4] == {"eth0", "eth1"}
+
+
+def test_the_networks_on_a_link() -> None:
+    six = "fd000005000000000000000000000000 40 {} 00 {} 00000100 00000001 00000000 00000001 {}\n"
+    lines = six.format("0" * 32, "0" * 32, "podman1") + six.format("0" * 32, f"fe80{'1' * 28}", "eth0") + "cut 00"
+    assert on_link(ROUTES) == {"172.17.0.0/16": "docker0"}
+    assert on_link({"net/ipv6_route": lines}) == {"fd00:5::/64": "podman1"}
+    assert on_link({"net/route": "Iface\nx zz 0 0 0 0 0 0\n", "net/ipv6_route": "\n"}) == {}
 
 
 # Nonsense

@@ -232,6 +232,13 @@ def test_own_tables_are_those_of_the_last_dump() -> None:
     assert own_tables(observe(changed, sample(FLOWS, at=3, containers=(APP, WEB)))) == {"app": None, "web": None}
 
 
+def test_namespaces_that_a_process_leads_to_have_names_too() -> None:
+    told = replace(engine(replace(WEB, pid=7)), pid=812, netns="/proc/812/ns/net")
+    paths = ("/proc/7/ns/net", "/proc/812/ns/net")
+    taken = observed(sample(FLOWS, engine=told, namespaces=paths))
+    assert [(each.name, each.path) for each in taken.namespaces] == [("Docker's own", paths[1]), ("web", paths[0])]
+
+
 def test_namespaces_have_the_names_that_people_know() -> None:
     boxed = replace(WEB, sandbox="/var/run/docker/netns/0123456789ab")
     paths = ("/run/docker/netns/ingress_sbox", "/run/netns/b\x1b[2J", "/run/docker/netns/0123456789ab", "/run/netns/a")
@@ -291,8 +298,37 @@ def test_a_rootless_engine_has_its_nat_elsewhere() -> None:
     assert gap == Gap(
         "docker",
         "this engine is rootless: its containers' NAT is in a network namespace of its own",
-        "as its user: nsenter -U -n --preserve-credentials -t $(cat $XDG_RUNTIME_DIR/docker.pid) natop",
+        "as its user: nsenter -U --preserve-credentials -n -t $(cat $XDG_RUNTIME_DIR/docker.pid) natop",
     )
+
+
+@pytest.mark.parametrize(
+    ("netns", "user_s", "root_s"),
+    [
+        ("/proc/812/ns/net", "-n -t 812", "812"),
+        ("/proc/812/root/x/netns", "-t 812 --net=/proc/812/root/x/netns", "/proc/812/root/x/netns"),
+    ],
+)
+def test_where_the_engine_s_process_is_known_so_is_the_way(netns: str, user_s: str, root_s: str) -> None:
+    reading = replace(engine(WEB), info={"SecurityOptions": ["name=rootless"]}, pid=812, netns=netns)
+    (gap,) = observed(sample(FLOWS, engine=reading)).gaps
+    assert gap.remedy == (
+        f"as its user: nsenter -U --preserve-credentials {user_s} natop; as root: natop --netns {root_s}"
+    )
+
+
+def test_the_way_to_podman_s_networks() -> None:
+    """Its service is not in their namespace, which lies beside the containers' until Podman 5."""
+    told = {"Components": [{"Name": "Podman Engine"}]}
+    reading = replace(engine(WEB, **told), info={"Rootless": True}, pid=812, netns="/proc/812/ns/net")
+    way = "as its user: podman unshare --rootless-netns natop"
+    first = observed(sample(FLOWS, engine=reading))
+    assert [gap.remedy for gap in first.gaps] == [way]
+    path = "/proc/812/root/run/user/1000/netns/rootless-netns-9b44775f"
+    second = observe(first, sample(FLOWS, at=1, engine=reading, namespaces=(path,)))
+    third = observe(second, sample(None, at=2, engine=reading))
+    for taken in (second, third):
+        assert [gap.remedy for gap in taken.gaps] == [f"{way}; as root: natop --netns {path}"]
 
 
 @pytest.mark.parametrize(
