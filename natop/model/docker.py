@@ -90,10 +90,17 @@ class Container:
         """Why the host's conntrack table cannot have its flows, or not both ways of them; None where it can."""
         if self.state not in ("running", "paused") or self.network_mode == "host" or self.joined:
             return None
+        mode = self.network_mode.partition(":")[0]
+        if mode in BY_PROCESS:
+            return mode
         reasons = [place.bypass for place in self.networks if place.driver]
         if reasons and None not in reasons:
             return "/".join(sorted({reason for reason in reasons if reason}))
         return None if any(place.ipv4 or place.ipv6 for place in self.networks) else "no network"
+
+
+BY_PROCESS = frozenset({"slirp4netns", "pasta"})
+"""Podman's words for a container on no network, for which a process makes its calls from the host; options follow."""
 
 
 def homes(containers: Sequence[Container]) -> dict[str, Container]:

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -162,6 +162,29 @@ def to(
         for flow in table
         if all(value is None or flow["orig"].get(name) == value for name, value in wanted.items())
     ]
+
+
+def judged(flow: oracle.Flow, inspected: Iterable[dict[str, Any]]) -> tuple[str | None, str | None, str | None]:
+    """Client and server container of a flow, and the network it left or came in by; the addresses tell."""
+    place = {
+        attachment[key]: (container["Name"].lstrip("/"), name)
+        for container in inspected
+        for name, attachment in container["NetworkSettings"]["Networks"].items()
+        for key in ("IPAddress", "GlobalIPv6Address")
+        if attachment[key]
+    }
+    client, left = place.get(flow["orig"]["src"], (None, None))
+    server, came = place.get(flow["reply"]["src"], (None, None))
+    return client, server, left or came
+
+
+def assert_owned(told: dict[Any, Row], table: Sequence[oracle.Flow], host: DockerHost) -> None:
+    """natop tells each of the judge's flows once, with the containers that the judge finds."""
+    inspected = host.inspect()
+    assert told.keys() == {ends(flow) for flow in table}
+    for flow in table:
+        row = told[ends(flow)]
+        assert (row["client"], row["server"], row["network"]) == judged(flow, inspected)
 
 
 def this_process() -> str:

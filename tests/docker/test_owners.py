@@ -6,15 +6,13 @@ import re
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
 from tests.docker.line import (
     Line,
-    Row,
+    assert_owned,
     containers,
     ends,
     network,
@@ -34,29 +32,6 @@ from tests.lab.layers import lack
 from tests.lab.netns import entered
 
 BRIDGED = "net.bridge.bridge-nf-call-iptables"
-
-
-def judged(flow: oracle.Flow, inspected: Iterable[dict[str, Any]]) -> tuple[str | None, str | None, str | None]:
-    """Client and server container of a flow, and the network it left or came in by; the addresses tell."""
-    place = {
-        attachment[key]: (container["Name"].lstrip("/"), name)
-        for container in inspected
-        for name, attachment in container["NetworkSettings"]["Networks"].items()
-        for key in ("IPAddress", "GlobalIPv6Address")
-        if attachment[key]
-    }
-    client, left = place.get(flow["orig"]["src"], (None, None))
-    server, came = place.get(flow["reply"]["src"], (None, None))
-    return client, server, left or came
-
-
-def assert_owned(told: dict[Any, Row], table: Sequence[oracle.Flow], host: DockerHost) -> None:
-    """natop tells each of the judge's flows once, with the containers that the judge finds."""
-    inspected = host.inspect()
-    assert told.keys() == {ends(flow) for flow in table}
-    for flow in table:
-        row = told[ends(flow)]
-        assert (row["client"], row["server"], row["network"]) == judged(flow, inspected)
 
 
 def test_outside_to_a_published_port(docker_host: DockerHost, line: Line) -> None:

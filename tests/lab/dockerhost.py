@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -79,6 +79,9 @@ SERVICE_6 = Service("web6", "six", WEB, ("-p", "8086:80"))
 class DockerHost:
     """The Docker host of the drawing above, running while its `with` block does."""
 
+    ports: Sequence[int] = (8080, 8443, 9000)
+    """Those that answer to the outside."""
+
     def __init__(self, timeouts: Mapping[str, int] = LASTING, settings: Mapping[str, Any] | None = None) -> None:
         """`timeouts` are sysctls of the host's namespace; `settings` go into the engine's daemon.json."""
         self._timeouts = timeouts
@@ -113,6 +116,11 @@ class DockerHost:
     def names(self) -> tuple[str, ...]:
         """The containers that run."""
         return tuple(service.name for service in self._services())
+
+    @property
+    def within(self) -> Namespace:
+        """The network namespace of the engine's bridges."""
+        return self.namespace
 
     def docker(self, *arguments: str, timeout_s: float = 60) -> str:
         """Run the docker command line against the lab's engine."""
@@ -209,9 +217,9 @@ class DockerHost:
     def _await_servers(self) -> None:
         """Wait until every web server accepts, at its own address and where it is published."""
         within = [service for service in self._services() if service.command == WEB]
-        own = [(self.namespace, self.address(service.name, service.network)) for service in within]
+        own = [(self.within, self.address(service.name, service.network)) for service in within]
         targets = [(place, address, port) for place, address in own for port in (80, ECHO_PORT)]
-        targets += [(self.outside, HOST, port) for port in (8080, 8443, 9000)]
+        targets += [(self.outside, HOST, port) for port in self.ports]
         for place, address, port in targets:
             wait_until(partial(_open, place, address, port), what=f"{address}:{port} to accept")
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tarfile
@@ -109,10 +110,9 @@ class Engine:
         return containerd, dockerd
 
     def start(self) -> None:
-        """Start both daemons under one shell and wait for the engine's first answer; fail at once if they end."""
-        files = [str(path) for path in (*self._configure(), self.folder / "containerd.log")]
-        log = self.folder / "dockerd.log"
-        self._pid = pid = self.namespace.start("sh", "-c", DAEMONS, "daemons", *files, log=log)
+        """Start the daemons and wait for the engine's first answer; fail at once if they end."""
+        log = self.folder / "engine.log"
+        self._pid = pid = self._daemons(log)
 
         def ready() -> bool:
             if not self.namespace.running(pid):
@@ -120,6 +120,11 @@ class Engine:
             return _answers(self.socket)
 
         wait_until(ready, START_S, what="the engine's answer")
+
+    def _daemons(self, log: Path) -> int:
+        """Start both under one shell, which is the process returned."""
+        files = [str(path) for path in (*self._configure(), self.folder / "containerd.log")]
+        return self.namespace.start("sh", "-c", DAEMONS, "daemons", *files, log=log)
 
     def _keep_logs(self) -> Path:
         """Copy the daemons' logs to a folder that outlives this object."""
@@ -153,12 +158,32 @@ def clear_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def end_processes(folder: Path, patience_s: float = 10) -> None:
+    """End whatever still runs for an engine and has its folder in its command line; nobody else has."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in _processes(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: not _processes(folder), patience_s, what=f"the processes of {folder}")
+
+
+def _processes(folder: Path) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"{folder}/".encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
 def sweep_folders() -> list[str]:
-    """Delete the folders of runs whose process no longer lives, and return their names."""
+    """End what runs of dead processes left running, delete their folders, and return the names of those."""
     gone = []
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         owner = re.match(rf"{FOLDER_PREFIX}(\d+)-", folder.name)
         if owner and not Path("/proc", owner[1]).exists():
+            end_processes(folder)
             clear_folder(folder)
             gone.append(folder.name)
     return gone

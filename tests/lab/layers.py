@@ -23,6 +23,8 @@ from tests.lab.netns import Namespace, sweep
 NETWORK = ("ip", "nsenter", "setpriv", "conntrack", "nft")
 COMMANDS = {"kernel": NETWORK, "docker": (*NETWORK, "containerd", "dockerd", "docker", "iptables", "busybox")}
 _left_out = pytest.StashKey[int]()
+_lacking: set[str] = set()
+"""Why single tests were left out."""
 
 
 @pytest.fixture
@@ -72,6 +74,7 @@ def lack(reason: str) -> None:
     """Skip the running test because the environment lacks something, or fail it where every layer is demanded."""
     if required():
         pytest.fail(f"every layer is demanded here, but {reason}", pytrace=False)
+    _lacking.add(reason)
     pytest.skip(reason)
 
 
@@ -116,6 +119,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         skipped = [report for report in terminalreporter.stats.get("skipped", []) if layer in report.keywords]
         if skipped and missing(layer):
             terminalreporter.write_line(f"left out {len(skipped)} tests of the {layer} layer: {missing(layer)}")
+    for reason in sorted(_lacking):
+        terminalreporter.write_line(f"left out some tests: {reason}")
 
 
 def _layer(item: pytest.Item) -> str:

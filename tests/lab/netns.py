@@ -35,6 +35,13 @@ class Namespace:
         self.path = RUN_NETNS / self.name
         self._processes: list[subprocess.Popen[bytes]] = []
 
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """A namespace that somebody else made and deletes: commands can be run in it."""
+        found = cls("other")
+        found.path = path
+        return found
+
     def __enter__(self) -> Self:
         """Create the namespace and bring its loopback up."""
         _ip("netns", "add", self.name)

@@ -22,6 +22,18 @@ client_package() { if known docker-cli; then echo docker-cli; else echo docker.i
 
 known() { apt-cache show --no-all-versions "$1" >/dev/null 2>&1; }
 
+# need_helper NAME: remember the package of Podman's helper of that name, which is in no PATH.
+need_helper() { [ -e "/usr/lib/podman/$1" ] || [ -e "/usr/libexec/podman/$1" ] || wanted="$wanted $1"; }
+
+# One package that a system does not have must not keep the others away.
+drop_unknown() {
+    kept=
+    for package in $wanted; do
+        if known "$package"; then kept="$kept $package"; else echo "packages.sh: there is no package $package here"; fi
+    done
+    wanted=$kept
+}
+
 all_known() { for package in $wanted; do known "$package" || return 1; done; }
 
 install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $wanted; }
@@ -36,15 +48,16 @@ without_services() {
     status=$?
     rm -f "$policy"
     trap - EXIT INT TERM HUP
-    case " $wanted " in *" docker.io "*) stay_off ;; esac
+    case " $wanted " in *" docker.io "*) stay_off docker.service docker.socket containerd.service ;; esac
+    case " $wanted " in *" podman "*) stay_off podman.socket podman.service podman-restart.service podman-auto-update.timer ;; esac
     return $status
 }
 
 # What was installed for the lab alone must not start with the next boot either.
 stay_off() {
     [ -d /run/systemd/system ] || return 0
-    systemctl disable --quiet docker.service docker.socket containerd.service 2>/dev/null
-    echo "packages.sh: the system's docker service stays disabled; 'systemctl enable --now docker' changes that"
+    systemctl disable --quiet "$@" 2>/dev/null
+    echo "packages.sh: these stay disabled, which 'systemctl enable' changes: $*"
 }
 
 [ "${LAB:-1}" = 0 ] && exit 0
@@ -52,6 +65,8 @@ wanted=
 need ip iproute2; need nsenter util-linux; need setpriv util-linux
 need conntrack conntrack; need nft nftables; need iptables iptables; need ethtool ethtool
 need dockerd docker.io; need containerd docker.io
+need podman podman; need_helper netavark; need_helper aardvark-dns
+need rootlesskit rootlesskit; need slirp4netns slirp4netns; need newuidmap uidmap
 need_busybox
 if ! command -v docker >/dev/null 2>&1; then need docker "$(client_package)"; fi
 
@@ -63,7 +78,7 @@ elif ! command -v apt-get >/dev/null 2>&1; then
     echo "packages.sh: no apt-get here; without$wanted some layers of the tests will be left out"
 else
     echo "packages.sh: installing for the kernel and docker layers of the tests:$wanted (LAB=0 leaves them out)"
-    all_known || apt-get update -q
+    all_known || { apt-get update -q; drop_unknown; }
     case " $wanted " in *" docker.io "*) need docker "$(client_package)" ;; esac
     without_services install || { apt-get update -q && without_services install; } ||
         echo "packages.sh: could not install$wanted; some layers of the tests will be left out" >&2

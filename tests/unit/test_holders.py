@@ -61,7 +61,7 @@ def test_a_sample_s_sockets_are_read_when_they_are_asked_for(kernel: Kernel, mon
     monkeypatch.setattr(conntrack, "statistics", lambda: b"")
     monkeypatch.setattr(conntrack, "dump", lambda: iter([netlink.done()]))
     place = Path("/run/netns/lab")
-    reader = host.HostReader([], place, None)
+    reader = host.HostReader([], place, None, process_budget_s=60)
     taken = reader.sample(dump=True)
     assert kernel.asked == []
     with closing(socket.create_server(("127.0.0.1", 0))):

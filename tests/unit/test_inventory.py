@@ -394,8 +394,8 @@ def anything_like(shape: object) -> st.SearchStrategy[object]:
 @given(
     st.lists(st.one_of(*map(anything_like, (DOCKER_20, DOCKER_29))), max_size=2),
     st.lists(st.one_of(*map(anything_like, NETWORKS)), max_size=2),
-    anything_like({"Version": "29", "ApiVersion": "1.52"}),
-    anything_like({"SecurityOptions": ["name=rootless"], "FirewallBackend": {"Driver": "nftables"}}),
+    anything_like({"Version": "29", "ApiVersion": "1.52", "Components": [{"Name": "Podman Engine"}]}),
+    anything_like({"SecurityOptions": ["name=rootless"], "Rootless": True, "FirewallBackend": {"Driver": "nftables"}}),
 )
 def test_any_json_becomes_an_inventory(containers: Any, networks: Any, version: Any, info: Any) -> None:
     """Wrong types count as absent, and what comes out is what the model says, ready for JSON."""
@@ -404,3 +404,19 @@ def test_any_json_becomes_an_inventory(containers: Any, networks: Any, version: 
     found = decode_inventory(EngineReading(heads[0], heads[1], objects[0], objects[1]))
     assert len(found.containers) == len(objects[0])
     assert msgspec.json.decode(msgspec.json.encode(found), type=Inventory) == found
+
+
+@pytest.mark.parametrize(
+    ("mode", "state", "reason"),
+    [
+        ("slirp4netns", "running", "slirp4netns"),
+        ("pasta:--ipv4-only", "running", "pasta"),
+        ("pasta", "exited", None),
+        ("none", "running", "no network"),
+        ("bridge", "running", "no network"),
+    ],
+)
+def test_why_a_container_without_addresses_is_in_no_table(mode: str, state: str, reason: str | None) -> None:
+    """A rootless Podman's on no network calls out through a process of the host."""
+    fields = PODMAN_4 | {"HostConfig": {"NetworkMode": mode}, "State": {"Status": state}, "NetworkSettings": {}}
+    assert only(fields).untracked == reason
