@@ -72,6 +72,7 @@ class ContainerScreen(FactsScreen):
         from natop.tui.containerfacts import Around, container_lines, folded
         from natop.tui.containernat import container_nat_lines
         from natop.tui.containerprobes import probe_lines
+        from natop.tui.containertcp import container_tcp_line
 
         if news.snapshot is None:
             return
@@ -83,6 +84,7 @@ class ContainerScreen(FactsScreen):
             lines = container_lines(row, Around.of(news.snapshot), self.glyphs)
             if row.summary:
                 lines += container_nat_lines(row.summary, news.snapshot, self.glyphs)
+                lines.append(container_tcp_line(row.summary, self.glyphs))
             about = [part for line in lines for part in folded(line, width)]
             probes = probe_lines(row.container, news.snapshot, self.natop.probes, width, self.glyphs)
             self._facts = [*about, [], *probes]

@@ -3,7 +3,7 @@
 NAT ports  198.51.100.1 → 198.51.100.7:443/tcp  366 of 64,512  0.6 %  its own 300 (82.0 %)
            of all its ports 3 rewritten, 99.2 % kept
 TIME_WAIT  1,269 conntrack entries  97.9 % of TCP  +12/min  settles at about 1,300
-           closed first by client 69, server 1,200  most to 443/tcp 900  …  its own sockets 62  harmless
+           closed first by client 69, server 1,200  most to 443/tcp 900, with 198.51.100.7 900  harmless
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ def container_nat_lines(summary: ContainerSummary, snapshot: Snapshot, glyphs: G
     waiting = summary.time_wait
     if waiting is None:
         return [*lines, _line("TIME_WAIT", [(glyphs.unknown, Tone.QUIET)])]
-    sockets = summary.tcp.time_wait_sockets if summary.tcp else None
-    lines.append(_line("TIME_WAIT", time_wait_pieces(waiting, sockets, snapshot.conntrack, glyphs)))
+    lines.append(_line("TIME_WAIT", time_wait_pieces(waiting, snapshot.conntrack, glyphs)))
     if waiting.concern:
         lines.append(_line("", [(waiting.concern, Tone.NOTICE)]))
     return lines

@@ -24,18 +24,20 @@ BAD = frozenset(("insert_failed", "drop", "early_drop", "chaintoolong"))
 LOST = "lost_syns"
 """Stands for `NetnsTcp.lost_syns_per_s`, an estimate, among TCP's counters."""
 _TCP = (
-    ("syn_retrans", "SYN-RT/s"),
-    (LOST, "LOST~/s"),
-    ("retrans_segs", "RETRANS/s"),
-    ("attempt_fails", "FAILS/s"),
-    ("listen_overflows", "OVERFL/s"),
-    ("active_opens", "OUT/s"),
-    ("passive_opens", "IN/s"),
+    ("syn_retrans", "SYN-RT/s", 0),
+    (LOST, "LOST~/s", 1),
+    ("retrans_segs", "RETRANS/s", 5),
+    ("timeouts", "TIMEOUT/s", 7),
+    ("attempt_fails", "FAILS/s", 6),
+    ("listen_overflows", "OVERFL/s", 2),
+    ("listen_drops", "DROPS/s", 8),
+    ("active_opens", "OUT/s", 3),
+    ("passive_opens", "IN/s", 4),
 )
-_TCP_WIDTH = 106
-"""Cells that TCP's lines take with all columns."""
-_TCP_SPARED = frozenset(("retrans_segs", "attempt_fails", "passive_opens"))
-"""Columns left out where there is less room, so that those of sockets are seen."""
+"""TCP's columns and their ranks: the less room, the fewer ranks are told; sockets always are."""
+_TCP_CELL = 10
+_SOCKETS = 19
+"""Cells of the two columns of sockets."""
 
 
 class Come(NamedTuple):
@@ -127,8 +129,9 @@ def _derived(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
 
 
 def _tcp(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
-    columns = {key: title for key, title in _TCP if width >= _TCP_WIDTH or key not in _TCP_SPARED}
-    heads = "".join(title.rjust(10) for title in columns.values()) + "SOCKETS".rjust(9) + "TIME_WAIT".rjust(10)
+    fitting = (width - 1 - _NAME - _SOCKETS) // _TCP_CELL
+    columns = {key: title for key, title, rank in _TCP if rank < fitting}
+    heads = "".join(title.rjust(_TCP_CELL) for title in columns.values()) + "SOCKETS".rjust(9) + "TIME_WAIT".rjust(10)
     yield [(" " + "NAMESPACE OF".ljust(_NAME) + heads, Tone.QUIET)]
     yield _tcp_line("this host", snapshot.tcp, columns, glyphs)
     for each in snapshot.containers:
@@ -150,7 +153,7 @@ def _tcp_line(name: str, tcp: NetnsTcp | None, columns: Iterable[str], glyphs: G
         value = rates.get(key)
         bad = bool(value) and key in ("syn_retrans", LOST, "listen_overflows")
         text = rate(value, glyphs).removesuffix("/s") + (glyphs.alarm if bad else "")
-        line.append((f"{text:>10}", Tone.ALARM if bad else Tone.PLAIN if value else Tone.QUIET))
+        line.append((f"{text:>{_TCP_CELL}}", Tone.ALARM if bad else Tone.PLAIN if value else Tone.QUIET))
     sockets = (tcp.sockets_in_use, tcp.time_wait_sockets) if tcp else (None, None)
     return [*line, (f"{count(sockets[0], glyphs):>9}{count(sockets[1], glyphs):>10}", Tone.PLAIN)]
 

@@ -41,22 +41,20 @@ def time_wait_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[
         yield [(f" {glyphs.unknown} the flows were not read", Tone.QUIET)]
 
 
-def time_wait_pieces(waiting: TimeWait, sockets: int | None, conntrack: Conntrack, glyphs: Glyphs) -> list[Piece]:
-    """The same of one container as facts that `folded` may part; `sockets` of its namespace wait for themselves."""
-    pieces: list[Piece] = [("none  ", Tone.QUIET)]
-    if waiting.count:
-        sides = {"client": waiting.closed_by_client, "server": waiting.closed_by_server}
-        closers = ", ".join(f"{side} {number:,}" for side, number in sides.items())
-        facts = (
-            *(_share(waiting, glyphs), _growth(waiting, glyphs), _settles(waiting), f"closed first by {closers}"),
-            *(f"most {way} {_told(ends[:1])}" for way, ends in (("to", waiting.services), ("with", waiting.remotes))),
-        )
-        pieces = [(f"{count(waiting.count)} conntrack entries  ", Tone.TIME_WAIT)]
-        pieces += [(f"{fact}  ", Tone.PLAIN) for fact in facts if fact]
-    pieces.append((f"its own sockets {count(sockets, glyphs)}  ", Tone.QUIET))
-    if waiting.count and not waiting.concern:
-        pieces.append((_calm(conntrack, glyphs), Tone.QUIET))
-    return pieces
+def time_wait_pieces(waiting: TimeWait, conntrack: Conntrack, glyphs: Glyphs) -> list[Piece]:
+    """The same of one container as facts that `folded` may part."""
+    if not waiting.count:
+        return [("none", Tone.QUIET)]
+    sides = {"client": waiting.closed_by_client, "server": waiting.closed_by_server}
+    closers = ", ".join(f"{side} {number:,}" for side, number in sides.items() if number)
+    ends = ", ".join(f"{way} {_told(most[:1])}" for way, most in (("to", waiting.services), ("with", waiting.remotes)))
+    facts = (
+        *(_share(waiting, glyphs), _growth(waiting, glyphs), _settles(waiting)),
+        *(closers and f"closed first by {closers}", f"most {ends}"),
+    )
+    pieces: list[Piece] = [(f"{count(waiting.count)} conntrack entries  ", Tone.TIME_WAIT)]
+    pieces += [(f"{fact}  ", Tone.PLAIN) for fact in facts if fact]
+    return pieces if waiting.concern else [*pieces, (_calm(conntrack, glyphs), Tone.QUIET)]
 
 
 def _share(waiting: TimeWait, glyphs: Glyphs) -> str:

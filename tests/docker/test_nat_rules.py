@@ -131,6 +131,35 @@ def test_the_table_for_random_ports_wins_while_it_is_there(docker_host: DockerHo
     assert all(flow["orig"]["sport"] == flow["reply"]["dport"] for flow in entries(docker_host, "app1"))
 
 
+def test_each_container_tells_whether_its_ports_are_random(docker_host: DockerHost) -> None:
+    """One network's rule says random: of the pool that both containers share, about half of the ports are kept."""
+    only = RANDOM.replace('{ "docker0", "br-*" } oifname', '"docker0" oifname')
+    docker_host.namespace.nft(only)
+    try:
+        docker_host.namespace.flush()
+        with (
+            traffic.hold(docker_host.inside("webserver"), OUTSIDE, 5432, 12),
+            traffic.hold(docker_host.inside("app1"), OUTSIDE, 5432, 12),
+        ):
+            table = to(oracle.flows(docker_host.namespace), dst=OUTSIDE, dport=5432)
+            document = told(docker_host)
+    finally:
+        docker_host.namespace.run("nft", "delete", "table", "ip", "natop_random")
+    kept: dict[str, int] = {}
+    for flow in table:
+        network = ".".join(flow["orig"]["src"].split(".")[:2])
+        kept[network] = kept.get(network, 0) + (flow["orig"]["sport"] == flow["reply"]["dport"])
+    nat = {each["name"]: each["nat"] for each in document["containers"]}
+    random, usual = nat["webserver"]["port_choice"], nat["app1"]["port_choice"]
+    assert sorted((random["kept"], usual["kept"])) == sorted(kept.values())
+    assert (random["kept"] + random["rewritten"], usual["kept"] + usual["rewritten"]) == (12, 12)
+    assert random["kept_share"] < 0.2
+    assert usual["kept_share"] == 1.0
+    (pool,) = (each for each in document["nat_pools"] if each["remote_port"] == 5432)
+    assert pool["port_choice"]["kept"] == random["kept"] + usual["kept"]
+    assert nat["app1"]["busiest_pool"] == nat["webserver"]["busiest_pool"]
+
+
 def test_networks_that_come_and_go_are_followed(docker_host: DockerHost) -> None:
     """Long before the rules would be read again by themselves."""
     watcher = EngineWatcher(Target(docker_host.url), follow=True)

@@ -5,7 +5,9 @@ Each connect sends one SYN. How many are lost is a matter of chance: tolerances 
 
 from __future__ import annotations
 
+import contextlib
 import math
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,8 +18,9 @@ from natop.feed import Source, readings
 from natop.model import NatPools
 from natop.summarise.portsearch import expected_found
 from tests.kernel import product
+from tests.lab import oracle
 from tests.lab.nathost import CLIENTS, OUTSIDE, OUTSIDE_6, SERVER_6, SERVERS, NatHost, Outcome
-from tests.lab.netns import Namespace, wait_until
+from tests.lab.netns import Namespace, entered, wait_until
 
 ALL = np.arange(1024, 65536)
 RANGE = "40000-40999"
@@ -144,6 +147,49 @@ def test_the_router_s_own_connections_fill_the_pool_too(host: NatHost) -> None:
     assert (pool["used"], pool["masqueraded"]) == (35, 10)
     assert sum(pool["others"].values()) == 25
     assert all(name.startswith("host") for name in pool["others"])
+
+
+def test_each_pool_tells_whether_its_ports_are_random(host: NatHost) -> None:
+    """A rule says fully-random for one port of the server: of the whole table every second port is kept."""
+    rule = 'oifname "out" tcp dport 81 masquerade fully-random'
+    host.router.nft(f"table ip random {{ chain post {{ type nat hook postrouting priority 90; {rule}; }}\n}}")
+    assert together(host.close(30, port=port) for port in (80, 81)).lost == 0
+    flows = [each for each in oracle.flows(host.router) if each["orig"]["dst"] == SERVERS[0]]
+    kept = {port: [each for each in flows if each["orig"]["dport"] == port and kept_port(each)] for port in (80, 81)}
+    document = product.snapshot(host.router)
+    told_of = {each["remote_port"]: each["port_choice"] for each in document["nat_pools"]}
+    assert {port: choice["kept"] for port, choice in told_of.items()} == {port: len(kept[port]) for port in (80, 81)}
+    assert told_of[80]["kept_share"] == 1.0
+    assert told_of[81]["kept_share"] < 0.1
+    assert 0.4 < document["conntrack"]["port_choice"]["kept_share"] < 0.6
+
+
+def kept_port(flow: oracle.Flow) -> bool:
+    return bool(flow["orig"]["sport"] == flow["reply"]["dport"])
+
+
+def test_a_collision_that_nat_resolved(host: NatHost) -> None:
+    """Both clients call from one port; so does the router itself, whose own port gives way without a rule."""
+    with contextlib.ExitStack() as stack:
+        for place in (*host.clients, host.router):
+            stack.enter_context(bound(place, 45000))
+        flows = oracle.flows(host.router)
+        pool = the_pool(host)
+    assert sorted(kept_port(each) for each in flows) == [False, False, True]
+    assert (pool["used"], pool["rewritten"], pool["masqueraded"]) == (3, 2, 3)
+    assert pool["port_choice"] == {"kept": 1, "rewritten": 1, "kept_share": 0.5}
+
+
+@contextlib.contextmanager
+def bound(place: Namespace, port: int) -> Iterator[None]:
+    """A connection to the first server from this port."""
+    with entered(place):
+        connection = socket.socket()
+    with connection:
+        connection.bind(("", port))
+        connection.settimeout(5)
+        connection.connect((SERVERS[0], 80))
+        yield
 
 
 def test_a_pool_of_ipv6(host: NatHost) -> None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from natop.columns.containers import container_rows
-from natop.model import ContainerSummary, Firewall, NatRule, NetnsTcp, NetworkNat, Snapshot
+from natop.model import TCP_NAMES, ContainerSummary, Firewall, NatRule, NetnsTcp, NetworkNat, Snapshot
 from natop.tui.containerfacts import Around, container_lines
 from natop.tui.containernat import container_nat_lines
+from natop.tui.containertcp import container_tcp_line
 from natop.tui.glyphs import UNICODE
 from natop.tui.tones import text_of
 from tests.tui.poolhosts import three_pools
@@ -62,25 +63,23 @@ def test_a_container_s_fullest_pool_and_its_time_wait() -> None:
     own = "its own 3 (33.3 %) of all its ports 3 rewritten, 57.1 % kept"
     assert ports == f"NAT ports 203.0.113.5 → 198.51.100.7:443/tcp 9 of 64,512 0.0 % {own}"
     assert waiting.startswith(f"TIME_WAIT 3 conntrack entries 42.9 % of TCP {UNICODE.unknown}/min ")
-    assert "closed first by client 0, server 0 most to 443/tcp 3 most with 198.51.100.7 3 its own sockets" in waiting
+    assert "most to 443/tcp 3, with 198.51.100.7 3 " in waiting
 
 
-def test_what_time_wait_comes_to_stands_beside_the_container_s_own_sockets() -> None:
+def test_what_time_wait_comes_to_and_whether_it_matters() -> None:
     taken = three_pools()
     before = taken.containers[2]
     assert before.time_wait
-    waiting = replace(before.time_wait, growth_per_min=12.0, steady_state=40.0)
-    tcp = NetnsTcp("net:[1]", {}, time_wait_sockets=7)
-    told = nat_lines(replace(before, time_wait=waiting, tcp=tcp), taken)[1]
-    assert "42.9 % of TCP +12/min settles at about 40 closed first" in told
-    assert told.endswith("its own sockets 7 harmless")
+    waiting = replace(before.time_wait, growth_per_min=12.0, steady_state=40.0, closed_by_server=3)
+    told = nat_lines(replace(before, time_wait=waiting), taken)[1]
+    assert "42.9 % of TCP +12/min settles at about 40 closed first by server 3 most to" in told
+    assert told.endswith("with 198.51.100.7 3 harmless")
     unread = replace(taken, conntrack=replace(taken.conntrack, max=None))
     assert nat_lines(before, unread)[1].endswith(f"{UNICODE.unknown} not judged: how full the table is was not told")
 
 
 def test_a_container_without_nat_ports_or_time_wait() -> None:
-    assert nat_of(0, three_pools())[0] == "NAT ports holds none"
-    assert nat_of(0, three_pools())[1].startswith("TIME_WAIT none its own sockets")
+    assert nat_of(0, three_pools()) == ["NAT ports holds none", "TIME_WAIT none"]
 
 
 def test_without_flows_nothing_is_known_of_ports_and_time_wait() -> None:
@@ -93,6 +92,25 @@ def test_of_a_container_whose_flows_are_elsewhere_nothing_is_known() -> None:
     elsewhere = ContainerSummary(taken.containers[0].container)
     lines = [text_of(line).split() for line in container_nat_lines(elsewhere, taken, UNICODE)]
     assert lines == [["NAT", "ports", UNICODE.unknown], ["TIME_WAIT", UNICODE.unknown]]
+
+
+def tcp_of(tcp: NetnsTcp | None, whose: str | None = None) -> str:
+    summary = replace(world(1).snapshot(None).containers[0], tcp=tcp, tcp_of=whose)
+    return " ".join(text_of(container_tcp_line(summary, UNICODE)).split())
+
+
+def test_tcp_s_testimony_of_a_container() -> None:
+    """What rises is told, and what always matters; what did not rise is not, and an unknown rate is a dash."""
+    rates = dict.fromkeys(TCP_NAMES, 0.0) | {"active_opens": 4.0, "syn_retrans": 0.5, "listen_drops": 2.0}
+    tcp = NetnsTcp("net:[1]", {}, rates, sockets_in_use=3, time_wait_sockets=7, lost_syns_per_s=0.25)
+    rising = "TCP connects 4.0/s accepts 0.0/s SYN retransmits 0.5/s! SYNs lost to NAT ~0.2/s listen drops 2.0/s"
+    assert tcp_of(tcp) == f"{rising} sockets 3 sockets in TIME_WAIT 7"
+    first = tcp_of(replace(tcp, rates=None, lost_syns_per_s=None, sockets_in_use=None))
+    assert all(
+        f"{name} {UNICODE.unknown}" in first for name in ("connects", "SYN retransmits", "listen drops", "sockets")
+    )
+    assert tcp_of(None, "web") == "TCP counted with web, whose namespace it shares"
+    assert tcp_of(None) == f"TCP {UNICODE.unknown}"
 
 
 def test_why_time_wait_matters_stands_below() -> None:

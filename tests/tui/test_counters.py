@@ -92,6 +92,16 @@ def test_sockets_are_seen_on_a_screen_of_80() -> None:
     assert any(line.startswith(f" {busy().containers[0].container.name[:14]}") and "1,234" in line for line in lines)
 
 
+def test_all_of_tcp_s_counters_that_matter_are_seen_where_there_is_room() -> None:
+    """The more room, the more of them, and never a line that is cut."""
+    names = ["SYN-RT", "LOST~", "RETRANS", "TIMEOUT", "FAILS", "OVERFL", "DROPS", "OUT", "IN"]
+    heads = {width: line_of(told(busy(), width), " NAMESPACE OF") for width in (50, 78, 100, 110, 126, 158)}
+    assert all(len(head) <= width for width, head in heads.items())
+    seen = {width: [word.removesuffix("/s") for word in head.split()[2:-2]] for width, head in heads.items()}
+    assert [len(each) for each in seen.values()] == [1, 4, 6, 7, 9, 9]
+    assert seen[158] == names
+
+
 def test_a_parameter_has_its_unit() -> None:
     taken = busy()
     host = replace(taken.host, sysctls={"nf_conntrack_udp_timeout": 20, "tcp_tw_reuse": 2})
