@@ -353,6 +353,6 @@ def many(number: int, thing: str, things: str = "") -> str:
 
 
 def percent_of(part: int, whole: int) -> str:
-    """As `97`; 100 only where it is all: `99.9` where little is left."""
+    """As `97`; 100 only where it is all: `99.6`, never rounded up, where little is left."""
     rounded = f"{100 * part / whole:.0f}"
-    return "99.9" if rounded == "100" and part < whole else rounded
+    return f"{1000 * part // whole / 10}" if rounded == "100" and part < whole else rounded

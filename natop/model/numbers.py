@@ -143,9 +143,9 @@ class TimeWait:
     count: int
     share: float | None
     """Of the owner's TCP flows; None where there are none."""
-    closed_by_client: int
-    """Of those in TIME_WAIT, by CLOSE_INIT: which side sent the first FIN."""
-    closed_by_server: int
+    closed_by_client: int | None
+    """Of those in TIME_WAIT, by CLOSE_INIT: which side sent the first FIN; None where no flow of the table told it."""
+    closed_by_server: int | None
     remotes: tuple[tuple[str, int], ...]
     """Addresses at the other end, most flows first; at most TOP of them."""
     services: tuple[tuple[str, int], ...]

@@ -59,6 +59,7 @@ def time_waits(
     than RATE_S are those that came in RATE_S; that rate × the timeout is where their number would settle.
     """
     ends = _Ends.of(flows, attribution, owners)
+    told = flows.closed_by is not None
     closed_by = np.zeros(len(flows), np.uint8) if flows.closed_by is None else flows.closed_by
     closers = ends.table(closed_by[ends.row] & np.uint8(Closer.BOTH), len(Closer))
     count = closers.sum(axis=1)
@@ -68,8 +69,8 @@ def time_waits(
         TimeWait(
             count=int(count[group]),
             share=int(count[group]) / tcp[group] if tcp[group] else None,
-            closed_by_client=int(closers[group, Closer.CLIENT]),
-            closed_by_server=int(closers[group, Closer.SERVER]),
+            closed_by_client=int(closers[group, Closer.CLIENT]) if told or not count[group] else None,
+            closed_by_server=int(closers[group, Closer.SERVER]) if told or not count[group] else None,
             remotes=remotes[group],
             services=services[group],
             steady_state=int(recent[group]) / _window(timeout_s) * timeout_s

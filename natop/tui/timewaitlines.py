@@ -30,7 +30,10 @@ def time_wait_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[
             (f"{count(waiting.count, glyphs):>9}", Tone.TIME_WAIT),
             (f"  {_share(waiting, glyphs)}  {_growth(waiting, glyphs)}", Tone.PLAIN),
         ]
-        sides = f"closed first by client {waiting.closed_by_client:,}, server {waiting.closed_by_server:,}"
+        sides = (
+            f"closed first by client {count(waiting.closed_by_client, glyphs)}, "
+            f"server {count(waiting.closed_by_server, glyphs)}"
+        )
         services = f"services {_told(waiting.services) or 'none'}"
         remotes = f"remote ends {_told(waiting.remotes) or 'none'}"
         yield from explained("; ".join(filter(None, (sides, _settles(waiting), services, remotes))), width)

@@ -152,7 +152,7 @@ def test_the_router_s_own_connections_fill_the_pool_too(host: NatHost) -> None:
 def test_each_pool_tells_whether_its_ports_are_random(host: NatHost) -> None:
     """A rule says fully-random for one port of the server: of the whole table every second port is kept."""
     rule = 'oifname "out" tcp dport 81 masquerade fully-random'
-    host.router.nft(f"table ip random {{ chain post {{ type nat hook postrouting priority 90; {rule}; }}\n}}")
+    host.router.nft(f"table ip lab_random {{ chain post {{ type nat hook postrouting priority 90; {rule}; }}\n}}")
     assert together(host.close(30, port=port) for port in (80, 81)).lost == 0
     flows = [each for each in oracle.flows(host.router) if each["orig"]["dst"] == SERVERS[0]]
     kept = {port: [each for each in flows if each["orig"]["dport"] == port and kept_port(each)] for port in (80, 81)}

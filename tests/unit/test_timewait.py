@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop.decode import counters
+from natop.export.natdocument import time_wait_object
 from natop.model import Attribution, Container, Snapshot, TimeWait
 from natop.observe import observe
-from natop.summarise.timewait import TOP
+from natop.summarise.ownership import Ownership
+from natop.summarise.timewait import TOP, time_waits
 from tests.unit import netlink
 from tests.unit.hosts import APP, CONTAINERS, DB, PROC, WEB, observed, sample
 from tests.unit.plain import TCP, UDP, Flow, flow
@@ -79,6 +81,18 @@ def test_which_side_closes_first() -> None:
     flows += [called(6, closed_by=1, state=4)]
     app = of(observed(sample(flows, containers=CONTAINERS)), APP)
     assert (app.closed_by_client, app.closed_by_server) == (2, 1)
+
+
+def test_who_closed_first_is_unknown_where_no_flow_tells_its_flags() -> None:
+    """Not 0: a kernel, or a recording, that leaves TCP's flags out says nothing about either side."""
+    reading = observed(sample([called(1), called(2)], containers=CONTAINERS)).reading
+    assert reading is not None
+    table = replace(reading.flows, closed_by=None)
+    (waiting,) = time_waits(table, reading.attribution, Ownership.whole(2), [2], 120)
+    assert (waiting.count, waiting.closed_by_client, waiting.closed_by_server) == (2, None, None)
+    told = time_wait_object(waiting)
+    assert told is not None
+    assert (told["closed_by_client"], told["closed_by_server"]) == (None, None)
 
 
 def test_only_the_first_remotes_and_services_are_told() -> None:

@@ -152,7 +152,7 @@ def time_wait_buildup(evidence: Evidence) -> Iterator[Finding]:
     if waiting.concern is None and (table.count is None or table.max is None):
         return
     ends = {"their clients": waiting.closed_by_client, "their servers": waiting.closed_by_server}
-    closer = max(ends, key=lambda name: ends[name])
+    closer = max(ends, key=lambda name: ends[name] or 0)
     owners = [(each.container.name, each.time_wait.count) for each in evidence.snapshot.containers if each.time_wait]
     busiest = sorted((pair for pair in owners if pair[1]), key=lambda pair: -pair[1])
     verdict = "harmless" if waiting.concern is None else waiting.concern
