@@ -9,6 +9,7 @@ from natop import __version__
 from natop.columns.containers import ContainerRow
 from natop.export.flowdocument import flow_objects
 from natop.export.natdocument import PoolObjects, nat_rules_object, port_choice_object, time_wait_object
+from natop.export.sysctldocument import host_judged, own_sysctls
 from natop.formats import timestamp
 from natop.join.flows import Flows
 from natop.model import (
@@ -19,7 +20,6 @@ from natop.model import (
     FlowCounts,
     FlowSummary,
     Gap,
-    HostFacts,
     Inventory,
     NetnsTcp,
     ProbeResult,
@@ -28,7 +28,6 @@ from natop.model import (
     Snapshot,
 )
 from natop.summarise.probed import waited_ms
-from natop.sysctls import differing
 
 Json = dict[str, object]
 
@@ -68,6 +67,7 @@ def document(snapshot: Snapshot, rows: Sequence[ContainerRow]) -> Json:
             "boot_id": snapshot.host.boot_id,
             "docker": _engine(snapshot.inventory),
             "sysctls": snapshot.host.sysctls,
+            "sysctls_judged": host_judged(snapshot),
             "tcp": _host_tcp(snapshot.tcp),
         },
         "conntrack": _conntrack(snapshot),
@@ -236,13 +236,6 @@ def _host_tcp(tcp: NetnsTcp | None) -> Json | None:
     return told and told | {"rates": _tcp_rates(tcp), "lost_syns_per_s": tcp.lost_syns_per_s if tcp else None}
 
 
-def _own_sysctls(row: ContainerRow, host: HostFacts) -> Json | None:
-    """Those that are not as the host's; None where they were not read."""
-    if row.tcp is None or not (row.tcp.sysctls or row.tcp.netns == host.netns):
-        return None
-    return dict(differing(row.tcp.sysctls, host.sysctls, tracks=row.own_table is not None))
-
-
 def _flow_rates(summary: FlowSummary | None, *names: str) -> Json:
     rates = summary.rates if summary else None
     return {name: getattr(rates, name) if rates else None for name in names}
@@ -258,6 +251,7 @@ def _containers(rows: Sequence[ContainerRow], snapshot: Snapshot, pools: PoolObj
 def _container(row: ContainerRow, container: Container, pools: PoolObjects, snapshot: Snapshot) -> Json:
     counts: FlowCounts | None = row.flows.counts if row.flows else None
     summary = row.summary
+    own, judged = own_sysctls(row, snapshot)
     return {
         "id": container.id,
         "name": container.name,
@@ -306,7 +300,8 @@ def _container(row: ContainerRow, container: Container, pools: PoolObjects, snap
         "tcp": _tcp(row.tcp),
         "tcp_of": row.tcp_of,
         "lost_syns_per_s": row.tcp.lost_syns_per_s if row.tcp else None,
-        "sysctls": _own_sysctls(row, snapshot.host),
+        "sysctls": own,
+        "sysctls_judged": judged,
         "rates": _flow_rates(row.flows, "new", "gone", "time_wait") | _tcp_rates(row.tcp),
         "probes": series_objects(snapshot.probes, container.id),
     }

@@ -128,6 +128,14 @@ def test_the_document_of_a_full_snapshot() -> None:
         "probes": None,
     }
     assert [each["rule"] for each in found["findings"]] == ["blind-spots"]
+    verdicts = {name: (each["default"], each["verdict"]) for name, each in found["host"].pop("sysctls_judged").items()}
+    assert verdicts == {
+        "nf_conntrack_max": (None, "fine"),
+        "nf_conntrack_buckets": (None, "fine"),
+        "nf_conntrack_tcp_timeout_time_wait": (120, "fine"),
+        "ip_local_port_range": ([32768, 60999], "fine"),
+        "bridge-nf-call-iptables": (1, "fine"),
+    }
     assert found["host"] == {
         "hostname": "natter",
         "kernel": "6.18.44",
@@ -252,6 +260,14 @@ def test_a_container_in_the_document() -> None:
         "tcp_of": None,
         "lost_syns_per_s": 0.0,
         "sysctls": {"ip_local_port_range": [1024, 65535]},
+        "sysctls_judged": {
+            "ip_local_port_range": {
+                "default": [32768, 60999],
+                "verdict": "note",
+                "sentence": "64,512 source ports towards each remote address and port; "
+                "the kernel's default is 32768-60999",
+            }
+        },
         "rates": {"new": 0.0, "gone": 0.0, "time_wait": 0.0}
         | dict.fromkeys(TCP_NAMES)
         | {"syn_retrans": 0.0, "out_segs": 900.0},
@@ -268,6 +284,9 @@ def test_sysctls_of_conntrack_differ_where_a_container_has_a_table_of_its_own() 
 
     tracking = differing(tables={WEB.id: netlink.stats_global(7, 262144)})
     assert tracking == {"ip_local_port_range": [1024, 65535], "nf_conntrack_tcp_timeout_time_wait": 30}
+    judged = parsed(observed(replace(FIRST, tables={WEB.id: netlink.stats_global(7, 262144)})))["containers"]
+    (web,) = (each["sysctls_judged"] for each in judged if each["name"] == "web")
+    assert web["nf_conntrack_tcp_timeout_time_wait"]["default"] == 120
     assert differing(tcp={"net:[1]": tcp_text()}) is None, "not read"
     assert differing(members={WEB.id: HOST_NETNS}) == {}, "its namespace is the one read"
 
@@ -337,6 +356,9 @@ def test_pools_that_are_left_out_are_counted() -> None:
     assert (len(found["nat_pools"]), found["nat_pools_omitted"]) == (MOST_POOLS, 7)
 
 
+SYSCTLS = ("sysctls", "sysctls_judged")
+
+
 def test_what_could_not_be_read_is_null_and_never_0() -> None:
     found = parsed(SNAPSHOTS["refused"])
     numbers = [each for each in walk(found) if isinstance(each, int | float) and not isinstance(each, bool)]
@@ -347,7 +369,7 @@ def test_what_could_not_be_read_is_null_and_never_0() -> None:
     assert [found["conntrack"][key] for key in ("port_choice", "time_wait")] == [None, None]
     assert found["host"]["kernel"] is None
     for each in found["containers"]:
-        for key in ("flows", "states", "kinds", "nat", "time_wait", "own_table", "tcp", "lost_syns_per_s", "sysctls"):
+        for key in ("flows", "states", "kinds", "nat", "time_wait", "own_table", "tcp", "lost_syns_per_s", *SYSCTLS):
             assert each[key] is None
         assert set(each["rates"].values()) == {None}
     assert found["gaps"][0] == {"source": "flows", "reason": GAP.reason, "remedy": GAP.remedy}
