@@ -8,18 +8,36 @@ Enter keeps it, unless there is a mistake in it; Esc leaves the filter as it was
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from textwrap import wrap
 
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Input, Label
 
+from natop.tui.glyphs import Glyphs
+from natop.tui.wish import Mistake
+
 PROMPT = " / "
+
+ROOM = 40
+"""Cells right of its column from which on a mistake's words stand there; with less, they go on below, from the left."""
 
 Accepts = Callable[[str], bool]
 """Called with the text typed when Enter is to keep it; False leaves the line open."""
 Ended = Callable[[str, bool], None]
 """Called with the text typed, and whether to keep it."""
+
+
+def mistake_lines(mistake: Mistake, width: int, glyphs: Glyphs) -> list[str]:
+    """A mark under the mistake's column and all that is to be said of it, in lines of at most so many cells."""
+    before = min(len(PROMPT) + mistake.column, max(0, width - 1))
+    mark = f"{' ' * before}{glyphs.caret}"
+    room = width - len(mark) - 1
+    if len(mistake.message) <= room or room >= ROOM:
+        first, *more = wrap(mistake.message, max(1, room))
+        return [f"{mark} {first}", *(f"{' ' * len(mark)} {part}" for part in more)]
+    return [mark, *(f"{' ' * len(PROMPT)}{part}" for part in wrap(mistake.message, max(1, width - len(PROMPT))))]
 
 
 class FilterInput(Input):

@@ -21,8 +21,8 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from natop.tui.clipboard import copy
-from natop.tui.filterline import PROMPT, FilterLine
-from natop.tui.formats import count, fit
+from natop.tui.filterline import FilterLine, mistake_lines
+from natop.tui.formats import count
 from natop.tui.frame import Explained, Frame
 from natop.tui.header import News
 from natop.tui.keys import bind
@@ -240,9 +240,8 @@ class TableView(Frame):
         line = self.part("mistake")
         line.set_class(mistake is not None, "-shown")
         if mistake:
-            indent = " " * (len(PROMPT) + mistake.column)
-            text = f"{indent}{self.glyphs.caret} {mistake.message}"
-            line.show([[(fit(text, self.app.size.width - 1, self.glyphs), Tone.ALARM)]])
+            texts = mistake_lines(mistake, self.app.size.width - 1, self.glyphs)
+            line.show([[(text, Tone.ALARM)] for text in texts])
 
     # Sorting
 

@@ -1,7 +1,13 @@
 """The filter, in force while it is typed."""
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from natop.model import Snapshot
-from natop.tui.filterline import PROMPT
+from natop.tui.filterline import PROMPT, mistake_lines
+from natop.tui.glyphs import UNICODE
+from natop.tui.wish import Mistake
 from tests.tui.live import Live, open_live
 from tests.tui.worlds import flow_table, world
 
@@ -73,6 +79,15 @@ async def test_a_mistake_points_at_its_column_and_the_last_good_one_stays(small:
         assert shown.index("▲") == len(PROMPT) + len("shop web dport:443 ")
         assert "no field 'stat'" in shown
         assert live.view.wish.good_filter == "shop web dport:443 stat"
+
+
+@pytest.mark.parametrize("width", [24, 40, 79, 120, 200])
+@given(column=st.integers(0, 300), words=st.lists(st.text("abcdefgh", min_size=1, max_size=12), min_size=1))
+def test_all_that_is_to_be_said_of_a_mistake_is_in_sight(width: int, column: int, words: list[str]) -> None:
+    lines = mistake_lines(Mistake(" ".join(words), column), width, UNICODE)
+    assert all(len(line) <= width for line in lines)
+    assert " ".join(lines).split() == [UNICODE.caret, *words]
+    assert lines[0].index(UNICODE.caret) == min(len(PROMPT) + column, width - 1), "under what it is about"
 
 
 async def test_enter_leaves_a_mistake_open_until_it_is_mended(small: list[Snapshot]) -> None:
