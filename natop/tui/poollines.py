@@ -24,6 +24,8 @@ from natop.tui.wish import Arranged, Wish, order
 _LABEL = 11
 _BAR = 30
 """Cells of the gauge under the table."""
+FEW_HOLDERS = 3
+"""So many of a pool's holders are in sight on any screen."""
 
 
 class PoolId(NamedTuple):
@@ -201,9 +203,10 @@ def _kept(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
 
 
 def _holders(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
-    used = int(pools.table.used[row])
-    pieces: list[Piece] = []
-    for name, ports in pools.holders(row):
+    """Most ports first; how many they are in all where not all may be in sight."""
+    used, holders = int(pools.table.used[row]), pools.holders(row)
+    pieces: list[Piece] = [(f"{len(holders):,} in all: ", Tone.QUIET)] if len(holders) > FEW_HOLDERS else []
+    for name, ports in holders:
         part = f" {count(ports)} ({share(ports, used, glyphs)})   "
         pieces += [(name or "nobody known", Tone.NAME if name else Tone.QUIET), (part, Tone.PLAIN)]
     return pieces or [(glyphs.unknown, Tone.QUIET)]

@@ -20,6 +20,7 @@ from natop.tui.wish import Wish
 from tests.tui.live import Live, open_live
 from tests.tui.poolhosts import BUSY, FLOWS, NAT, QUIET, busy_pools, three_pools
 from tests.tui.worlds import NO_RIGHT, world
+from tests.unit import scenarios
 from tests.unit.plain import flow
 
 FIRST, SECOND, THIRD = (f"{NAT} → {remote}" for remote in (f"{BUSY}:443/tcp", f"{BUSY}:80/tcp", f"{QUIET}:53/udp"))
@@ -182,6 +183,17 @@ def test_the_host_s_own_that_had_to_give_way_are_none_of_a_rule_s() -> None:
     assert told == " kept      5 of 8  62.5 %  3 rewritten by a rule, 1 of the host's own without one"
     (told,) = [line for line in facts_of(three_pools(FLOWS[5:9])) if line.startswith(" kept")]
     assert told == " kept      0 of 3  0.0 %  3 rewritten by a rule"
+
+
+def test_of_many_holders_the_number_is_told_too() -> None:
+    """Their names may not all fit."""
+    holders = {f"job-{number}": 40 - number for number in range(4)}
+    pool = {"nat": NAT, "remote": BUSY, "used": sum(holders.values()), "holders": holders}
+    names = [{"name": name} for name in holders]
+    for some, told in ((names, " held by   4 in all: job-0 40 (26.0 %)   job-1 "), (names[:3], " held by   job-0 ")):
+        known = {each["name"]: holders[each["name"]] for each in some}
+        taken = scenarios.snapshot({"container": names, "pool": [pool | {"holders": known}]})
+        assert facts_of(taken)[-1].startswith(told)
 
 
 def test_unknown_numbers_come_last_either_way() -> None:
