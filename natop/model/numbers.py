@@ -201,6 +201,8 @@ class NatPools:
     soft: U32
     """Of `used`, those in TIME_WAIT or CLOSE that this kernel may evict for a new connection: none before 6.5."""
     time_wait: U32
+    time_wait_hard: U32
+    """Of `time_wait`, those that this kernel does not evict."""
     rewritten: U32
     """Held by an entry whose source port NAT changed."""
     masqueraded: U32

@@ -133,6 +133,7 @@ def nat_pools(
         used=taken.used[rank].astype(np.uint32),
         soft=count(soft),
         time_wait=count(state == TcpState.TIME_WAIT),
+        time_wait_hard=count((state == TcpState.TIME_WAIT) & ~soft),
         rewritten=count(moved),
         masqueraded=count((status & Ips.SRC_NAT) != 0),
         by_rule=count(by_rule),

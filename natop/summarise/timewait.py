@@ -198,9 +198,7 @@ def _at(history: History, moment: Moment, subject: Subject) -> float | None:
 
 def crowded(pools: NatPools) -> Rows:
     """The pools that TIME_WAIT which cannot be evicted has a large part in filling."""
-    hard = pools.hard.astype(np.int64)
-    kept = np.maximum(0, pools.time_wait.astype(np.int64) - pools.soft)
-    full = (hard >= POOL_USE * pools.capacity) & (kept >= LARGE_PART * pools.capacity)
+    full = (pools.hard >= POOL_USE * pools.capacity) & (pools.time_wait_hard >= LARGE_PART * pools.capacity)
     return np.flatnonzero(full)
 
 
@@ -236,8 +234,7 @@ def _of_pool(pools: NatPools, row: int) -> str:
     hard, capacity = int(pools.hard[row]), int(pools.capacity[row])
     proto = int(pools.proto[row])
     remote = endpoint(address_text(pools.remote.value(row)), int(pools.remote_port[row]), proto)
-    kept = int(pools.time_wait[row]) - int(pools.soft[row])
     return (
         f"{100 * hard / capacity:.0f} % of the {capacity:,} NAT ports to {remote}/{proto_name(proto)} cannot be had, "
-        f"{kept:,} of them for TIME_WAIT that this kernel does not evict"
+        f"{int(pools.time_wait_hard[row]):,} of them for TIME_WAIT that this kernel does not evict"
     )

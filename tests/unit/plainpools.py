@@ -32,6 +32,7 @@ class Told:
     used: int
     soft: int
     time_wait: int
+    time_wait_hard: int
     rewritten: int
     masqueraded: int
     by_rule: int
@@ -110,6 +111,7 @@ def told(pool: Pool, flows: Sequence[Flow], codes: Sequence[int], kinds: Sequenc
         used=len(held),
         soft=len(soft),
         time_wait=sum(each.proto == TCP and each.state == TIME_WAIT for each in held),
+        time_wait_hard=sum(each.proto == TCP and each.state == TIME_WAIT and each not in soft for each in held),
         rewritten=sum(moved(each) for each in held),
         masqueraded=sum(bool(each.status & SRC_NAT) for each in held),
         by_rule=len(by_rule),

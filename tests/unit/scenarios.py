@@ -244,6 +244,7 @@ def _pools(scenario: Toml, part: float) -> NatPools | None:
         used=column("used", 0, "u4"),
         soft=column("soft", 0, "u4"),
         time_wait=column("time_wait", 0, "u4"),
+        time_wait_hard=np.maximum(column("time_wait", 0, "i8") - column("soft", 0, "i8"), 0).astype("u4"),
         rewritten=column("rewritten", 0, "u4"),
         masqueraded=column("used", 0, "u4"),
         by_rule=column("used", 0, "u4"),

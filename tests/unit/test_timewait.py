@@ -223,6 +223,23 @@ def test_the_host_s_own_time_wait_is_never_evicted() -> None:
     assert {name for name, each in told.items() if each} == {"unowned", "whole"}
 
 
+def test_time_wait_that_is_evicted_is_no_part_of_what_fills_a_pool() -> None:
+    """The host's own holds a quarter of the ports, or less; beside it stand some that a new connection may have."""
+
+    def pool(own: int, evicted: int, state: int) -> list[Flow]:
+        mine = [
+            replace(flow(f"{HOST}:{n}", "198.51.100.7:443"), state=TIME_WAIT, id=1000 + n) for n in range(1, own + 1)
+        ]
+        others = [replace(each, state=3) for each in crowd(511)[own : 511 - evicted]]
+        return [*mine, *others, *[replace(each, state=state) for each in crowd(511)[511 - evicted :]]]
+
+    assert set(concern(pool(100, 90, TIME_WAIT), PROC).values()) == {None}, "190 in TIME_WAIT, of them 100 to stay"
+    told = concern(pool(130, 90, 8), PROC)["whole"]
+    assert told is not None
+    assert "82 % of the 511 NAT ports" in told
+    assert "130 of them for TIME_WAIT" in told, "those in CLOSE, which may be evicted, change nothing"
+
+
 FULL = {counters.MAX_FILE: "1000\n", counters.COUNT_FILE: "750\n"}
 
 
