@@ -72,11 +72,15 @@ def _request(path: str, query: str) -> str:
 
 
 def aims(wish: ProbeWish, inventory: Inventory | None, addresses: Sequence[str]) -> tuple[Aim, ...]:
-    """All that is to be probed on a host with these containers and these addresses of its own."""
+    """All that is to be probed on a host with these containers and these addresses of its own.
+
+    Published ports are the host's own only where it is on the container's network: the engine may be another machine's.
+    """
     containers = inventory.containers if inventory else ()
     found = [named(target, _sources(target, containers), containers) for target in wish.targets]
     if wish.published and inventory:
-        host = _Host(own_addresses(addresses, inventory), inventory.engine.userland_proxy)
+        joined = tuple(_joined(addresses, inventory))
+        host = _Host(own_addresses(addresses, inventory), inventory.engine.userland_proxy, joined)
         found += [aim for each in containers for aim in _published_aims(each, host)]
     return tuple(found)
 
@@ -174,7 +178,16 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _subnets(inventory: Inventory) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+_Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _joined(addresses: Sequence[str], inventory: Inventory) -> Iterator[_Subnet]:
+    """Docker's subnets in which the host has an address."""
+    own = [address for text in addresses if (address := _address(text))]
+    return (subnet for subnet in _subnets(inventory) if any(address in subnet for address in own))
+
+
+def _subnets(inventory: Inventory) -> Iterator[_Subnet]:
     for text in (subnet for network in inventory.networks for subnet in network.subnets):
         with suppress(ValueError):
             yield ipaddress.ip_network(text, strict=False)
@@ -188,6 +201,8 @@ class _Host:
     """One of its own for IPv4 and IPv6, as `own_addresses`."""
     userland_proxy: bool | None
     """As `Engine.userland_proxy`."""
+    joined: Sequence[_Subnet] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+    """The subnets of containers that it is on."""
 
 
 def _published_aims(container: Container, host: _Host) -> Iterator[Aim]:
@@ -221,18 +236,23 @@ def _ports(container: Container, host: _Host) -> Iterator[tuple[str, tuple[_Plac
         if port.proto == "tcp":
             bindings.setdefault((port.container_port, 6 if ":" in port.host_ip else 4), []).append(port)
     for (number, version), ports in bindings.items():
-        if inside := _inside(container, version):
+        if inside := _inside(container, version, host):
             numbers = ",".join(dict.fromkeys(str(port.host_port) for port in ports))
             subject = f"{container.name} {numbers}→{number}{' IPv6' if version == 6 else ''}"
             outside = (place for port in ports for place in _outside(port, version, host))
             yield subject, tuple(dict.fromkeys(((ProbePath.CONTAINER, inside, number), *outside)))
 
 
-def _inside(container: Container, version: int) -> str | None:
+def _inside(container: Container, version: int, host: _Host) -> str | None:
     """The container's first address of this IP version that the host reaches over a bridge."""
     places = [place for place in container.networks if place.driver not in _BESIDE_THE_HOST]
     texts = (place.ipv4 if version == 4 else place.ipv6 for place in places)
-    return next((text for text in texts if text), None)
+    return next((text for text in texts if text and _is_on(host, text)), None)
+
+
+def _is_on(host: _Host, text: str) -> bool:
+    address = _address(text)
+    return address is not None and any(address in subnet for subnet in host.joined)
 
 
 def _outside(port: PublishedPort, version: int, host: _Host) -> Iterator[_Place]:

@@ -24,6 +24,8 @@ from tests.lab import oracle
 from tests.lab.dockerhost import HOST, HOST_6, OUTSIDE, SILENT_PORT, DockerHost
 from tests.lab.netns import wait_until
 
+SIX = "fd00:19::2"
+"""web6's, the first of its network."""
 WITHOUT_SYS_ADMIN = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", "--")
 
 
@@ -88,9 +90,9 @@ def test_without_docker_proxy_nat_answers_at_the_loopback_address(without_proxy:
     if without_proxy.ipv6:
         listening = without_proxy.namespace.run("ss", "-Hltn", "sport = :8086").stdout
         assert "[::]:8086" in listening, "the engine keeps the port, but nobody accepts"
-        by_web6 = ways(document["probes"], "web6")
-        assert {path for path, _, _ in by_web6} == {"container", "published"}
-        assert {error for _, _, error in by_web6} == {None}
+        called = {(target.rpartition(":")[0], error) for _, target, error in ways(document["probes"], "web6")}
+        own = [without_proxy.address("web6", "six"), HOST, "127.0.0.1", f"[{SIX}]", f"[{HOST_6}]"]
+        assert called == {(each, None) for each in own}
 
 
 def test_who_answers_at_the_loopback_address_is_not_claimed_where_rules_cannot_be_read(docker_host: DockerHost) -> None:

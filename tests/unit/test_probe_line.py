@@ -22,13 +22,13 @@ from natop.columns.containers import container_rows
 from natop.export.document import document
 from natop.export.snapshots import View, as_markdown, as_text, probes_as_json, probes_as_text
 from natop.feed import LiveFeed, Source
-from natop.model import Aim, FirewallText, OwnFlow, ProbeResult, ProbeTarget, Sample, Snapshot
+from natop.model import Aim, Container, EngineReading, FirewallText, OwnFlow, ProbeResult, ProbeTarget, Sample, Snapshot
 from natop.observe import observe
 from natop.probefeed import CannotProbe, ProbeFeed, targets_aims
 from natop.probing import ProbeWish
 from natop.summarise.probed import HISTORY
 from tests.unit import netlink
-from tests.unit.hosts import CONTAINERS, HOST_ADDRESSES, WEB, container, observed, sample
+from tests.unit.hosts import CONTAINERS, HOST_ADDRESSES, WEB, container, engine, observed, sample
 from tests.unit.plain import flow
 from tests.unit.rulesets import recorded
 from tests.unit.test_cli import PATIENCE_S, Ended, refused
@@ -228,11 +228,18 @@ UNREAD = FirewallText({}, refused={"nft": "Operation not permitted"})
 WITHOUT_PROXY = recorded("docker-29-noproxy")
 
 
+def bridged(*containers: Container) -> EngineReading:
+    """An engine on whose networks the host is."""
+    told = engine(*containers)
+    subnet = {"IPAM": {"Config": [{"Subnet": "172.18.0.0/16"}]}}
+    return replace(told, networks=tuple({**network, **subnet} for network in told.networks))
+
+
 class Reader:
     """In place of HostReader."""
 
     def sample(self, **_: object) -> Sample:
-        return sample(FLOWS, at=time.monotonic(), containers=CONTAINERS, rules=UNREAD)
+        return sample(FLOWS, at=time.monotonic(), engine=bridged(*CONTAINERS), rules=UNREAD)
 
     def wait_for_answers(self, timeout_s: float) -> None:
         """It has answered already."""
@@ -289,8 +296,8 @@ def test_a_live_feed_counts_own_flows_on_request(played: list[Played]) -> None:
 def test_a_wish_is_followed_where_containers_come_and_go(played: list[Played]) -> None:
     probes = ProbeFeed(None)
     probes.wish(ProbeWish())
-    for containers in (None, CONTAINERS, ()):
-        probes.follow(observed(sample(containers=containers, rules=UNREAD)), HOST_ADDRESSES)
+    for told in (None, bridged(*CONTAINERS), bridged()):
+        probes.follow(observed(sample(engine=told, rules=UNREAD)), HOST_ADDRESSES)
     assert [len(aims) for aims in played[0].aims] == [0, 1, 0]
 
 
@@ -298,7 +305,7 @@ def test_published_ports_are_called_once_it_is_known_who_answers_at_the_loopback
     """A way that changed its name under way would be two."""
     probes = ProbeFeed(None)
     probes.wish(ProbeWish(targets=(ProbeTarget("x:1", "x", 1),)))
-    unknown = sample(containers=CONTAINERS)
+    unknown = sample(engine=bridged(*CONTAINERS))
     for rules in (None, FirewallText(WITHOUT_PROXY)):
         probes.follow(observed(replace(unknown, rules=rules)), HOST_ADDRESSES)
     assert [[way.path for aim in aims for way in aim.ways] for aims in played[0].aims] == [

@@ -197,6 +197,13 @@ def test_without_an_address_of_its_own_a_host_is_not_called_there() -> None:
     assert ways(published(ANYWHERE), addresses=("127.0.0.1", "172.18.0.1", "junk")) == [THREE[0], THREE[2]]
 
 
+@pytest.mark.parametrize("addresses", [("203.0.113.10", "127.0.0.1"), ("203.0.113.10", "172.19.0.1"), ()])
+def test_ports_that_another_machine_s_engine_publishes_are_not_called(addresses: tuple[str, ...]) -> None:
+    """The same addresses here are somebody else's, and 127.0.0.1 is not its."""
+    assert ways(WEB, addresses=addresses) == []
+    assert ways(WEB, addresses=(*addresses, "172.18.0.1"))[0] == THREE[0]
+
+
 def test_own_addresses_are_not_those_of_docker_s_networks() -> None:
     host = inventory(subnets=("172.18.0.0/16", "junk", "fd00:18::/64"))
     assert own_addresses(HOST_ADDRESSES, host) == {4: "203.0.113.10"}
