@@ -236,7 +236,7 @@ CONTAINER_COLUMNS = (
         12,
         True,
         lambda row: row.connects,
-        "probes of its ports: last/P95 ms of the slowest way; x failed, ! SYNs lost (P probes)",
+        "probes: last/P95 ms, x failed, ! SYNs lost (P probes)",
         4,
     ),
     ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 4),
