@@ -405,8 +405,9 @@ async def test_details_of_a_container_are_a_screen_and_lead_to_targets_and_flows
         await live.press("end", "i")
         assert live.app.screen is live.view, "the host is no container"
         await live.press("home", "slash", *FIRST, "enter", "i")
-        shown = "\n".join(live.frame)
         assert f"→ {FIRST}" in live.title
+        await live.press("end")
+        shown = "\n".join(live.frame)
         assert "CONNECTS, ms" in shown
         await live.press("end")
         await live.until(lambda: "1 in 1" in "\n".join(live.frame))
