@@ -39,7 +39,6 @@ from natop.model import (
     Inventory,
     Namespace,
     NetnsTcp,
-    OwnFlow,
     ProbeSeries,
     Sample,
     Snapshot,
@@ -48,7 +47,7 @@ from natop.model import (
 from natop.summarise.facts import flow_facts
 from natop.summarise.history import remembered
 from natop.summarise.localports import local_ports
-from natop.summarise.probed import not_permitted, with_results, without_own
+from natop.summarise.probed import Own, not_permitted, with_results, without_own
 from natop.summarise.summaries import Setting, Summary, summarise
 from natop.summarise.testimony import testify
 from natop.summarise.window import extended, mark_of
@@ -228,7 +227,16 @@ def _read_flows(
         if not dump.errno and dump.complete:
             flows, own = _without_own(previous, sample, dump.flows)
             attribution = attribute(flows, place, _memory(previous))
-            reading = FlowReading(flows, attribution, sample.taken_at, sample.monotonic_s, dump.skipped, found, own)
+            reading = FlowReading(
+                flows,
+                attribution,
+                sample.taken_at,
+                sample.monotonic_s,
+                dump.skipped,
+                found,
+                own.found if own else frozenset(),
+                own.waiting if own else frozenset(),
+            )
             return reading, (*gaps, *sockets.gaps)
     last = previous.reading if previous else None
     if last and previous and previous.inventory is not inventory:
@@ -267,10 +275,10 @@ def _no_sockets(proto: int) -> Gap:
     )
 
 
-def _without_own(previous: Snapshot | None, sample: Sample, flows: FlowTable) -> tuple[FlowTable, frozenset[OwnFlow]]:
+def _without_own(previous: Snapshot | None, sample: Sample, flows: FlowTable) -> tuple[FlowTable, Own | None]:
     """The flows without those that natop opened itself, and which these were; those of before are known again."""
     if sample.own is None:
-        return flows, frozenset()
+        return flows, None
     before = previous.reading.own if previous and previous.reading else frozenset()
     return without_own(flows, before.union(sample.own))
 

@@ -3,10 +3,12 @@
 TCPSynRetrans counts both, and each server on the Internet sends answers again to those who only scan it.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from natop.model import HOST_MARK, Container, ContainerSummary, Snapshot
+from natop.model import HOST_MARK, Container, ContainerSummary, ProbePath, Snapshot
+from natop.summarise.probed import sent_again_since
 from natop.summarise.window import Since
 
 HOST = "host"
@@ -62,3 +64,35 @@ def unread(snapshot: Snapshot) -> list[str]:
         for each in snapshot.containers
         if each.container.state == "running" and not (each.tcp or each.tcp_of or each.container.network_mode == HOST)
     ]
+
+
+MOST_WAITING = 7
+"""SYNs that a probe without an answer may have sent again: its time is up after 10 s, unless the user gives it more."""
+
+
+def sent_by_probes(snapshot: Snapshot, seconds: float) -> Mapping[str, int]:
+    """SYNs that natop's own probes sent again in the last `seconds`, by the container's id, or HOST.
+
+    At most: of those that are under way it is not known yet.
+    """
+    sent: Counter[str] = Counter()
+    homes = {each.container.id: _home(each) for each in snapshot.containers}
+    for series in snapshot.probes or ():
+        last = series.last
+        home = homes.get(last.container or "", "") if last.path == ProbePath.NETNS else HOST
+        sent[home] += sum(sent_again_since(each, snapshot.taken_at - seconds) for each in series.results)
+    addresses = {
+        address: _home(each)
+        for each in snapshot.containers
+        for place in each.container.networks
+        for address in (place.ipv4, place.ipv6)
+        if address
+    }
+    for flow in snapshot.reading.waiting if snapshot.reading else ():
+        sent[addresses.get(flow.src, HOST)] += MOST_WAITING
+    return sent
+
+
+def _home(summary: ContainerSummary) -> str:
+    """Whose counters its SYNs are in."""
+    return HOST if summary.container.network_mode == HOST else summary.container.id

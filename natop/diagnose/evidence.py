@@ -1,12 +1,12 @@
 """What the rules judge by: one snapshot, what happened in the last minute, and what became of the lost SYNs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
 
 from natop import meanings
-from natop.diagnose.callers import HOST, Caller, callers_of, unread
+from natop.diagnose.callers import HOST, Caller, callers_of, sent_by_probes, unread
 from natop.diagnose.losses import Clashes, Losses, clashes_of, is_crowded, losses_of
 from natop.join.flows import UNKNOWN
 from natop.model import (
@@ -252,9 +252,18 @@ class Evidence:
         return over(marks[early - 1 :])
 
     def _unexplained(self, since: Since | None) -> tuple[Caller, ...]:
-        """The callers of whom no other rule tells; the host only where containers use its network."""
+        """The callers of whom no other rule tells; the host only where containers use its network.
+
+        Without what natop's own probes sent again: whom they call in vain is in the view of probes.
+        """
+        if since is None:
+            return ()
         explained = {each.container.id for each in self.snapshot.containers if self._is_explained(each)}
-        callers = callers_of(self.snapshot, since, self._ended) if since else ()
+        by_probes = sent_by_probes(self.snapshot, since.seconds)
+        callers = (
+            replace(each, syns=max(0, each.syns - by_probes.get(each.container.id if each.container else each.name, 0)))
+            for each in callers_of(self.snapshot, since, self._ended)
+        )
         return tuple(
             each
             for each in callers

@@ -55,6 +55,8 @@ class FlowReading:
     """The counter `found` when it was taken."""
     own: frozenset[OwnFlow] = frozenset()
     """natop's own connections that the dump held and `flows` is without."""
+    waiting: frozenset[OwnFlow] = frozenset()
+    """Those of `own` that had no answer yet."""
 
 
 class Severity(StrEnum):

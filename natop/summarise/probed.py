@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from natop.model import (
     ProbeStatistics,
     address_value,
 )
-from natop.uapi import IpProto
+from natop.uapi import IpProto, TcpState
 
 HISTORY = 120
 """Results kept of each way: four minutes at one every two seconds."""
@@ -46,6 +47,15 @@ def sent_again_s(syns_lost: int, linear_timeouts: int) -> tuple[int, ...]:
         at += wait
         moments.append(at)
     return tuple(moments)
+
+
+def sent_again_since(result: ProbeResult, at_s: float) -> int:
+    """How many SYNs one probe has sent again since that moment."""
+    if not result.syns_lost:
+        return 0
+    if result.linear_timeouts is None:
+        return result.syns_lost if result.at >= at_s else 0
+    return sum(result.at + moment >= at_s for moment in sent_again_s(result.syns_lost, result.linear_timeouts))
 
 
 def waited_ms(result: ProbeResult) -> float | None:
@@ -134,19 +144,29 @@ def not_permitted(series: Iterable[ProbeSeries]) -> Iterator[Gap]:
         yield Gap("probes", reason, "run: sudo natop")
 
 
-def without_own(flows: FlowTable, own: Iterable[OwnFlow]) -> tuple[FlowTable, frozenset[OwnFlow]]:
-    """The flows without those that natop opened itself, known by their original tuple; and which these were."""
-    is_own, found = own_rows(flows, own)
-    return (flows.take(~is_own) if found else flows), found
+@dataclass(frozen=True, slots=True)
+class Own:
+    """natop's own connections in a table of flows."""
+
+    rows: Mask
+    found: frozenset[OwnFlow]
+    waiting: frozenset[OwnFlow]
+    """Those that have no answer yet."""
 
 
-def own_rows(flows: FlowTable, own: Iterable[OwnFlow]) -> tuple[Mask, frozenset[OwnFlow]]:
+def without_own(flows: FlowTable, own: Iterable[OwnFlow]) -> tuple[FlowTable, Own]:
+    """The flows without those that natop opened itself; and which these were."""
+    mine = own_rows(flows, own)
+    return (flows.take(~mine.rows) if mine.found else flows), mine
+
+
+def own_rows(flows: FlowTable, own: Iterable[OwnFlow]) -> Own:
     """Which rows are connections that natop opened, by their original tuple, and which of these were found."""
     wanted = dict(_by_ends(own))
-    is_own: Mask = np.zeros(len(flows), np.bool_)
+    rows: Mask = np.zeros(len(flows), np.bool_)
     ports = np.zeros(1 << 16, np.bool_)
     ports[[sport for _, sport, _, _ in wanted]] = True
-    found = set()
+    found, waiting = set(), set()
     for row in np.flatnonzero(ports[flows.orig_sport] & (flows.proto == IpProto.TCP)).tolist():
         ends = (
             flows.orig_src.value(row),
@@ -155,9 +175,11 @@ def own_rows(flows: FlowTable, own: Iterable[OwnFlow]) -> tuple[Mask, frozenset[
             int(flows.orig_dport[row]),
         )
         if ends in wanted:
-            is_own[row] = True
+            rows[row] = True
             found.add(wanted[ends])
-    return is_own, frozenset(found)
+            if flows.state[row] == TcpState.SYN_SENT:
+                waiting.add(wanted[ends])
+    return Own(rows, frozenset(found), frozenset(waiting))
 
 
 def _by_ends(own: Iterable[OwnFlow]) -> Iterator[tuple[tuple[int, int, int, int], OwnFlow]]:

@@ -17,11 +17,13 @@ from natop.summarise.probed import (
     own_rows,
     percentile,
     sent_again_s,
+    sent_again_since,
     statistics,
     waited_ms,
     with_results,
     without_own,
 )
+from natop.uapi import TcpState
 from tests.unit import plain
 from tests.unit.plain import flow
 
@@ -56,6 +58,14 @@ def test_lost_syns_are_explained() -> None:
     assert explanation(replace(SLOW, syns_lost=3, linear_timeouts=0)) == "3 SYNs lost, sent again after 1, 3 and 7 s"
     assert explanation(replace(SLOW, linear_timeouts=None)) == "2 SYNs lost"
     assert (waited_ms(SLOW), waited_ms(FINE), waited_ms(replace(SLOW, linear_timeouts=None))) == (2000, 0, None)
+
+
+def test_which_syns_were_sent_again_since_a_moment() -> None:
+    """Those of SLOW after one and two seconds."""
+    assert [sent_again_since(SLOW, SLOW.at + passed) for passed in (0, 1.5, 2, 2.5)] == [2, 1, 1, 0]
+    assert sent_again_since(FINE, 0.0) == sent_again_since(replace(SLOW, syns_lost=None), 0.0) == 0
+    unknown = replace(SLOW, linear_timeouts=None)
+    assert [sent_again_since(unknown, SLOW.at + passed) for passed in (0, 0.5)] == [2, 0]
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=60), st.integers(1, 100))
@@ -148,13 +158,23 @@ def test_own_flows_are_known_by_their_original_tuple_alone() -> None:
     natted = own("10.0.0.1:40001", "198.51.100.7:443")
     six = own("[fd00::1]:40000", "[2001:db8::7]:443")
     other = own("10.0.0.1:40002", "198.51.100.7:443")
-    left, found = without_own(table, [mine, natted, six, other])
+    left, told = without_own(table, [mine, natted, six, other])
     assert left.id.tolist() == [2, 3, 5]
-    assert found == {mine, natted, six}
+    assert told.found == {mine, natted, six}
     same, nothing = without_own(table, [other])
-    assert (same is table, nothing) == (True, frozenset())
-    assert not own_rows(table, ())[0].any()
-    assert without_own(table, [OwnFlow("junk", 1, "", 2), mine])[1] == {mine}
+    assert (same is table, nothing.found) == (True, frozenset())
+    assert not own_rows(table, ()).rows.any()
+    assert without_own(table, [OwnFlow("junk", 1, "", 2), mine])[1].found == {mine}
+
+
+def test_those_that_have_no_answer_yet_are_told_apart() -> None:
+    """A SYN that hangs; another one of somebody else, and one of natop's that is answered."""
+    waiting, answered, stranger = (f"10.0.0.1:{port}" for port in (40000, 40001, 40002))
+    states = {waiting: TcpState.SYN_SENT, answered: TcpState.ESTABLISHED, stranger: TcpState.SYN_SENT}
+    table = plain.table([flow(each, "198.51.100.7:443", state=state) for each, state in states.items()])
+    told = own_rows(table, [own(each, "198.51.100.7:443") for each in (waiting, answered)])
+    assert len(told.found) == 2
+    assert told.waiting == {own(waiting, "198.51.100.7:443")}
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -166,8 +186,8 @@ def test_own_rows_are_those_that_a_plain_loop_finds(seed: int) -> None:
 
     flows = [flow(end("src"), end("dst"), proto=chance.choice((6, 17)), id=n) for n in range(chance.randrange(40))]
     wanted = {own(end("src"), end("dst")) for _ in range(chance.randrange(6))}
-    mask, found = own_rows(plain.table(flows), wanted)
+    told = own_rows(plain.table(flows), wanted)
     tuples = [OwnFlow(each.orig.src, each.orig.sport, each.orig.dst, each.orig.dport) for each in flows]
     ends = [tuple_ if each.proto == 6 else None for tuple_, each in zip(tuples, flows, strict=True)]
-    assert mask.tolist() == [each in wanted for each in ends]
-    assert found == {each for each in ends if each in wanted}
+    assert told.rows.tolist() == [each in wanted for each in ends]
+    assert told.found == {each for each in ends if each in wanted}

@@ -10,7 +10,8 @@ import pytest
 from natop.columns.filters import parse
 from natop.diagnose import RULES, diagnose
 from natop.diagnose.evidence import address_of, few, listed, percent_of
-from natop.model import Finding
+from natop.model import Finding, OwnFlow, ProbePath, ProbeResult, Snapshot
+from natop.summarise.probed import with_results
 from tests.unit.scenarios import FOLDER, read, snapshot
 
 SCENARIOS = sorted(FOLDER.glob("*/*.toml"))
@@ -63,6 +64,35 @@ def _check(finding: Finding, expected: Mapping[str, Any]) -> None:
     undo = [command for remedy in finding.remedies for command in remedy.undo]
     for text in expected.get("undo", ()):
         assert any(text in each for each in undo), (text, undo)
+
+
+def lost_elsewhere(taken: Snapshot) -> list[tuple[str, ...]]:
+    return [each.evidence[:1] for each in diagnose(taken) if each.rule == "syn-loss-elsewhere"]
+
+
+def test_what_natop_s_own_probes_sent_again_is_no_fault_of_the_host() -> None:
+    """A target that does not answer, called from inside `api`: the namespace's counters have natop's SYNs too."""
+    taken = replace(snapshot(read(FOLDER / "syn-loss-elsewhere" / "fires.toml")), taken_at=1_000.0)
+    api = taken.containers[0].container
+    hung = ProbeResult("198.51.100.7:81", ProbePath.NETNS, 950.0, api.id, "api", None, 6, linear_timeouts=4)
+    assert lost_elsewhere(taken) == [("SYN retransmits in api (14)",)]
+    assert lost_elsewhere(replace(taken, probes=with_results((), [hung]))) == [("SYN retransmits in api (8)",)]
+    twice = with_results((), [hung, replace(hung, at=980.0)])
+    assert lost_elsewhere(replace(taken, probes=twice)) == [], "2 are weather"
+    old = with_results((), [replace(hung, at=100.0)])
+    by_others = with_results((), [replace(hung, container="other"), replace(hung, path=ProbePath.CONTAINER)])
+    assert lost_elsewhere(replace(taken, probes=old)) == lost_elsewhere(replace(taken, probes=by_others))
+    assert lost_elsewhere(replace(taken, probes=old)) == [("SYN retransmits in api (14)",)]
+
+
+def test_probes_that_hang_have_sent_syns_that_nobody_knows_of_yet() -> None:
+    taken = snapshot(read(FOLDER / "syn-loss-elsewhere" / "fires.toml"))
+    assert taken.reading is not None
+    address = taken.containers[0].container.networks[0].ipv4
+    assert address is not None
+    waiting = [frozenset(OwnFlow(address, port, "198.51.100.7", 81) for port in range(n)) for n in (1, 2)]
+    told = [lost_elsewhere(replace(taken, reading=replace(taken.reading, waiting=each))) for each in waiting]
+    assert told == [[("SYN retransmits in api (7)",)], []]
 
 
 def test_a_pool_with_ports_left_is_not_full() -> None:
