@@ -71,6 +71,8 @@ def timed(
         if not polite:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
         result = _connected(made, address, replace(begun, linear_timeouts=linear), timeout_s, opened)
+        if result.error == ProbeError.NO_LOCAL_PORT and not _has_source(address, namespace):
+            return replace(result, error=ProbeError.UNREACHABLE)
         if result.error and netns.identity(namespace) != identity:
             # its container has stopped meanwhile: the socket outlives that, without a way out, and says nothing
             return replace(result, error=ProbeError.NAMESPACE_GONE)
@@ -87,6 +89,19 @@ def _socket(family: int, namespace: Path | None) -> tuple[socket.socket, int]:
         text = proc.read([LINEAR_TIMEOUTS]).get(LINEAR_TIMEOUTS, "").strip()
         made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     return made, int(text) if text.isdecimal() else 0
+
+
+def _has_source(address: Address, namespace: Path | None) -> bool:
+    """Whether there is an address to call from. The kernel says EADDRNOTAVAIL for want of one too, where IPv6 is off.
+
+    Connecting a datagram socket chooses one, and sends nothing.
+    """
+    try:
+        with netns.entered(namespace), socket.socket(address.family, socket.SOCK_DGRAM) as asked:
+            asked.connect(address.place)
+    except (OSError, netns.NoSuchNetns):
+        return False
+    return True
 
 
 def _connected(

@@ -1,6 +1,6 @@
 """The columns of the table of probes, each declared once, and what lost SYNs meant, in words. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from natop.formats import UNKNOWN, count, milliseconds
@@ -43,14 +43,18 @@ def errors_text(series: ProbeSeries) -> str:
 
 def losses(series: ProbeSeries) -> Iterator[str]:
     """A sentence for each number of SYNs that probes lost, whether they connected in the end or not."""
-    ways = f"{series.last.target} {way_text(series.last)}"
     alike: dict[tuple[int, str], list[ProbeResult]] = {}
     for each in series.results:
         if each.syns_lost:
             alike.setdefault((each.syns_lost, each.error or ""), []).append(each)
     for (_, error), found in sorted(alike.items()):
         said = explanation(found[-1]) + (f", then {error}" if error else "")
-        yield f"{ways}: {len(found)} of {len(series.results)} probes: {said}"
+        yield f"{len(found)} of {len(series.results)} probes: {said}"
+
+
+def all_losses(ways: Iterable[ProbeSeries]) -> Iterator[str]:
+    """The sentences of all ways, each with the way."""
+    return (f"{each.last.target} {way_text(each.last)}: {sentence}" for each in ways for sentence in losses(each))
 
 
 def _time(key: str, title: str, name: str, help: str, rank: int = 1) -> ProbeColumn:

@@ -22,7 +22,7 @@ from natop.columns.containers import (
 )
 from natop.columns.flows import FLOW_COLUMNS, sorted_flows
 from natop.columns.ordering import Value, sort_column, sort_column_or
-from natop.columns.probes import PROBE_COLUMNS, ProbeColumn, losses
+from natop.columns.probes import PROBE_COLUMNS, ProbeColumn, all_losses
 from natop.export.document import FLOWS_AT_ONCE, encode, encode_probes
 from natop.export.flowdocument import flow_objects
 from natop.export.report import findings_markdown, verdict_line
@@ -207,8 +207,7 @@ def probes_as_text(series: Sequence[ProbeSeries], width: int | None = None) -> I
         return
     columns = _probe_columns(series)
     yield from tables.as_text(columns, [[column.text(each) for column in columns] for each in series], width)
-    told = [sentence for each in series for sentence in losses(each)]
-    if told:
+    if told := list(all_losses(series)):
         yield "\n" + "".join(f"{sentence}\n" for sentence in told)
 
 
@@ -256,5 +255,5 @@ def _probes_markdown(series: Sequence[ProbeSeries]) -> Iterator[str]:
     columns = _probe_columns(series)
     yield "\n"
     yield from tables.as_markdown(columns, ([column.text(each) for column in columns] for each in series))
-    for sentence in (sentence for each in series for sentence in losses(each)):
+    for sentence in all_losses(series):
         yield f"\n{escaped(sentence)}\n"

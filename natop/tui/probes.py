@@ -8,7 +8,7 @@
      SYNs      0 lost in 7, 2 lost in 2
      probes    ··2·2····
      ms        LAST 0.18  P50 0.18  P95 2,031  P99 2,031  MAX 2,031
-     ! 172.17.0.2:80 container web: 2 of 9 probes: 2 SYNs lost, sent again after 1 and 2 s
+     ! 2 of 9 probes: 2 SYNs lost, sent again after 1 and 2 s
 
 Nothing is probed until `P` is pressed, then the published ports of all containers; and targets of the user's own, which
 `a` adds and `A` takes away.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from tests.kernel import product
 from tests.lab import oracle
 from tests.lab.dockerhost import HOST, HOST_6, OUTSIDE, SILENT_PORT, DockerHost
 from tests.lab.netns import wait_until
+from tests.tui.emulator import NATOP, terminal
 
 SIX = "fd00:19::2"
 """web6's, the first of its network."""
@@ -269,3 +271,30 @@ def test_the_live_feed_follows_containers_that_come_and_go(docker_host: DockerHo
             assert time.monotonic() < deadline
         live.probe(None)
         assert not next(iter(live)).is_probing
+
+
+def test_the_live_view_calls_nobody_before_its_key_is_pressed_nor_after_it_is_pressed_again(
+    docker_host: DockerHost,
+) -> None:
+    """Judged by the kernel's table; the screen says `probing` meanwhile, and names every way."""
+
+    def calls() -> set[int]:
+        return {flow["id"] for flow in to(oracle.flows(docker_host.namespace), dport=8080)}
+
+    with terminal((*NATOP, *options(docker_host), "--config", os.devnull, "--interval", "0.5"), 120, 40) as screen:
+        screen.until(lambda shown: "webserver" in shown.text).type("4")
+        screen.until(lambda shown: "nothing is probed" in shown.text).watch(5)
+        assert oracle.flows(docker_host.namespace) == []
+        screen.type("P")
+        screen.until(lambda shown: "probing" in shown.lines[0] and "proxy webserver" in shown.text)
+        for way in ("container webserver", "published webserver"):
+            assert way in screen.text
+        screen.until(lambda _: len(calls()) >= 4)
+        screen.type("P")
+        screen.until(lambda shown: "not probing" in shown.text).watch(1)
+        assert "probing" not in screen.lines[0]
+        before = calls()
+        screen.watch(5)
+        assert calls() <= before
+        screen.type("q")
+        assert screen.wait() == 0

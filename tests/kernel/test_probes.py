@@ -67,6 +67,12 @@ def test_it_says_exactly_how_many_syns_were_lost(net: Net, linear: int) -> None:
     assert [int(found) for found in re.findall(r"counter packets (\d+)", listed)] == [1, 2, 3]
 
 
+def test_syns_lost_before_a_refusal_are_told_too(net: Net) -> None:
+    rules(net.outside, "input", "tcp dport 9100 tcp flags & (syn | ack) == syn first 2 drop")
+    (result,) = net.probed(to(OUTSIDE, 9100))
+    assert (result.error, result.syns_lost, result.connect_ms) == ("refused", 2, None)
+
+
 def test_a_lost_answer_costs_a_second_too(net: Net) -> None:
     """Both ends send again after one second; only where the caller is first the kernel counts it there."""
     net.listen(9001)
@@ -137,13 +143,15 @@ def test_a_full_accept_queue_is_no_matter_of_nat(net: Net) -> None:
 def test_errors_are_told_by_name(net: Net) -> None:
     net.listen(80)
     rules(net.router, "output", "ip daddr 10.9.0.77 reject with icmp host-unreachable")
-    results = net.probed(to(OUTSIDE, 79), to("203.0.113.1", 80), to("10.9.0.77", 80))
+    net.router.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
+    results = net.probed(to(OUTSIDE, 79), to("203.0.113.1", 80), to("10.9.0.77", 80), to("2001:db8::1", 80))
     by_target = {each.target: each for each in results}
     assert {target: each.error for target, each in by_target.items()} == {
         f"{OUTSIDE}:79": "refused",
         "203.0.113.1:80": "unreachable",
         "10.9.0.77:80": "unreachable",
-    }
+        "2001:db8::1:80": "unreachable",
+    }, "where IPv6 is off, the kernel says the same as where no port is left"
     assert by_target[f"{OUTSIDE}:79"].syns_lost == 0
     assert by_target["203.0.113.1:80"].syns_lost is None, "no SYN was sent"
 

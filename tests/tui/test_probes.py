@@ -157,7 +157,7 @@ async def test_on_a_small_screen_too_there_is_the_distribution_where_it_hides_no
         shown = "\n".join(live.frame)
         assert "0 lost in 2, 1 lost in 1, 2 lost in 1, failed 2" in shown
         assert "P50 0.20  P95 2,000  P99 2,000  MAX 2,000" in shown
-        assert "1 of 6 probes: 2 SYNs lost" in shown
+        assert "1 of 6 probes: 2 SYNs lost, sent again after 1 and 2 s" in shown, "whole"
         await live.step()
         assert "lost in" not in "\n".join(live.frame)
         assert all(f" 172.18.0.{number}:80" in "\n".join(live.frame) for number in range(2, 12))

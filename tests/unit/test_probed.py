@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.columns.probes import PROBE_COLUMNS, losses, way_text
+from natop.columns.probes import PROBE_COLUMNS, all_losses, losses, way_text
 from natop.model import OwnFlow, ProbeResult
 from natop.summarise.probed import (
     HISTORY,
@@ -123,10 +123,12 @@ def test_a_table_of_probes_says_what_is_unknown_and_what_was_lost() -> None:
         "p95": "2,031", "p99": "2,031", "max": "2,031", "first_byte": "-", "later_byte": "-", "syns_lost": "6 in 2",
         "error": "timed out ×1",
     }  # fmt: skip
-    assert list(losses(series)) == [
-        "198.51.100.7:443 host: 1 of 3 probes: 2 SYNs lost, sent again after 1 and 2 s",
-        "198.51.100.7:443 host: 1 of 3 probes: 4 SYNs lost, sent again after 1, 2, 3 and 4 s, then timed out",
+    told = list(losses(series))
+    assert told == [
+        "1 of 3 probes: 2 SYNs lost, sent again after 1 and 2 s",
+        "1 of 3 probes: 4 SYNs lost, sent again after 1, 2, 3 and 4 s, then timed out",
     ]
+    assert list(all_losses([series])) == [f"198.51.100.7:443 host: {each}" for each in told]
 
 
 def test_ways_have_names() -> None:
