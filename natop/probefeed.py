@@ -88,10 +88,10 @@ def _container(name: str, containers: Sequence[Container]) -> Container:
 def targets_aims(targets: Sequence[ProbeTarget], names: Sequence[str], inventory: Inventory | None) -> list[Aim]:
     """Each target from the host and from inside each of these containers. Raises CannotProbe."""
     containers = inventory.containers if inventory else ()
-    sources = [_container(name, containers) for name in dict.fromkeys(names)]
-    for each in sources:
+    sources = {each.id: each for each in (_container(name, containers) for name in names)}
+    for each in sources.values():
         _check_that_it_can_be_entered(each, containers)
-    return [named(target, sources, containers) for target in targets]
+    return [named(target, tuple(sources.values()), containers) for target in targets]
 
 
 def _check_that_it_can_be_entered(container: Container, containers: Sequence[Container]) -> None:

@@ -339,7 +339,7 @@ def test_a_container_that_cannot_be_called_from_says_why(name: str, said: str) -
 
 def test_a_container_on_the_host_s_network_calls_from_there() -> None:
     inventory = observed(sample(containers=CONTAINERS)).inventory
-    (aim,) = targets_aims([ProbeTarget("x:1", "x", 1)], ["edge", "edge"], inventory)
+    (aim,) = targets_aims([ProbeTarget("x:1", "x", 1)], ["edge", container("edge").id, "edge"], inventory)
     assert [(way.path, way.netns) for way in aim.ways] == [("host", None), ("netns", None)]
     (by_id,) = targets_aims([ProbeTarget("x:1", "x", 1)], [container("edge").id[:20]], inventory)
     assert by_id == aim
