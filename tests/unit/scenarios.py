@@ -42,6 +42,7 @@ from natop.model import (
     Skipped,
     Snapshot,
     TimeWait,
+    kernel_version,
 )
 from natop.summarise.scarce import remembered_pools
 from natop.uapi import TCP_STATES, IpProto
@@ -159,7 +160,7 @@ def _mark(scenario: Toml, summaries: Sequence[ContainerSummary], conntrack: Toml
     risen = scenario.get("counters", {})
     assert risen.keys() <= set(COUNTER_NAMES), risen
     # clash_resolve and chaintoolong, the last two, came with Linux 5.10 and 5.15.
-    is_old = [int(number) for number in scenario.get("kernel", "6.18").split(".")[:2]] < [5, 10]
+    is_old = (kernel_version(scenario.get("kernel")) or (6, 18)) < (5, 10)
     names = COUNTER_NAMES[: -2 if is_old else None]
     all_risen = {name: risen.get(name, 0) for name in names}
     now = {name: _so_far(all_risen, scenario.get("halfway", {}), name, part) for name in all_risen}

@@ -10,8 +10,9 @@ import pytest
 from natop.columns.filters import parse
 from natop.diagnose import RULES, diagnose
 from natop.diagnose.evidence import address_of, few, listed, percent_of
-from natop.model import Finding, OwnFlow, ProbePath, ProbeResult, Snapshot
+from natop.model import HOST_MARK, Finding, OwnFlow, ProbePath, ProbeResult, Snapshot
 from natop.summarise.probed import with_results
+from natop.summarise.window import mark_of
 from tests.unit.scenarios import FOLDER, read, snapshot
 
 SCENARIOS = sorted(FOLDER.glob("*/*.toml"))
@@ -133,3 +134,50 @@ def test_time_wait_is_called_harmless_only_where_the_table_s_fill_is_known() -> 
     assert "time-wait-buildup" in {each.rule for each in diagnose(taken)}
     blind = replace(taken, conntrack=replace(taken.conntrack, max=None))
     assert "time-wait-buildup" not in {each.rule for each in diagnose(blind)}
+
+
+def test_what_accounts_for_more_lost_packets_comes_first() -> None:
+    """And what accounts for next to none of them is no alarm."""
+    findings = diagnose(snapshot(read(FOLDER / "syn-loss-elsewhere" / "fires-beside-a-clash.toml")))
+    assert [(each.rule, each.severity, each.lost) for each in findings] == [
+        ("syn-loss-elsewhere", "warning", 300),
+        ("snat-race", "info", 1),
+    ]
+    findings = diagnose(snapshot(read(FOLDER / "syn-loss-elsewhere" / "fires-beside-a-queue.toml")))
+    assert [(each.rule, each.lost) for each in findings] == [("syn-loss-elsewhere", 28), ("accept-queue-overflow", 12)]
+
+
+def test_pools_of_an_old_dump_say_nothing_of_the_last_minute() -> None:
+    taken = snapshot(read(FOLDER / "snat-race" / "fires.toml"))
+    reading = taken.reading
+    assert reading
+    assert mark_of(taken).pools
+    assert mark_of(replace(taken, reading=replace(reading, monotonic_s=taken.monotonic_s - 61))).pools is None
+    assert mark_of(replace(taken, reading=None)).pools is None
+
+
+def test_a_race_is_none_where_the_last_dump_is_old() -> None:
+    taken = snapshot(read(FOLDER / "snat-race" / "fires.toml"))
+    stale = replace(taken, marks=tuple(replace(mark, pools=None) for mark in taken.marks))
+    assert {each.rule for each in diagnose(stale)} == {"unexplained-loss"}
+
+
+def test_a_dump_is_asked_that_comes_after_the_loss() -> None:
+    """Between dumps the marks have the pools of the one before: a loss there lies between it and the next."""
+    taken = snapshot(read(FOLDER / "snat-race" / "fires.toml"))
+    first, second, last = taken.marks
+    full = tuple(replace(pool, used=64_500) for pool in last.pools or ())
+    no_dump = replace(second, pools=first.pools, dumped_s=first.dumped_s)
+    filled = replace(last, pools=full)
+    assert {each.rule for each in diagnose(replace(taken, marks=(first, no_dump, filled)))} == {"nat-port-exhaustion"}
+
+
+def test_containers_that_came_and_went_have_lost_their_syns_too() -> None:
+    """A job that ended within the minute: its namespace is no more when the clashes are judged."""
+    taken = snapshot(read(FOLDER / "snat-race" / "fires.toml"))
+    first, second, last = taken.marks
+    emptied = replace(last, tcp={key: each for key, each in last.tcp.items() if key == HOST_MARK})
+    gone = replace(taken, marks=(first, replace(second, tcp=last.tcp), emptied), containers=())
+    (race,) = diagnose(gone)
+    assert race.rule == "snat-race"
+    assert any("containers that are gone" in text for text in race.evidence)

@@ -1,7 +1,7 @@
 """How far counters have come between marks."""
 
 from natop.model import Conntrack, Mark, NetnsTcp
-from natop.summarise.window import WINDOW_S, extended, over, since
+from natop.summarise.window import WINDOW_S, ended, extended, over, risen, since
 
 
 def mark(at: float, found: int, **lost: int) -> Mark:
@@ -64,3 +64,24 @@ def test_marks_of_the_last_minute_are_kept() -> None:
     assert [each.monotonic_s for each in marks] == [190 - WINDOW_S + step for step in range(0, 61, 10)]
     assert over(marks[:1]) is None
     assert over(()) is None
+
+
+def test_namespaces_that_are_no_more_count_until_their_last_mark() -> None:
+    """A job of a few seconds, one that started anew under its number, and one that was not read for a while."""
+    jobs = [mark(0, 0, web=5), mark(10, 0, web=6, job=100), mark(20, 0, job=104), mark(30, 0, web=9)]
+    assert ended(jobs) == {"syn_retrans": 4}
+    anew = (
+        NetnsTcp("net:[1]", {"syn_retrans": number}, started_at=at) for number, at in ((9, "a"), (11, "a"), (5, "b"))
+    )
+    assert ended([Mark(at, at, Conntrack(), {"web": tcp}) for at, tcp in enumerate(anew)]) == {"syn_retrans": 2}
+    assert ended(()) == {}
+
+
+def test_counters_of_other_cpus_are_not_compared() -> None:
+    """A sum over fewer CPUs is smaller, which would look like a counter that wrapped."""
+    whole = Mark(0, 0, Conntrack(counters={"found": 9}, cpus=({"found": 5}, {"found": 4})), {})
+    part = Mark(9, 9, Conntrack(counters={"found": 5}, cpus=({"found": 5},)), {})
+    assert risen(whole, part) == {}
+    gone_by = since(whole, part)
+    assert gone_by is not None
+    assert gone_by.counters == {}
