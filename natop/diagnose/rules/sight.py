@@ -13,16 +13,18 @@ from natop.model import Finding, Gap, Remedy, Severity
 def blind_spots(evidence: Evidence) -> Iterator[Finding]:
     """Some flows are in no table that natop reads, and what was not read cannot be judged.
 
-    Decided by: the gaps of the snapshot (a source that failed, bridge-nf-call-iptables not 1, a rootless engine), and
-    running containers on macvlan, ipvlan or no network.
+    Decided by: the gaps of the snapshot (a source that failed, bridge-nf-call-iptables not 1, a rootless engine),
+    running containers on macvlan, ipvlan or no network, and numbers that the kernel does not tell: conntrack's
+    counters, its fill and limit, a version that can be understood.
 
     To fix: each gap names what would help.
     """
     gaps = evidence.snapshot.gaps
     outside = [each for each in evidence.snapshot.containers if each.untracked]
-    if not gaps and not outside:
+    untold = tuple(_untold(evidence))
+    unseen = len(gaps) + len(outside) + len(untold)
+    if not unseen:
         return
-    unseen = len(gaps) + len(outside)
     yield Finding(
         "blind-spots",
         Severity.INFO,
@@ -31,9 +33,22 @@ def blind_spots(evidence: Evidence) -> Iterator[Finding]:
         (
             *(f"{gap.source}: {gap.reason}" for gap in gaps),
             *(f"{each.container.name}: its flows are in no table of this host ({each.untracked})" for each in outside),
+            *untold,
         ),
         tuple(_remedy(gap, evidence) for gap in gaps if gap.remedy),
     )
+
+
+def _untold(evidence: Evidence) -> Iterator[str]:
+    """What other rules are silent about for want of a number."""
+    table, host = evidence.snapshot.conntrack, evidence.snapshot.host
+    sources = {gap.source for gap in evidence.snapshot.gaps}
+    if "counters" not in sources and not table.counters.keys() >= {"insert_failed", "drop"}:
+        yield "counters: the kernel does not tell conntrack's; what it loses is not judged"
+    if table.count is None or table.max is None:
+        yield "fill: the kernel does not tell the entries of the conntrack table or their limit; it is not judged"
+    if host.kernel and host.version is None:
+        yield f"kernel: the version of {host.kernel} is not known; what depends on it is not judged"
 
 
 BRIDGED = "net.bridge.bridge-nf-call-iptables"
