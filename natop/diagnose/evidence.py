@@ -22,7 +22,7 @@ from natop.summarise.pools import evicts
 from natop.summarise.scarce import scarcest
 from natop.summarise.testimony import SYN_PATIENCE_S
 from natop.summarise.window import Since, ended, over, since
-from natop.sysctls import FULL_CRITICAL
+from natop.sysctls import FULL_CRITICAL, FULL_WARNING
 from natop.uapi import IpProto
 
 LEAST_WATCH_S = 1.0
@@ -166,6 +166,13 @@ class Evidence:
         tables = (mark.conntrack for mark in self.snapshot.marks)
         known = [(table.count, table.max) for table in tables if table.count is not None and table.max]
         return max(known, key=lambda table: table[0] / table[1], default=None)
+
+    @property
+    def table_was_full(self) -> bool | None:
+        """Whether the conntrack table was nearly full in the last minute, as seen, or by what was thrown out of it."""
+        if self.risen("early_drop"):
+            return True
+        return None if self.peak is None else self.peak[0] >= FULL_WARNING * self.peak[1]
 
     @cached_property
     def losses(self) -> Losses | None:

@@ -157,10 +157,12 @@ def test_what_is_lost_elsewhere_is_not_lost_here(host: Toml) -> None:
     assert sum(finding.lost for finding in found) <= max(0, again - here)
 
 
-@given(hosts())
-def test_a_loss_that_conntrack_counted_is_told_by_some_rule(host: Toml) -> None:
-    """Unless ports are random, of which no host here has any."""
-    if min(host["counters"]["insert_failed"] - host["counters"].get("chaintoolong", 0), host["counters"]["drop"]) > 0:
+@given(hosts(), st.booleans())
+def test_a_loss_that_conntrack_counted_is_told_by_some_rule(host: Toml, is_fill_known: bool) -> None:
+    """Unless ports are random, of which no host here has any; and what was resolved on an old kernel is no loss."""
+    if not is_fill_known:
+        host = {**host, "conntrack": {**host["conntrack"], "unread": ["count"]}}
+    if host["counters"]["drop"] or (host["counters"]["insert_failed"] and not _is_old(host)):
         assert OF_CONNTRACK & rules_of(host).keys()
 
 

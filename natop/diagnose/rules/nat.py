@@ -20,11 +20,12 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
     Both entries claim one reply tuple when they are confirmed; the later is dropped without a word, and TCP sends its
     SYN again after a second. Later requests on the connection are fast.
 
-    Decided by: insert_failed rises together with drop, no hash chain is too long, SYNs sent again explain at least half
-    of it, and NAT does not choose ports at random. No NAT pool was used to 90 % at the dumps around the losses or
-    since; one that was full before them does not count. SYNs sent again are those of who opens connections: answers
-    that servers send again are left out, and who does both is given one for each connection that it opens. A kernel
-    before 5.10 counts harmless clashes in insert_failed too; there only what drop counts as well is a loss.
+    Decided by: insert_failed rises together with drop (not counting flows refused for a long hash chain), SYNs sent
+    again explain at least half of it, and NAT does not choose ports at random. No NAT pool was used to 90 % at the
+    dumps around the losses or since; one that was full before them does not count. SYNs sent again are those of who
+    opens connections: answers that servers send again are left out, and who does both is given one for each connection
+    that it opens. A kernel before 5.10 counts harmless clashes in insert_failed too; there only what drop counts as
+    well is a loss.
 
     To fix: choose source ports at random (a small table). It costs that source ports are no longer kept.
     """
@@ -162,13 +163,16 @@ OVER_S = 5.0
 def unexplained_loss(evidence: Evidence) -> Iterator[Finding]:
     """conntrack dropped first packets because two entries claimed one tuple, and what natop could read does not tell a
     race from a full pool, or rules both out. Or their entries were deleted while they were made, as by `conntrack -F`.
+    Or packets were dropped, and nobody saw the table full.
 
     Decided by: insert_failed and drop rise together, and neither the race, nor exhaustion, nor UDP's clash was found;
     or insert_failed rises by itself, on a kernel that does not count harmless clashes in it. Where NAT chooses ports at
-    random and nothing was lost in the last 5 s, what was lost before is over.
+    random and nothing was lost in the last 5 s, what was lost before is over. Or drop rises by itself: while the table
+    had room a tracker or helper refused the packets (a hint); where its fill is unknown it may have been full.
 
     To fix: let natop see more (the gaps name what is missing), or watch for longer.
     """
+    yield from _dropped(evidence)
     losses = evidence.losses
     if not losses or (evidence.ports_are_random and evidence.risen_lately("insert_failed", OVER_S) == 0):
         return
@@ -184,6 +188,29 @@ def unexplained_loss(evidence: Evidence) -> Iterator[Finding]:
         tuple(_unclear(evidence, unclear, losses.deleted)),
         lead=Lead("counters"),
         lost=lost,
+    )
+
+
+def _dropped(evidence: Evidence) -> Iterator[Finding]:
+    """Packets dropped for no clash, while the table was not seen full."""
+    dropped = evidence.losses.table_full if evidence.losses else 0
+    is_known = evidence.peak is not None
+    if not dropped or (is_known and evidence.table_was_full):
+        return
+    yield Finding(
+        "unexplained-loss",
+        Severity.INFO if is_known else Severity.WARNING,
+        HOST,
+        f"{many(dropped, 'packet')} dropped {evidence.span}, "
+        + ("though the table had room" if is_known else "and how full the table is could not be read"),
+        (
+            f"drop - insert_failed +{dropped:,} {evidence.span}",
+            "a tracker or helper refused them, or the table was full between two readings"
+            if is_known
+            else "the kernel's log says `nf_conntrack: table full` where that is why",
+        ),
+        lead=Lead("counters"),
+        lost=dropped,
     )
 
 

@@ -1,5 +1,6 @@
 """The rule about what natop does not see, so that silence is not taken for health."""
 
+import shlex
 from collections.abc import Iterator
 
 from natop.diagnose.callers import HOST
@@ -7,6 +8,7 @@ from natop.diagnose.evidence import Evidence
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import sysctl
 from natop.model import Finding, Gap, Remedy, Severity
+from natop.text import clean
 
 
 @rule("What natop cannot see here")
@@ -14,15 +16,15 @@ def blind_spots(evidence: Evidence) -> Iterator[Finding]:
     """Some flows are in no table that natop reads, and what was not read cannot be judged.
 
     Decided by: the gaps of the snapshot (a source that failed, bridge-nf-call-iptables not 1, a rootless engine),
-    running containers on macvlan, ipvlan or no network, and numbers that the kernel does not tell: conntrack's
-    counters, its fill and limit, a version that can be understood.
+    running containers on macvlan, ipvlan or no network, swarm's ingress, which has NAT and a table of its own, and
+    numbers that the kernel does not tell: conntrack's counters, its fill and limit, a version that can be understood.
 
     To fix: each gap names what would help.
     """
     gaps = evidence.snapshot.gaps
     outside = [each for each in evidence.snapshot.containers if each.untracked]
-    untold = tuple(_untold(evidence))
-    unseen = len(gaps) + len(outside) + len(untold)
+    ingress, untold = tuple(_ingress(evidence)), tuple(_untold(evidence))
+    unseen = len(gaps) + len(outside) + len(ingress) + len(untold)
     if not unseen:
         return
     yield Finding(
@@ -33,10 +35,26 @@ def blind_spots(evidence: Evidence) -> Iterator[Finding]:
         (
             *(f"{gap.source}: {gap.reason}" for gap in gaps),
             *(f"{each.container.name}: its flows are in no table of this host ({each.untracked})" for each in outside),
+            *(f"swarm: services' published ports pass NAT again in {path}, a table of its own" for path in ingress),
             *untold,
         ),
-        tuple(_remedy(gap, evidence) for gap in gaps if gap.remedy),
+        (
+            *(_remedy(gap, evidence) for gap in gaps if gap.remedy),
+            *(Remedy(f"swarm: read that table: sudo natop --netns {shlex.quote(path)}") for path in ingress),
+        ),
     )
+
+
+INGRESS = "ingress_sbox"
+"""What moby calls the namespace of swarm's ingress (libnetwork, controller.go and service_linux.go)."""
+
+
+def _ingress(evidence: Evidence) -> Iterator[str]:
+    """The file of its namespace, where that is not the one that is read."""
+    entered = evidence.snapshot.host.entered
+    for each in evidence.snapshot.namespaces:
+        if each.name == INGRESS and each.path != entered:
+            yield clean(each.path)
 
 
 def _untold(evidence: Evidence) -> Iterator[str]:

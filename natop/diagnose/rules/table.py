@@ -26,8 +26,7 @@ def table_full(evidence: Evidence) -> Iterator[Finding]:
     if count is None or not most or not peak:
         return
     evicted = evidence.risen("early_drop") or 0
-    was_full = evicted or peak[0] >= FULL_WARNING * peak[1]
-    refused = evidence.losses.table_full if evidence.losses and was_full else 0
+    refused = evidence.losses.table_full if evidence.losses and evidence.table_was_full else 0
     if count < FULL_WARNING * most and not refused and not evicted:
         return
     yield Finding(
