@@ -252,7 +252,7 @@ class Evidence:
 
     @property
     def _since_settled(self) -> Since | None:
-        """From the last mark at which what was lost before the first was not all sent again yet, or half-way there."""
+        """From when what was lost before the first mark has been sent again; half of the time at least."""
         marks = self.snapshot.marks
         patience = min(SYN_PATIENCE_S, (marks[-1].monotonic_s - marks[0].monotonic_s) / 2)
         early = sum(each.monotonic_s <= marks[0].monotonic_s + patience for each in marks)

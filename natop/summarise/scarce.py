@@ -1,10 +1,13 @@
 """The NAT pools where ports are scarcest, as text and numbers: what the verdict judges by and remembers."""
 
 import numpy as np
+import numpy.typing as npt
 
 from natop.join.flows import UNKNOWN, Flows
 from natop.model import NatPools, Pool, Snapshot
 from natop.summarise.pools import filter_of, pool_name
+
+F64 = npt.NDArray[np.float64]
 
 FRESH_S = 60.0
 """A dump that is older tells nothing of the last minute."""
@@ -20,11 +23,18 @@ def scarcest(snapshot: Snapshot, most: int) -> tuple[Pool, ...] | None:
         return None
     if len(pools) == 0:
         return ()
-    capacity = pools.capacity
-    scarce = np.argsort(-(pools.hard / capacity), kind="stable")[:most].tolist()
+    capacity, flows = pools.capacity, Flows.of(snapshot)
+    scarce = _largest(pools.hard / capacity, most)
     others = int(np.argmax(pools.used / capacity)), int(np.argmax(pools.loss))
-    flows = Flows.of(snapshot)
     return tuple(_pool(pools, row, flows) for row in dict.fromkeys((*scarce, *others)))
+
+
+def _largest(shares: F64, most: int) -> list[int]:
+    """The rows of so many, largest first, of equals the first row first; without sorting all of them."""
+    least = np.partition(shares, -most)[-most] if len(shares) > most else -np.inf
+    rows = np.flatnonzero(shares >= least)
+    largest: list[int] = rows[np.argsort(-shares[rows], kind="stable")[:most]].tolist()
+    return largest
 
 
 def remembered_pools(snapshot: Snapshot) -> tuple[Pool, ...] | None:
