@@ -198,13 +198,15 @@ class Evidence:
             return Cause.EXHAUSTION
         if not self.knows_pools or self.clashes.crowded:
             return Cause.UNCLEAR
-        return self._raced(self.losses.clash)
+        return self._raced(self.losses.clash - self.clashes.young)
 
-    def _raced(self, clashes: int) -> Cause:
-        """Who raced, where no pool was full: TCP, as far as SYNs sent again explain it, else UDP."""
+    def _raced(self, settled: int) -> Cause:
+        """Who raced, where no pool was full: TCP, as far as SYNs sent again explain what is `settled`, else UDP."""
         syns, facts = self.syns_again, self.facts
-        if syns is None or self.unread or syns * 2 >= clashes:
+        if syns is None or (syns and syns * 2 >= settled):
             return Cause.UNCLEAR if self.ports_are_random else Cause.RACE
+        if not settled:
+            return Cause.UNCLEAR
         if facts and facts.udp_shared and not self.ports_are_random:
             return Cause.UDP_PORT
         if facts and facts.dns and self.kernel_is(meanings.TWINS_RESOLVED) is False:
@@ -227,8 +229,9 @@ class Evidence:
 
     @property
     def syns_again(self) -> int | None:
-        """SYNs that were sent again, without answers to SYNs; None where no namespace was read."""
-        is_read = self.since is not None and self.since.tcp_total("syn_retrans") is not None
+        """SYNs that were sent again, without answers to SYNs; None where none of the containers was read."""
+        read = {key for key, counts in self.since.tcp.items() if "syn_retrans" in counts} if self.since else set()
+        is_read = bool(read - {HOST_MARK} or self._ended if self.unread else read)
         return sum(caller.syns for caller in self.callers) if is_read else None
 
     @cached_property

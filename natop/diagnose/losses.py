@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 
 from natop import meanings
 from natop.model import Mark, Pool, Version
+from natop.summarise.testimony import SYN_PATIENCE_S
 from natop.summarise.window import risen
 
 POOL_WARN, POOL_CRITICAL = 0.80, 0.95
@@ -65,6 +66,8 @@ class Clashes:
     """While a pool was nearly full of what can be evicted, or before one filled: no race is shown, nor exhaustion."""
     worst: Pool | None = None
     """The pool with the fewest ports to be had while `scarce` were lost."""
+    young: int = 0
+    """So late that a SYN may not have been sent again yet."""
 
 
 def is_scarce(pool: Pool) -> bool:
@@ -80,15 +83,18 @@ def is_crowded(pool: Pool) -> bool:
 def clashes_of(marks: Sequence[Mark], version: Version | None, total: int) -> Clashes:
     """The clashes, `total` in all, by when they came: each between two marks.
 
+    None is called young while natop has watched for too short a time to have seen many that are not.
     Beside it stand the dumps around: the last at the mark before, and the first after that. What a later dump shows to
     be crowded may have filled already, unseen; what has emptied before the loss has not.
     """
-    scarce, crowded, short = 0, 0, list[Pool]()
-    filled = _crowded_from(marks)
+    scarce, crowded, young, short = 0, 0, 0, list[Pool]()
+    filled, late_s = _crowded_from(marks), marks[-1].monotonic_s - SYN_PATIENCE_S
+    has_older = marks[0].monotonic_s <= late_s - SYN_PATIENCE_S
     for number, (before, after) in enumerate(pairwise(marks), 1):
         losses = losses_of(risen(before, after), version)
         if losses is None or not losses.clash:
             continue
+        young += losses.clash if has_older and before.monotonic_s >= late_s else 0
         around = [*(before.pools or ()), *_next_dump(marks, number)]
         if found := [pool for pool in around if is_scarce(pool)]:
             scarce += losses.clash
@@ -97,7 +103,7 @@ def clashes_of(marks: Sequence[Mark], version: Version | None, total: int) -> Cl
             crowded += losses.clash
     scarce = min(scarce, total)
     worst = max(short, key=lambda pool: (pool.loss, pool.hard_use), default=None)
-    return Clashes(scarce, min(crowded, total - scarce), worst)
+    return Clashes(scarce, min(crowded, total - scarce), worst, min(young, total))
 
 
 def _next_dump(marks: Sequence[Mark], number: int) -> Sequence[Pool]:

@@ -21,7 +21,8 @@ def use_text(pool: Pool) -> str:
 def fullest_text(evidence: Evidence) -> str:
     """The fullest pool now, and what that says about lost packets."""
     if not evidence.knows_pools:
-        return "the NAT pools could not be read"
+        was_read = evidence.snapshot.pools is not None
+        return "the NAT pools were not read in the last minute" if was_read else "the NAT pools could not be read"
     pool = evidence.fullest
     if pool is None:
         return "no NAT pool holds a port → not exhaustion"

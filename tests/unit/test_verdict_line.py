@@ -1,6 +1,7 @@
 """The verdict through the whole line: samples of a host in trouble, read tick by tick."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from natop.model import Finding, Sample, Snapshot
 from natop.observe import observe
@@ -58,6 +59,20 @@ def test_exhaustion_is_told_for_as_long_as_its_losses_are_in_sight() -> None:
     }
     assert "were taken (now 2 %): 20 first packets lost" in grave(told[6])[0].summary
     assert any("held by app (510)" in each for each in grave(told[6])[0].evidence)
+
+
+def test_a_burst_of_just_now_is_not_judged_before_its_syns_came_again() -> None:
+    """While natop watches, tick by tick; the SYNs come with the tick after the losses."""
+
+    def lost(at: float, lost: int, again: int) -> Sample:
+        tcp = {HOST_NETNS: tcp_text(), NETNS: tcp_text(syn_retrans=again)}
+        return replace(tick(at, 10, lost), tcp=tcp)
+
+    before = [lost(at, 0, 0) for at in range(0, 12, 2)]
+    early, later, last = list(folded(*before, lost(12, 20, 0), lost(14, 20, 20), lost(16, 20, 20)))[-3:]
+    assert [each.rule for each in grave(early)] == ["unexplained-loss"]
+    assert any("too early to tell" in text for text in grave(early)[0].evidence)
+    assert [each.rule for each in grave(later)] == [each.rule for each in grave(last)] == ["snat-race"]
 
 
 def test_losses_before_and_after_a_pool_was_full_are_one_finding() -> None:

@@ -222,6 +222,8 @@ def _unclear(evidence: Evidence, clashes: int, deleted: int) -> Iterator[str]:
     yield from _retransmits(evidence)
     yield fullest_text(evidence)
     yield from _crowded(evidence)
+    if clashes and clashes == evidence.clashes.young:
+        yield "too early to tell whose packets they were: a SYN comes again after a second"
     if evidence.ports_are_random:
         yield "NAT chooses ports at random: a race is unlikely"
 

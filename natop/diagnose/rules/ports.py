@@ -39,7 +39,7 @@ def nat_port_exhaustion(evidence: Evidence) -> Iterator[Finding]:
             yield _full(evidence, pool, lost)
     if worst:
         yield _was_full(evidence, worst)
-    elif evidence.found_warns and not told:
+    elif evidence.found_warns and (not told or (evidence.cause is Cause.EXHAUSTION and not evidence.clashes.scarce)):
         yield _probed(evidence)
 
 
