@@ -16,7 +16,7 @@ from natop.decode import counters, rules
 from natop.decode.flows import decode_dump
 from natop.decode.inventory import decode_inventory
 from natop.decode.neighbours import ARP_FILE, unanswered
-from natop.decode.routes import on_link, uplinks
+from natop.decode.routes import local_addresses, on_link, uplinks
 from natop.decode.sockets import refused
 from natop.diagnose import diagnose
 from natop.join.deadends import dead_ends
@@ -189,7 +189,9 @@ def _firewall(previous: Snapshot | None, sample: Sample) -> tuple[Firewall | Non
     if ruleset is None:
         return None, gaps
     networks = decode_inventory(sample.engine).networks if sample.engine else ()
-    return judge(ruleset, placed(networks, on_link(sample.rules.routes)), uplinks(sample.rules.routes)), gaps
+    routes = sample.rules.routes
+    judged = judge(ruleset, placed(networks, on_link(routes)), uplinks(routes))
+    return replace(judged, addresses=local_addresses(routes, sample.addresses)), gaps
 
 
 def _from(snapshot: Snapshot, source: str) -> Iterator[Gap]:

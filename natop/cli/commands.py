@@ -159,7 +159,7 @@ def explain(rule: str | None) -> None:
     from natop.export import report
 
     out = standard_output()
-    text = "".join(report.rule_list()) if rule is None else report.explanation(rule, room_of(out))
+    text = "".join(report.rule_list(room_of(out))) if rule is None else report.explanation(rule, room_of(out))
     if text is None:
         raise click.UsageError(f"no rule {rule!r}; `natop explain` lists them")
     out.write(text)

@@ -1,8 +1,11 @@
-"""The default routes and those to networks on the link in /proc/net/route and /proc/net/ipv6_route."""
+"""/proc/net/route and /proc/net/ipv6_route: the default routes, networks on a link, whose link an own address is on."""
 
-import ipaddress
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from natop.model import LocalAddress
+from natop.text import clean
 
 ROUTES4 = "net/route"
 ROUTES6 = "net/ipv6_route"
@@ -26,28 +29,10 @@ def uplinks(routes: Mapping[str, str]) -> dict[int, frozenset[str]]:
 
 def on_link(routes: Mapping[str, str]) -> dict[str, str]:
     """The interface of each network that is reached without a gateway, by its subnet as text."""
-    lines4, lines6 = routes.get(ROUTES4, "").splitlines()[1:], routes.get(ROUTES6, "").splitlines()
     found: dict[str, str] = {}
-    for lines, read in ((lines4, _linked4), (lines6, _linked6)):
-        for line in lines:
-            try:
-                subnet, gateway, interface = read(line.split())
-            except (IndexError, ValueError):
-                continue
-            if gateway == 0 and subnet.prefixlen:
-                found.setdefault(str(subnet), interface)
+    for subnet, interface in _links(routes):
+        found.setdefault(str(subnet), interface)
     return found
-
-
-def _linked4(words: Sequence[str]) -> tuple[ipaddress.IPv4Network, int, str]:
-    """Subnet, gateway and interface of a line; addresses are numbers of the machine's byte order."""
-    target, gateway, mask = (int(words[column], 16) for column in (1, 2, 7))
-    first = int.from_bytes(target.to_bytes(4, sys.byteorder), "big")
-    return ipaddress.IPv4Network((first, mask.bit_count())), gateway, words[0]
-
-
-def _linked6(words: Sequence[str]) -> tuple[ipaddress.IPv6Network, int, str]:
-    return ipaddress.IPv6Network((int(words[0], 16), int(words[1], 16))), int(words[4], 16), words[9]
 
 
 def _nearest(found: Iterable[tuple[int, str]]) -> frozenset[str]:
@@ -66,3 +51,51 @@ def _defaults(lines: Sequence[str], columns: Mapping[str, int], base: int) -> It
                 yield int(words[columns["metric"]], base), words[columns["interface"]]
         except (IndexError, ValueError):
             continue
+
+
+Address = IPv4Address | IPv6Address
+Subnet = IPv4Network | IPv6Network
+
+
+def local_addresses(routes: Mapping[str, str], addresses: Iterable[str]) -> tuple[LocalAddress, ...]:
+    """Those of `addresses` that packets may come from beyond one link, each with the interface of its subnet."""
+    links = sorted(_links(routes), key=lambda link: link[0].prefixlen)
+    found = (ip_address(each) for each in dict.fromkeys(addresses) if _is_address(each))
+    kept = (each for each in found if not (each.is_loopback or each.is_link_local or each.is_multicast))
+    return tuple(LocalAddress(str(each), _interface(each, links)) for each in kept)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _interface(address: Address, links: Sequence[tuple[Subnet, str]]) -> str | None:
+    """By the longest prefix, which is the last."""
+    return next((name for subnet, name in reversed(links) if address in subnet), None)
+
+
+def _links(routes: Mapping[str, str]) -> Iterator[tuple[Subnet, str]]:
+    """The subnets that are reached without a gateway, with their interfaces; no route to a single address."""
+    for words in map(str.split, routes.get(ROUTES4, "").splitlines()[1:]):
+        try:
+            target, gateway, flags, mask = (int(words[column], 16) for column in (1, 2, 3, 7))
+            if gateway == 0 and 0 < mask < 0xFFFFFFFF and flags & (UP | REJECTED) == UP:
+                yield IPv4Network((_address4(target), str(_address4(mask)))), clean(words[0])
+        except (IndexError, ValueError):
+            continue
+    for words in map(str.split, routes.get(ROUTES6, "").splitlines()):
+        try:
+            target, length, gateway, flags = (int(words[column], 16) for column in (0, 1, 4, 8))
+            if gateway == 0 and 0 < length < 128 and flags & (UP | REJECTED) == UP:
+                yield IPv6Network((target, length)), clean(words[9])
+        except (IndexError, ValueError):
+            continue
+
+
+def _address4(value: int) -> IPv4Address:
+    """From the number that fib_route_seq_show prints of the four bytes as they lie in memory."""
+    return IPv4Address(value.to_bytes(4, sys.byteorder))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from natop.model import Finding
 
 OF_THE_MACHINE = (
-    *("docker ", "modprobe "),
+    *("docker ", "modprobe ", "nsenter "),
     *("sysctl -w net.netfilter.nf_conntrack_max=", "sysctl -w net.netfilter.nf_conntrack_buckets="),
 )
 """The same from everywhere, or, by the kernel, to be had in the first namespace alone (nf_conntrack_standalone.c)."""

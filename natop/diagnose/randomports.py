@@ -1,9 +1,10 @@
 """The remedy against races for NAT source ports: a table of nft's own that chooses them at random."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_network
 
 from natop.diagnose.evidence import Evidence
-from natop.model import NatRule, Network, NetworkNat, Remedy
+from natop.model import NatRule, Network, NetworkNat, Remedy, Snippet
 
 TABLE = "natop_random"
 PRIORITY = 90
@@ -20,16 +21,45 @@ _EITHER = "meta l4proto { tcp, udp }"
 def fully_random(evidence: Evidence) -> Remedy:
     """Ports chosen at random for Docker's bridge networks, by a table that Docker leaves alone."""
     families = _families(evidence)
-    commands = tuple(f"nft -f - <<'END'\n{random_table(family, evidence)}\nEND" for family in families)
+    tables = [random_table(family, evidence) for family in families]
+    kept = () if evidence.snapshot.host.entered else _kept(families, tables)
     return Remedy(
         "Let NAT choose source ports at random, in a table of its own before Docker's; Docker has no option for it. "
-        f"{_lasts(evidence)} To keep it over a reboot, put the table into a file that nftables.service reads.",
-        commands,
+        + _lasts(evidence)
+        + (" For the next boot, write the two files and run `systemctl enable natop-random`." if kept else ""),
+        tuple(f"nft -f - <<'END'\n{table}\nEND" for table in tables),
         tuple(f"nft delete table {family} {TABLE}" for family in families),
-        cost="source ports are no longer kept, which some UDP, STUN, IPsec and NFS peers rely on; rules that exempt "
-        "some destinations from NAT, those of a VPN say, are no longer asked: put such lines before the last ones",
-        check=f"nft list table {families[0]} {TABLE}: its counters rise; insert_failed stands still",
+        "source ports are no longer kept, which some UDP, STUN, IPsec and NFS peers rely on; rules that exempt some "
+        "destinations from NAT, those of a VPN say, are no longer asked: put such lines before the last ones"
+        + ("; bridges of others that are named br-… are taken too" if _by_name(evidence) else ""),
+        f"nft list table {families[0]} {TABLE}: its counters rise; insert_failed stands still",
+        kept,
+        "`systemctl disable natop-random`, where it was enabled" if kept else None,
     )
+
+
+KEPT = "/etc/natop-random.nft"
+_UNIT = f"""[Unit]
+Description=NAT source ports at random
+Before=docker.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -f {KEPT}
+
+[Install]
+WantedBy=multi-user.target"""
+"""A unit of its own: where nftables.service stands for it, a reload of that flushes Docker's rules too."""
+
+
+def _kept(families: Sequence[str], tables: Sequence[str]) -> tuple[Snippet, ...]:
+    """The tables as a file that can be loaded again and again, and what loads it at boot."""
+    anew = [
+        f"table {family} {TABLE}\ndelete table {family} {TABLE}\n{table}"
+        for family, table in zip(families, tables, strict=True)
+    ]
+    return Snippet(KEPT, "\n".join(anew)), Snippet("/etc/systemd/system/natop-random.service", _UNIT)
 
 
 def _lasts(evidence: Evidence) -> str:
@@ -68,6 +98,7 @@ def _priority(evidence: Evidence) -> int:
 def _lines(family: str, evidence: Evidence) -> Iterator[str]:
     """What stays between bridges is left alone, then what has no NAT or one of its own; the rest is masqueraded."""
     yield from (f'oifname "{bridge}" return' for bridge in _bridges(evidence))
+    yield from (f"{family} daddr {subnet} return" for subnet in _unnamed(family, evidence))
     for place in _places(evidence):
         if _family(place) == family:
             yield from _own_lines(place, _source(place, evidence))
@@ -77,11 +108,33 @@ def _lines(family: str, evidence: Evidence) -> Iterator[str]:
 def _sources(family: str, evidence: Evidence) -> list[str]:
     """All of Docker's bridges; by their subnets where the kernel cannot ask for a name."""
     if _by_name(evidence):
-        return [f'iifname "{bridge}"' for bridge in _bridges(evidence)]
+        routed = {place.subnet for place in _places(evidence) if place.rule is None}
+        unnamed = [f"{family} saddr {subnet}" for subnet in _unnamed(family, evidence) if subnet not in routed]
+        return [f'iifname "{bridge}"' for bridge in _bridges(evidence)] + unnamed
     if evidence.snapshot.firewall:
         return [_source(place, evidence) for place in _places(evidence) if place.rule and _family(place) == family]
-    subnets = [subnet for network in _networks(evidence) for subnet in network.subnets if not network.internal]
-    return [f"{family} saddr {subnet}" for subnet in subnets if (":" in subnet) == (family == "ip6")]
+    networks = [network for network in _networks(evidence) if not network.internal]
+    return [f"{family} saddr {subnet}" for subnet in _subnets(family, networks)]
+
+
+def _unnamed(family: str, evidence: Evidence) -> list[str]:
+    """The subnets of bridges whose names cannot stand in a rule."""
+    return _subnets(family, [each for each in _networks(evidence) if each.bridge and not _is_plain(each.bridge)])
+
+
+def _subnets(family: str, networks: Iterable[Network]) -> list[str]:
+    """Those of that family, and nothing else that an engine might tell."""
+    found = (subnet for network in networks for subnet in network.subnets if _is_subnet(subnet))
+    return [subnet for subnet in found if (":" in subnet) == (family == "ip6")]
+
+
+def _is_subnet(text: str) -> bool:
+    """Whether it is one and no more: the name of a zone behind a `%` may hold anything."""
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return "%" not in text
 
 
 def _own_lines(place: NetworkNat, source: str) -> Iterator[str]:
@@ -128,7 +181,7 @@ def _family(place: NetworkNat) -> str:
 
 def _places(evidence: Evidence) -> Sequence[NetworkNat]:
     firewall = evidence.snapshot.firewall
-    return firewall.networks if firewall else ()
+    return [place for place in firewall.networks if _is_subnet(place.subnet)] if firewall else ()
 
 
 def _bridges(evidence: Evidence) -> tuple[str, ...]:

@@ -104,6 +104,8 @@ def finding_objects(findings: Sequence[Finding] | None) -> list[Json] | None:
                     "undo": remedy.undo,
                     "cost": remedy.cost,
                     "check": remedy.check,
+                    "snippets": [{"place": each.place, "text": each.text} for each in remedy.snippets],
+                    "undo_text": remedy.undo_text,
                 }
                 for remedy in each.remedies
             ],

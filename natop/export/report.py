@@ -1,5 +1,6 @@
 """The verdict for people and programs: findings with evidence and remedies as text, Markdown and JSON. Pure."""
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -39,10 +40,11 @@ def as_text(snapshot: Snapshot, watched_s: float, room: int | None = None) -> It
     width = _width(room)
     host = snapshot.host
     taken = f"{timestamp(snapshot.taken_at)}, watched for {watched_s:.0f} s"
-    yield f"{host.hostname}  Linux {host.kernel or '-'}  {taken}\n"
-    yield f"{verdict_line(snapshot)}\n"
+    yield from wrapped(f"{host.hostname}  Linux {host.kernel or '-'}  {taken}", "", width, indent=2)
+    yield from wrapped(verdict_line(snapshot), "", width, indent=2)
     for finding in snapshot.findings or ():
-        yield f"\n{finding.severity.upper()}  {finding.rule}  {finding.subject}\n"
+        yield "\n"
+        yield from wrapped(f"{finding.severity.upper()}  {finding.rule}  {finding.subject}", "", width, indent=2)
         yield from wrapped(finding.summary, "  ", width)
         for each in finding.evidence:
             yield from wrapped(each, "    - ", width)
@@ -69,13 +71,23 @@ def wrapped(text: str, start: str, width: int = WIDTH, indent: int | None = None
 
 
 def _remedy_text(remedy: Remedy, width: int) -> Iterator[str]:
-    """Commands stand on lines of their own, unbroken, so that they can be copied as they are."""
+    """What is to be copied stands on lines of its own, unbroken and from the first column on."""
     yield from wrapped(remedy.text, "  remedy: ", width)
-    for command in remedy.commands:
-        yield f"{command}\n"
-    for label, text in (("undo", "; ".join(remedy.undo)), ("costs", remedy.cost), ("check", remedy.check)):
+    yield from _whole(remedy.commands)
+    for snippet in remedy.snippets:
+        yield from wrapped(f"{snippet.place}:", "  write into ", width)
+        yield from _whole((snippet.text,))
+    if remedy.undo:
+        yield "  undo:\n"
+        yield from _whole(remedy.undo)
+    undo = "and then" if remedy.undo else "undo"
+    for label, text in ((undo, remedy.undo_text), ("costs", remedy.cost), ("check", remedy.check)):
         if text:
             yield from wrapped(text, f"  {label}: ", width)
+
+
+def _whole(texts: Sequence[str]) -> Iterator[str]:
+    yield from (f"{text}\n" for text in texts)
 
 
 def as_markdown(snapshot: Snapshot, watched_s: float) -> Iterator[str]:
@@ -94,19 +106,30 @@ def findings_markdown(findings: Sequence[Finding]) -> Iterator[str]:
         for each in finding.evidence:
             yield f"- {escaped(each)}\n"
         for remedy in finding.remedies:
-            yield f"\n{escaped(remedy.text)}\n"
-            yield from _fenced(remedy.commands)
-            if remedy.undo:
-                yield "\nUndo:\n"
-                yield from _fenced(remedy.undo)
-            for label, text in (("Costs", remedy.cost), ("Check", remedy.check)):
-                if text:
-                    yield f"\n{label}: {escaped(text)}\n"
+            yield from _remedy_markdown(remedy)
 
 
-def _fenced(commands: Sequence[str]) -> Iterator[str]:
-    if commands:
-        yield "\n```sh\n" + "".join(f"{command}\n" for command in commands) + "```\n"
+def _remedy_markdown(remedy: Remedy) -> Iterator[str]:
+    yield f"\n{escaped(remedy.text)}\n"
+    yield from _fenced(remedy.commands)
+    for snippet in remedy.snippets:
+        yield f"\nInto {escaped(snippet.place)}:\n"
+        yield from _fenced((snippet.text,), "")
+    if remedy.undo:
+        yield "\nUndo:\n"
+        yield from _fenced(remedy.undo)
+    undo = "And then" if remedy.undo else "Undo"
+    for label, text in ((undo, remedy.undo_text), ("Costs", remedy.cost), ("Check", remedy.check)):
+        if text:
+            yield f"\n{label}: {escaped(text)}\n"
+
+
+def _fenced(texts: Sequence[str], language: str = "sh") -> Iterator[str]:
+    """As code, between fences longer than any that the code itself may hold."""
+    if texts:
+        code = "".join(_whole(texts))
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+        yield f"\n{fence}{language}\n{code}{fence}\n"
 
 
 def is_grave(snapshot: Snapshot) -> bool:
@@ -126,8 +149,8 @@ def explanation(name: str, room: int | None = None) -> str | None:
     return "\n".join("".join(wrapped(each, "", _width(room))) for each in paragraphs)
 
 
-def rule_list() -> Iterator[str]:
-    """All rules, a line each."""
+def rule_list(room: int | None = None) -> Iterator[str]:
+    """All rules with what each is about, on a terminal `room` cells wide."""
     wide = max(map(len, RULES))
     for rule in RULES.values():
-        yield f"{rule.name:<{wide}}  {rule.title}\n"
+        yield from wrapped(rule.title, f"{rule.name:<{wide}}  ", max(_width(room), wide + LEAST_WIDTH))

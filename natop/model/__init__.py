@@ -28,6 +28,7 @@ from natop.model.kernel import (
     Conntrack,
     Derived,
     Firewall,
+    LocalAddress,
     NatRule,
     NetnsTcp,
     NetworkNat,
@@ -75,7 +76,7 @@ from natop.model.sample import (
     Sockets,
     no_sockets,
 )
-from natop.model.snapshot import Finding, FlowReading, HostFacts, Lead, Namespace, Remedy, Severity, Snapshot
+from natop.model.snapshot import Finding, FlowReading, HostFacts, Lead, Namespace, Remedy, Severity, Snapshot, Snippet
 
 __all__ = [
     "COUNTER_NAMES",
@@ -124,6 +125,7 @@ __all__ = [
     "Inventory",
     "Kind",
     "Lead",
+    "LocalAddress",
     "Mark",
     "Mask",
     "Moment",
@@ -156,6 +158,7 @@ __all__ = [
     "Severity",
     "Skipped",
     "Snapshot",
+    "Snippet",
     "SocketTable",
     "Sockets",
     "TimeWait",

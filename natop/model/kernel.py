@@ -152,6 +152,15 @@ class NetworkNat:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalAddress:
+    """A global address of the namespace read."""
+
+    address: str
+    interface: str | None
+    """The one whose subnet it is in; None where no route tells it, as of an address with a prefix of /32."""
+
+
+@dataclass(frozen=True, slots=True)
 class Firewall:
     """The source-NAT rules of the namespace read."""
 
@@ -163,3 +172,5 @@ class Firewall:
     """What holds Docker's rules: nftables, iptables-nft, iptables-legacy; None where no rule of Docker's was found."""
     userland_proxy: bool | None = None
     """Whether docker-proxy answers for published ports, as Docker's rule for the host's own packets implies."""
+    addresses: tuple[LocalAddress, ...] = ()
+    """What SNAT may choose from; Docker's bridges have theirs among them."""

@@ -23,6 +23,16 @@ class Pool:
     holders: tuple[tuple[str, int], ...]
 
     @property
+    def nat(self) -> str:
+        """The address that it is of."""
+        return self.name.partition(" → ")[0]
+
+    @property
+    def remote(self) -> str:
+        """As `198.51.100.7:443/tcp`."""
+        return self.name.partition(" → ")[2]
+
+    @property
     def use(self) -> float:
         return self.used / self.capacity
 

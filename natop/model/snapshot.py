@@ -71,6 +71,16 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Snippet:
+    """Lines to be written somewhere, whole as they are: into a file, or behind a command's name."""
+
+    place: str
+    """As `compose.yaml` or `/etc/sysctl.d/zz-natop.conf`."""
+    text: str
+    """Without a line end at its end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Remedy:
     """What would help, and the commands that do it, never run by natop."""
 
@@ -81,6 +91,10 @@ class Remedy:
     """What else it changes."""
     check: str | None = None
     """How to see that it worked."""
+    snippets: tuple[Snippet, ...] = ()
+    """What is to be written: instead of commands, or beside them so that it lasts."""
+    undo_text: str | None = None
+    """The way back where no command is it, or not the whole of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class FactsScreen(Frame):
         bind("y", "copy", "Copy"),
         bind("j", "scroll(1)", "Down"),
         bind("k", "scroll(-1)", "Up"),
+        bind("G", "scroll_to_end", "End"),
     ]
 
     def body(self) -> Sequence[Widget]:
@@ -36,3 +37,6 @@ class FactsScreen(Frame):
 
     def action_scroll(self, lines: int) -> None:
         self.scroll.scroll_relative(y=lines, animate=False)
+
+    def action_scroll_to_end(self) -> None:
+        self.scroll.scroll_end(animate=False)

@@ -12,8 +12,8 @@
                …
      undo      nft delete table ip natop_random
 
-`y` copies the commands of the first remedy, then of the next. Enter leads to what the finding is about. It stays when
-the finding has gone, and says so.
+`y` copies the commands of the first remedy, then the lines that it says to write, then those of the next. Enter leads
+to what the finding is about. It stays when the finding has gone, and says so.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class FindingScreen(FactsScreen):
         self._finding: Finding | None = None
         self._gone_at: float | None = None
         self._copied = 0
-        """Remedies copied so far: the next `y` takes the next one."""
+        """Blocks copied so far: the next `y` takes the next one."""
 
     def show(self, news: News) -> None:
         self._look_up(news)
@@ -67,6 +67,7 @@ class FindingScreen(FactsScreen):
     def _look_up(self, news: News) -> None:
         """The finding of now; the last one known where it has gone."""
         from natop.tui.findinglines import finding_lines, identity_of
+        from natop.tui.judgement import comparison
 
         if news.snapshot is None:
             return
@@ -76,7 +77,8 @@ class FindingScreen(FactsScreen):
         else:
             self._finding, self._gone_at = found, None
         if self._finding:
-            self.part("facts").show(finding_lines(self._finding, self.app.size.width - 2, self.glyphs))
+            compared = comparison(news.marker, news.snapshot, self.glyphs)
+            self.part("facts").show(finding_lines(self._finding, self.app.size.width - 2, self.glyphs, compared))
 
     def crumbs(self) -> list[Piece]:
         name = self._finding.rule if self._finding else ""
@@ -86,16 +88,17 @@ class FindingScreen(FactsScreen):
         return pieces
 
     async def action_copy(self) -> None:
-        """The commands of one remedy, in turn; remedies exclude each other, so never all at once."""
-        shown = list(enumerate(self._finding.remedies, start=1)) if self._finding else []
-        with_commands = [(number, each.commands) for number, each in shown if each.commands]
-        if not with_commands:
-            self.natop.tell("this finding has no commands")
+        """One block in turn: the commands of a remedy, then what it says to write, then those of the next."""
+        from natop.tui.findinglines import copyable
+
+        blocks = copyable(self._finding) if self._finding else []
+        if not blocks:
+            self.natop.tell("this finding has nothing to copy: its remedies are words")
             return
-        number, commands = with_commands[self._copied % len(with_commands)]
+        block = blocks[self._copied % len(blocks)]
         self._copied += 1
-        await copy(self.app, "\n".join(commands))
-        self.natop.tell(f"copied the commands of remedy {number} of {len(shown)}; natop does not run them")
+        await copy(self.app, block.text)
+        self.natop.tell(f"copied {block.what}; natop runs and writes nothing")
 
     async def action_follow_lead(self) -> None:
         lead = self._finding.lead if self._finding else None

@@ -38,10 +38,10 @@ def severity_mark(severity: Severity, glyphs: Glyphs) -> Piece:
     return f"{mark} {severity.upper()}", _TONES[severity]
 
 
-def arrange_findings(snapshot: Snapshot, glyphs: Glyphs) -> Arranged:
-    """The findings as the verdict has them, gravest first."""
+def arrange_findings(snapshot: Snapshot, glyphs: Glyphs, compared: Sequence[str] = ()) -> Arranged:
+    """The findings as the verdict has them, gravest first; `compared` is what changed at the marker."""
     findings = snapshot.findings or ()
-    return Arranged(FindingLines(findings, glyphs), "", False, len(findings), len(findings))
+    return Arranged(FindingLines(findings, glyphs, compared), "", False, len(findings), len(findings))
 
 
 def identity_of(finding: Finding) -> Hashable:
@@ -54,8 +54,8 @@ class FindingLines:
 
     columns: Sequence[FindingColumn] = COLUMNS
 
-    def __init__(self, findings: Sequence[Finding], glyphs: Glyphs) -> None:
-        self.findings, self._glyphs = findings, glyphs
+    def __init__(self, findings: Sequence[Finding], glyphs: Glyphs, compared: Sequence[str] = ()) -> None:
+        self.findings, self._glyphs, self._compared = findings, glyphs, compared
 
     def __len__(self) -> int:
         return len(self.findings)
@@ -67,14 +67,22 @@ class FindingLines:
         return next((line for line, each in enumerate(self.findings) if identity_of(each) == identity), None)
 
     def text(self, line: int) -> str:
-        """The finding for the clipboard, evidence and commands included."""
+        """The finding for the clipboard, evidence and all that its remedies have to copy included."""
         finding = self.findings[line]
-        commands = [command for remedy in finding.remedies for command in remedy.commands]
-        return "\n".join([f"{finding.severity.upper()} {finding.summary}", *finding.evidence, *commands])
+        blocks = [block.text for block in copyable(finding)]
+        return "\n".join([f"{finding.severity.upper()} {finding.summary}", *finding.evidence, *blocks])
 
     def facts(self, line: int) -> Sequence[Line]:
-        """What says so; the whole of it is a screen of its own."""
-        return [[(f" {self._glyphs.dot} ", Tone.QUIET), (each, Tone.PLAIN)] for each in self.findings[line].evidence]
+        """The whole sentence, for which a narrow table has no room, and what says so; all else is a screen of its own.
+
+        What changed at the marker is news, and so comes before the evidence.
+        """
+        finding = self.findings[line]
+        said = [*self._compared, *finding.evidence]
+        return [
+            [(f" {finding.summary}", Tone.TITLE)],
+            *([(f" {self._glyphs.dot} ", Tone.QUIET), (each, Tone.PLAIN)] for each in said),
+        ]
 
     def cell(self, line: int, column: Column, width: int) -> Piece:  # noqa: ARG002  # every content is asked alike
         finding = self.findings[line]
@@ -85,10 +93,29 @@ class FindingLines:
         return finding.summary, Tone.PLAIN
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What `y` copies at once: the commands of a remedy, or lines to be written somewhere."""
+
+    what: str
+    """As `the commands of remedy 1`."""
+    text: str
+
+
+def copyable(finding: Finding) -> list[Block]:
+    """Remedy by remedy; they exclude each other, so never all at once."""
+    blocks = []
+    for number, remedy in enumerate(finding.remedies, start=1):
+        if remedy.commands:
+            blocks.append(Block(f"the commands of remedy {number}", "\n".join(remedy.commands)))
+        blocks += [Block(f"the lines of remedy {number} for {each.place}", each.text) for each in remedy.snippets]
+    return blocks
+
+
 _LABEL = 10
 
 
-def finding_lines(finding: Finding, width: int, glyphs: Glyphs) -> list[Line]:
+def finding_lines(finding: Finding, width: int, glyphs: Glyphs, compared: Sequence[str] = ()) -> list[Line]:
     """All of one finding; what is left of a long command stands below it, further in."""
     mark, tone = severity_mark(finding.severity, glyphs)
     lines: list[Line] = [[], [(f" {mark}  ", tone), (finding.subject, Tone.NAME), (f"  {finding.rule}", Tone.QUIET)]]
@@ -96,6 +123,8 @@ def finding_lines(finding: Finding, width: int, glyphs: Glyphs) -> list[Line]:
     lines.append([])
     for number, each in enumerate(finding.evidence):
         lines += _told("evidence" if number == 0 else "", each, width)
+    for number, each in enumerate(compared):
+        lines += _told("marker" if number == 0 else "", each, width)
     for number, remedy in enumerate(finding.remedies, start=1):
         lines += [[], *_remedy(number, remedy, width)]
     lines += [[], *_told("why", f"natop explain {finding.rule}", width, Tone.QUIET)]
@@ -104,13 +133,23 @@ def finding_lines(finding: Finding, width: int, glyphs: Glyphs) -> list[Line]:
 
 def _remedy(number: int, remedy: Remedy, width: int) -> Iterator[Line]:
     yield from _told(f"remedy {number}", remedy.text, width)
-    for command in remedy.commands:
-        for part in command.splitlines():
-            for piece in _pieces(part, width, indent="    "):
-                yield [(" " * (_LABEL + 1), Tone.PLAIN), (piece, Tone.ESTABLISHED)]
-    for label, text in (("undo", "; ".join(remedy.undo)), ("costs", remedy.cost), ("check", remedy.check)):
+    yield from _whole(remedy.commands, width)
+    for snippet in remedy.snippets:
+        yield from _told("write", f"into {snippet.place}:", width)
+        yield from _whole((snippet.text,), width)
+    for number, command in enumerate(remedy.undo):
+        yield from _told("undo" if number == 0 else "", command, width, Tone.ESTABLISHED)
+    undo = "and then" if remedy.undo else "undo"
+    for label, text in ((undo, remedy.undo_text), ("costs", remedy.cost), ("check", remedy.check)):
         if text:
             yield from _told(label, text, width)
+
+
+def _whole(texts: Sequence[str], width: int) -> Iterator[Line]:
+    """What is to be copied, as it is; a line that is too long goes on further in."""
+    for part in (line for text in texts for line in text.splitlines()):
+        for piece in _pieces(part, width, indent="    "):
+            yield [(" " * (_LABEL + 1), Tone.PLAIN), (piece, Tone.ESTABLISHED)]
 
 
 def _told(label: str, text: str, width: int, tone: Tone = Tone.PLAIN) -> Iterator[Line]:

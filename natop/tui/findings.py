@@ -52,8 +52,9 @@ class FindingsScreen(TableView):
     def lines_of(self, snapshot: Snapshot, wish: Wish) -> Arranged:
         del wish
         from natop.tui.findinglines import arrange_findings
+        from natop.tui.judgement import comparison
 
-        return arrange_findings(snapshot, self.glyphs)
+        return arrange_findings(snapshot, self.glyphs, comparison(self.natop.news.marker, snapshot, self.glyphs))
 
     @property
     def has_aside(self) -> bool:

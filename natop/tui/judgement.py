@@ -25,11 +25,26 @@ def verdict_line(snapshot: Snapshot, room: int, glyphs: Glyphs) -> Line:
 
 
 def changes(marker: Marker, snapshot: Snapshot, glyphs: Glyphs) -> list[Line]:
-    """As `19:02:11`, `insert_failed 41 → 0/min`, …: the minute before the marker, and the time since."""
+    """As `insert_failed 41/min → 0/min`, `since 19:02:11`, …: the minute before the marker, and the time since."""
+    first, *others = [
+        [(f"{name} ", Tone.QUIET), (f"{change}   ", Tone.PLAIN)] for name, change in _numbers(marker, snapshot, glyphs)
+    ]
+    return [first, [(f"since {clock(marker.mark.taken_at)}   ", Tone.TITLE)], *others]
+
+
+def comparison(marker: Marker | None, snapshot: Snapshot, glyphs: Glyphs) -> list[str]:
+    """The same as sentences: `insert_failed 41/min → 0/min since the marker`; nothing without a marker."""
+    if marker is None:
+        return []
+    numbers = _numbers(marker, snapshot, glyphs)
+    return [f"{name} {change} since the marker" for name, change in numbers if glyphs.unknown not in change]
+
+
+def _numbers(marker: Marker, snapshot: Snapshot, glyphs: Glyphs) -> list[tuple[str, str]]:
     before, after = marker.before, marker.after(snapshot)
-    numbers = [_change(name, _per_minute(before, name), _per_minute(after, name), glyphs) for name in COMPARED]
-    syns = _change("SYN retransmits", _syns_a_minute(before), _syns_a_minute(after), glyphs)
-    return [[(f"{clock(marker.mark.taken_at)}  ", Tone.TITLE)], *numbers, syns]
+    pairs = [(name, _per_minute(before, name), _per_minute(after, name)) for name in COMPARED]
+    pairs.append(("SYN retransmits", _syns_a_minute(before), _syns_a_minute(after)))
+    return [(name, f"{_rate(was, glyphs)} {glyphs.arrow} {_rate(now, glyphs)}") for name, was, now in pairs]
 
 
 def _per_minute(since: Since | None, name: str) -> float | None:
@@ -41,6 +56,8 @@ def _syns_a_minute(since: Since | None) -> float | None:
     return 60 * total / since.seconds if since and total is not None else None
 
 
-def _change(name: str, before: float | None, after: float | None, glyphs: Glyphs) -> Line:
-    was, now = (glyphs.unknown if each is None else f"{each:,.0f}" for each in (before, after))
-    return [(f"{name} ", Tone.QUIET), (f"{was} {glyphs.arrow} {now}/min   ", Tone.PLAIN)]
+def _rate(a_minute: float | None, glyphs: Glyphs) -> str:
+    """As `41/min`; what is less than one is not 0."""
+    if a_minute is None:
+        return glyphs.unknown
+    return "<1/min" if 0 < a_minute < 1 else f"{a_minute:,.0f}/min"

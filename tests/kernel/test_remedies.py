@@ -16,16 +16,17 @@ from typing import Any
 
 import pytest
 
+from natop.model import Remedy
 from tests.kernel.test_nat_rules import BRIDGE, CHOSEN, DOCKERS, ROUTER, SUBNET, Router
 from tests.lab import oracle, printed
-from tests.lab.inject import Entry, inject
+from tests.lab.inject import TCP_STATES, Entry, inject
 from tests.lab.layers import lack
 from tests.lab.netns import Namespace, entered
 from tests.unit import remedies
 from tests.unit.remedies import MACHINE, NAMESPACE, Case, Scenario, kind_of
 
 SETTING = re.compile(r"sysctl -w '?([\w.-]+)=([^']*)'?$")
-READING = {"iptables -nvL", "nft list ruleset", "ss -ltnp"}
+READING = {"conntrack -L", "iptables -nvL", "nft list ruleset", "ss -ltnp"}
 DRAWN = {
     case for case in remedies.cases(NAMESPACE) if any(each.startswith("nft delete") for each in case.remedy().undo)
 }
@@ -74,11 +75,21 @@ def test_parameters_of_a_namespace(namespace: Namespace, case: Case) -> None:
     before = values(namespace, parameters(remedy.commands))
     for command in remedy.commands:
         printed.shell(namespace, command)
-    assert values(namespace, before) == parameters(remedy.commands) != before
+    wanted = parameters(remedy.commands)
+    assert values(namespace, before) == wanted != before
     assert parameters(remedy.undo).keys() == before.keys()
     for command in remedy.undo:
         printed.shell(namespace, command)
     assert values(namespace, before) == before
+    assert list(parameters(remedy.undo)) == list(reversed(wanted))
+    printed.shell(namespace, f"sysctl --load - <<'END'\n{kept(remedy)}\nEND")
+    assert values(namespace, before) == wanted
+
+
+def kept(remedy: Remedy) -> str:
+    """The lines that set the same at every boot."""
+    (text,) = (each.text for each in remedy.snippets if each.place.startswith("/etc/sysctl.d/"))
+    return text
 
 
 GLOBAL = ("net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_buckets")
@@ -167,6 +178,11 @@ def test_tables_of_nftables(namespace: Namespace, case: Case) -> None:
     for command in remedy.undo:
         printed.shell(namespace, command)
     assert ruleset(namespace) == before
+    for snippet in remedy.snippets:
+        if snippet.place.endswith(".nft"):
+            for _ in range(2):
+                namespace.nft(snippet.text)
+                assert ruleset(namespace) == after
 
 
 # What they do to connections
@@ -260,9 +276,16 @@ def test_what_only_looks(router: Router, case: Case) -> None:
     with entered(router.place), socket.socket() as listener:
         listener.bind(("", 0))
         listener.listen(7)
+        inject(
+            router.place,
+            [Entry(src="198.51.100.9", dst="198.51.100.7", dport=5432, state=TCP_STATES.index("LAST_ACK"))],
+        )
         before = ruleset(router.place)
         told = "".join(printed.shell(router.place, command) for command in case.remedy().commands)
-        wanted = {"ss -ltnp": rf"LISTEN +0 +7 .*:{listener.getsockname()[1]} "}
+        wanted = {
+            "ss -ltnp": rf"LISTEN +0 +7 .*:{listener.getsockname()[1]} ",
+            "conntrack -L": r"LAST_ACK src=198.51.100.9 dst=198.51.100.7 ",
+        }
     (kind,) = map(kind_of, case.remedy().commands)
     assert re.search(wanted.get(kind, "Chain FORWARD|chain POSTROUTING"), told)
     assert ruleset(router.place) == before
@@ -272,7 +295,7 @@ def test_a_card_s_statistics(router: Router) -> None:
     if not shutil.which("ethtool"):
         lack("ethtool is not installed")
     texts = [case.remedy().text for case in remedies.cases(of="syn-loss-elsewhere")]
-    (command,) = {words for text in texts for words in printed.quoted(text)}
+    (command,) = {words for text in texts for words in printed.quoted(text) if words.startswith("ethtool")}
     assert "statistics" in printed.shell(router.client, f"{command} eth0")
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from natop.model import Snapshot
 from natop.tui.finding import FindingScreen
 from natop.tui.flows import FlowsScreen
 from tests.tui.live import open_live
@@ -58,7 +59,7 @@ async def test_a_long_command_is_seen_to_its_end() -> None:
     async with open_live([judged("nat-port-exhaustion/fires-old-kernel")], (80, 60)) as live:
         await live.press("6", "enter")
         shown = " ".join(text(live.frame).split())
-        assert "docker network create -o com.docker.network.host_ipv4=ADDRESS egress2" in shown
+        assert "docker network create -o com.docker.network.host_ipv4=203.0.113.11 0-egress2" in shown
 
 
 async def test_filter_and_sort_mean_nothing_there() -> None:
@@ -75,22 +76,48 @@ async def test_a_finding_in_full_and_its_commands(monkeypatch: pytest.MonkeyPatc
         copied.append(text)
 
     monkeypatch.setattr("natop.tui.finding.copy", keep)
-    async with open_live([judged("nat-port-exhaustion/fires-old-kernel")], (100, 40)) as live:
+    async with open_live([judged("nat-port-exhaustion/fires-old-kernel")], (100, 60)) as live:
         await live.press("6", "enter")
         assert isinstance(live.app.screen, FindingScreen)
         shown = text(live.frame)
         assert "remedy 1" in shown
         assert "undo      sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=120" in shown
-        await live.press("y", "y", "y")
-        assert copied[0].startswith("docker network create")
-        assert copied[1] == "sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=30"
-        assert copied[2] == copied[0]
-        shown = text(live.frame)
+        await live.press(*"yyyyy")
+        network, parameter, file, module, again = copied
+        assert network == (
+            "docker network create -o com.docker.network.host_ipv4=203.0.113.11 0-egress2\n"
+            "docker network connect 0-egress2 api"
+        )
+        assert parameter == "sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=30"
+        assert file == "net.netfilter.nf_conntrack_tcp_timeout_time_wait = 30"
+        assert (module, again) == ("nf_conntrack", network)
         told = [each.message for each in live.app._notifications]
-        for commands, message in zip(copied, told[-3:], strict=True):
-            (number,) = re.findall(r"remedy (\d) of 3;", message)
+        for block, message in zip(copied, told[-5:], strict=True):
+            (number,) = re.findall(r"remedy (\d)\b", message)
             below = shown.partition(f"remedy {number}")[2].partition("remedy")[0]
-            assert commands.split()[0] in below, "it is the number on the screen"
+            assert block.split()[0] in below, "it is the number on the screen"
+            (place,) = re.findall(r" for (\S+);", message) or [""]
+            assert not place or f"into {place}:" in below
+
+
+async def test_lines_of_compose_are_copied_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[str] = []
+
+    async def keep(_app: object, text: str) -> None:
+        copied.append(text)
+
+    monkeypatch.setattr("natop.tui.finding.copy", keep)
+    async with open_live([judged("accept-queue-overflow/fires")], SMALL) as live:
+        await live.press("6", "enter", "y", "y")
+    assert copied == ['services:\n  "on":\n    sysctls:\n      net.core.somaxconn: "16384"'] * 2
+
+
+async def test_the_end_of_a_finding_is_one_key_away() -> None:
+    async with open_live([judged("snat-race/fires")], SMALL) as live:
+        await live.press("6", "enter")
+        assert "natop explain snat-race" not in text(live.frame)
+        await live.press("G")
+        assert "natop explain snat-race" in text(live.frame)
 
 
 async def test_a_finding_leads_to_its_flows() -> None:
@@ -118,6 +145,27 @@ async def test_the_marker_compares_before_and_after() -> None:
     async with open_live([snapshot(scenario)], SMALL) as live:
         await live.press("m")
         line = next(line for line in live.frame if line.startswith(" marker"))
-        assert "insert_failed 41 → –/min" in line  # noqa: RUF001  # an en dash stands for unknown
+        assert "insert_failed 41/min → –   since 00:01:00" in line  # noqa: RUF001  # an en dash stands for unknown
         await live.press("M")
         assert not any(line.startswith(" marker") for line in live.frame)
+
+
+async def test_findings_say_what_changed_at_the_marker() -> None:
+    """The race goes on, until its remedy stands: then nothing is lost any more, and the screen says so."""
+    racing = judged("snat-race/fires")
+    async with open_live([racing, _later(racing)], SMALL) as live:
+        await live.press("6", "m")
+        await live.step()
+        line = next(line for line in live.frame if line.startswith(" marker"))
+        assert line.startswith(" marker    insert_failed 41/min → 0/min   since 00:01:00   drop 41/min → 0/min")
+        assert " · insert_failed 41/min → 0/min since the marker" in live.frame
+        await live.press("enter")
+        assert " marker    insert_failed 41/min → 0/min since the marker" in live.frame
+        assert any("SYN retransmits 39/min → 0/min since the marker" in line for line in live.frame)
+
+
+def _later(taken: Snapshot) -> Snapshot:
+    """Half a minute in which nothing was lost."""
+    last = taken.marks[-1]
+    mark = replace(last, taken_at=last.taken_at + 30, monotonic_s=last.monotonic_s + 30)
+    return replace(taken, taken_at=taken.taken_at + 30, monotonic_s=mark.monotonic_s, marks=(*taken.marks, mark))

@@ -26,6 +26,7 @@ NEEDS = {
     "iptables -D DOCKER-USER": ENGINE,
     "iptables -I DOCKER-USER": ENGINE,
     "iptables -nvL": NAMESPACE,
+    "modprobe -r br_netfilter": UNRUN,
     "modprobe br_netfilter": UNRUN,  # the kernel's modules are the machine's, and not every machine has them as files
     "natop probe": ENGINE,
     "nft -f": NAMESPACE,
@@ -33,6 +34,7 @@ NEEDS = {
     "nft list ruleset": NAMESPACE,
     "nft list table": NAMESPACE,
     "nft table inet natop_invalid": NAMESPACE,
+    "nsenter --net=": ENGINE,
     "ss -ltnp": NAMESPACE,
     "sysctl -w net.bridge.bridge-nf-call-iptables": ENGINE,
     "sysctl -w net.core.somaxconn": NAMESPACE,
@@ -48,16 +50,20 @@ NEEDS = {
 }
 """The first words of each kind of command, and where it can be run and judged."""
 TYPED = {
-    '"userland-proxy": false': "daemon.json",
-    "--network host": "docker run",
+    "dmesg": "the shell, while the kernel logs",
     "ethtool -S": "the shell, before an interface's name",
-    "keepalive 32;": "nginx.conf",
-    "network_mode: host": "compose.yaml",
-    "options single-request-reopen": "resolv.conf",
-    "proxy_http_version 1.1;": "nginx.conf",
-    'proxy_set_header Connection "";': "nginx.conf",
+    "ip address add ADDRESS/PREFIX dev INTERFACE": "the shell, with an address that is routed to this host",
+    "ip address add ADDRESS/PREFIX dev eth0": "the same, where natop knows the interface",
+    "ip address del": "the shell, with the words of the line above",
+    "kept_open": "nginx.conf, after proxy_pass http://",
+    "natop probe --from CONTAINER HOST:PORT": "the shell, where natop does not know what is called",
+    "networks:": "compose.yaml",
+    "ports:": "compose.yaml",
+    "proxy_pass": "nginx.conf",
     "return": "the table of nft",
-    "sysctls:": "compose.yaml",
+    "sysctl -n": "the shell, before a parameter's name",
+    "systemctl disable natop-random": "the shell",
+    "systemctl enable natop-random": "the shell",
 }
 """What texts tell people to write, and where."""
 
@@ -101,6 +107,27 @@ def _cases(of: str) -> Iterator[Case]:
             yield from (Case(path, (number, place)) for place in range(len(finding.remedies)))
 
 
+def texts(remedy: Remedy) -> str:
+    """All that a remedy says in words."""
+    return " ".join(filter(None, (remedy.text, remedy.cost, remedy.check, remedy.undo_text)))
+
+
+def renamed(names: Callable[[str], str]) -> Fit:
+    """A scenario whose strings are other ones."""
+
+    def fit(scenario: Scenario) -> Scenario:
+        def other(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {names(key): other(each) for key, each in value.items()}
+            if isinstance(value, list):
+                return [other(each) for each in value]
+            return names(value) if isinstance(value, str) else value
+
+        return {key: other(value) for key, value in scenario.items()}
+
+    return fit
+
+
 def commands(remedy: Remedy) -> list[str]:
     """All that a remedy prints for the shell: to do, to undo and to check."""
     return [*remedy.commands, *remedy.undo, *filter(None, [checking(remedy)])]
@@ -115,7 +142,7 @@ def checking(remedy: Remedy) -> str:
 def kind_of(command: str) -> str:
     """The entry of NEEDS that a command is of. Raises LookupError for a new kind, which needs a test."""
     line = " ".join(shlex.split(command.partition("<<")[0]))
-    found = [kind for kind in NEEDS if re.match(rf"{re.escape(kind)}\b", line)]
+    found = [kind for kind in NEEDS if re.match(rf"{re.escape(kind)}(?:\b|(?<==))", line)]
     if not found:
         raise LookupError(f"no test runs commands like this: {command}")
     return max(found, key=len)

@@ -30,6 +30,7 @@ from natop.model import (
     HostFacts,
     Inventory,
     Kind,
+    LocalAddress,
     Mark,
     Namespace,
     NatPools,
@@ -80,10 +81,17 @@ def snapshot(scenario: Toml) -> Snapshot:
         interval_s=2.0,
         host=HostFacts("natter", scenario.get("kernel", "6.18.44"), "net:[1]", _sysctls(scenario)),
         inventory=Inventory(
-            Engine("29.0.0", "1.52"),
+            Engine(scenario.get("docker", "29.0.0"), "1.52", rootless=scenario.get("rootless", False)),
             containers,
             tuple(
-                Network(f"{n:064x}", each["name"], "bridge", (each["subnet"],), bridge=each.get("bridge"))
+                Network(
+                    f"{n:064x}",
+                    each["name"],
+                    "bridge",
+                    (each["subnet"],),
+                    internal=each.get("internal", False),
+                    bridge=each.get("bridge"),
+                )
                 for n, each in enumerate(networks)
             ),
         ),
@@ -98,7 +106,7 @@ def snapshot(scenario: Toml) -> Snapshot:
         pools=_pools(scenario, 1.0),
         port_choice=PortChoice(**scenario["port_choice"]) if "port_choice" in scenario else None,
         time_wait=_time_wait(scenario["time_wait"]) if "time_wait" in scenario else None,
-        firewall=_firewall(networks, scenario.get("backend", "iptables-nft")) if networks else None,
+        firewall=_firewall(scenario) if networks or "address" in scenario else None,
         facts=_facts(scenario.get("facts", {})),
     )
     return replace(taken, marks=tuple(_with_pools(mark, taken, scenario, seconds) for mark in marks))
@@ -114,7 +122,8 @@ def _with_pools(mark: Mark, taken: Snapshot, scenario: Toml, seconds: float) -> 
 
 
 def _container(told: Toml) -> Any:
-    fields = {name: told[name] for name in ("network_mode", "state") if name in told}
+    names = ("id", "image", "network_mode", "pid", "project", "service", "state")
+    fields = {name: told[name] for name in names if name in told}
     return container(
         told["name"],
         *told.get("addresses", ["172.18.0.2"]),
@@ -262,7 +271,10 @@ def _pools(scenario: Toml, part: float) -> NatPools | None:
     )
 
 
-def _firewall(networks: Sequence[Toml], backend: str) -> Firewall:
+def _firewall(scenario: Toml) -> Firewall:
+    """`address` is the host's own: each with the interface that its subnet is on."""
+    networks, backend = scenario.get("network", ()), scenario.get("backend", "iptables-nft")
+    local = tuple(LocalAddress(each["is"], each.get("on")) for each in scenario.get("address", ()))
     places = tuple(
         NetworkNat(
             each["name"],
@@ -270,10 +282,11 @@ def _firewall(networks: Sequence[Toml], backend: str) -> Firewall:
             _rule(each),
             {"udp": None} if each.get("nat") == "tcp" else {},
             bridge=each.get("bridge"),
+            internal=each.get("internal", False),
         )
         for each in networks
     )
-    return Firewall(tuple(place.rule for place in places if place.rule), places, backend)
+    return Firewall(tuple(place.rule for place in places if place.rule), places, backend, addresses=local)
 
 
 def _rule(told: Toml) -> NatRule | None:

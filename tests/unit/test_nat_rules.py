@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from natop.decode.chains import Condition, Field, Rule, Ruleset, Span, Verdict, span
 from natop.decode.iptables import decode_save
 from natop.decode.nft import decode_tables
-from natop.decode.routes import on_link, uplinks
+from natop.decode.routes import local_addresses, on_link, uplinks
 from natop.decode.rules import CHAINS, LISTED, SPELLED, decode_rules
 from natop.model import FirewallText, Gap, NatRule, address_value
 from tests.unit.rulesets import (
@@ -374,6 +374,36 @@ def test_the_networks_on_a_link() -> None:
     assert on_link(ROUTES) == {"172.17.0.0/16": "docker0"}
     assert on_link({"net/ipv6_route": lines}) == {"fd00:5::/64": "podman1"}
     assert on_link({"net/route": "Iface\nx zz 0 0 0 0 0 0\n", "net/ipv6_route": "\n"}) == {}
+
+
+# The host's own addresses
+
+
+def test_addresses_and_the_interfaces_of_their_subnets() -> None:
+    """By the longest prefix of a route without a gateway; an address that no such route covers is on no interface."""
+    routes = {
+        "net/route": "Iface\n"
+        "eth0\t00000000\t010AA8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n"
+        "eth0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+        "docker0\t000111AC\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        "via\t0071A8C0\t010AA8C0\t0003\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        "off\t0072A8C0\t00000000\t0000\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        "odd\t0073A8C0\t00000000\t0001\t0\t0\t0\tFF00FFFF\t0\t0\t0\n"
+        "cut\t0074A8C0",
+        "net/ipv6_route": f"20010db8{'0' * 24} 40 {'0' * 32} 00 {'0' * 32} 00000100 00000001 00000000 00000001 eth1\n"
+        f"20010db8{'0' * 23}1 80 {'0' * 32} 00 {'0' * 32} 00000000 00000001 00000000 80200001       lo\n"
+        "nonsense\n",
+    }
+    addresses = ["127.0.0.1", "::1", "fe80::1%eth0", "172.17.0.5", "172.17.1.1", "2001:db8::1", "192.168.113.9"]
+    found = local_addresses(routes, [*addresses, "192.168.114.9", "192.168.115.9", "172.17.0.5", "no address"])
+    assert [(each.address, each.interface) for each in found] == [
+        ("172.17.0.5", "eth0"),
+        ("172.17.1.1", "docker0"),
+        ("2001:db8::1", "eth1"),
+        ("192.168.113.9", None),
+        ("192.168.114.9", None),
+        ("192.168.115.9", None),
+    ]
 
 
 # Nonsense

@@ -1,15 +1,21 @@
 """No rule prints a command of a kind that no test has run."""
 
+import json
+import re
 import shlex
+import subprocess
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from natop.diagnose import RULES
 from natop.diagnose.namespace import found_inside, inside
-from natop.model import Finding, Remedy, Severity
+from natop.diagnose.remedies import ONLY_LOOKS
+from natop.model import Finding, Remedy, Severity, Snippet
 from tests.lab import printed
 from tests.unit import remedies
+from tests.unit.hosts import container
 
 CASES = remedies.cases()
 
@@ -19,7 +25,7 @@ def test_each_command_is_of_a_kind_that_a_test_runs(case: remedies.Case) -> None
     remedy = case.remedy()
     for command in remedies.commands(remedy):
         assert remedies.kind_of(command)
-    for text in printed.quoted(f"{remedy.text} {remedy.cost or ''}"):
+    for text in printed.quoted(remedies.texts(remedy)):
         assert text in remedies.TYPED
     assert not remedy.undo or remedy.commands
 
@@ -28,8 +34,102 @@ def test_each_kind_is_printed() -> None:
     """What no scenario prints no test would run."""
     found = {remedies.kind_of(command) for case in CASES for command in remedies.commands(case.remedy())}
     assert found == set(remedies.NEEDS)
-    texts = {text for case in CASES for text in printed.quoted(case.remedy().text)}
+    texts = {text for case in CASES for text in printed.quoted(remedies.texts(case.remedy()))}
     assert texts == set(remedies.TYPED)
+
+
+IN_WORDS = {
+    "Keep connections open": "what an application does with its connections, no command changes",
+    "Send more from each socket": "the same",
+    "Give slow more workers": "the same",
+    "Let shop call": "the address that an application calls is in its own configuration",
+    "Let shop call itself": "the same",
+    "A rule of NAT, or a source port below 1024": "whose rule it is, natop does not know",
+    "Run a kernel of 5.0 or later": "how a kernel is got is each distribution's own",
+    "Not yet: ": "a command that cannot be run as it is is none",
+}
+"""Remedies without commands and without lines to write, by what they say, and why they are so."""
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_remedy_is_whole(case: remedies.Case) -> None:
+    """What to do, what it costs, how to see that it worked, and the way back; what only looks has none."""
+    remedy = case.remedy()
+    assert remedy.cost
+    assert remedy.check
+    if remedy.cost == ONLY_LOOKS:
+        assert (remedy.undo, remedy.undo_text, remedy.snippets) == ((), None, ())
+    else:
+        assert remedy.undo or remedy.undo_text
+        assert remedy.commands or remedy.snippets or any(words in remedy.text for words in IN_WORDS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_no_command_waits_for_a_word_to_be_put_in(case: remedies.Case) -> None:
+    for command in remedies.commands(case.remedy()):
+        assert not re.search(r"\b(ADDRESS|CONTAINER|HOST|INTERFACE|NAME|PORT|PREFIX)\b", command), command
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_block_can_be_read_by_what_it_is_for(case: remedies.Case) -> None:
+    remedy = case.remedy()
+    for snippet in remedy.snippets:
+        _read(snippet, remedy)
+    for command in remedies.commands(remedy):
+        done = subprocess.run(["sh", "-n"], input=command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def _read(snippet: Snippet, remedy: Remedy) -> None:
+    place = snippet.place
+    if place.startswith("compose."):
+        assert set(yaml.safe_load(snippet.text)) <= {"services", "networks"}
+    elif place.startswith("docker run of "):
+        assert all(word.startswith("--") or "=" in word or word.isidentifier() for word in _options(snippet.text))
+    elif place == "/etc/sysctl.d/zz-natop.conf":
+        told = [f"sysctl -w {shlex.quote(line.replace(' = ', '=', 1))}" for line in snippet.text.splitlines()]
+        assert tuple(told) == remedy.commands
+    elif place == "/etc/docker/daemon.json":
+        assert json.loads(snippet.text) == {"userland-proxy": False}
+    elif place == "/etc/natop-random.nft":
+        tables = [command.partition("\n")[2].removesuffix("\nEND") for command in remedy.commands]
+        assert all(table in snippet.text for table in tables)
+    else:
+        assert place in WRITTEN
+
+
+def _options(text: str) -> list[str]:
+    return [word.replace("-", "_") if not word.startswith("--") else word for word in shlex.split(text)]
+
+
+WRITTEN = {"/etc/modules-load.d/natop.conf", "/etc/systemd/system/natop-random.service", "nginx.conf, within http"}
+"""Places whose lines are the same for every host, or nearly so."""
+
+HOSTILE = 'it\'s; $(reboot) `x` "q" #&|>* \\ ü'
+"""A name that an engine might tell, as it is once line ends have been taken out of it."""
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_names_cannot_break_out(case: remedies.Case) -> None:
+    """Whatever containers, projects and networks are called, the shell and YAML read the same words."""
+    told = remedies.scenario(case.path)
+    keys = {each[key] for each in told.get("container", ()) for key in ("name", "project", "service") if key in each}
+    keys |= {each["name"] for each in told.get("network", ())}
+    names = {key: f"{key}{HOSTILE}" for key in keys}
+    names |= {f"{key}_default": f"{name}_default" for key, name in names.items()}
+    plain, hostile = case.remedy(), case.remedy(remedies.renamed(lambda text: names.get(text, text)))
+    ids = {key: container(name).id[:12] for key, name in names.items()}
+    assert len(hostile.commands) == len(plain.commands)
+    for command, other in zip(remedies.commands(plain), remedies.commands(hostile), strict=True):
+        pairs = zip(shlex.split(command), shlex.split(other), strict=True)
+        assert all(word == now or now in (names.get(word), ids.get(word)) for word, now in pairs), other
+    for snippet, other_snippet in zip(plain.snippets, hostile.snippets, strict=True):
+        if snippet.place.startswith("compose."):
+            lines = yaml.safe_load(snippet.text)
+            now = yaml.safe_load(other_snippet.text)
+            assert now == remedies.renamed(lambda text: names.get(text, text))(lines)
+        else:
+            assert snippet.text == other_snippet.text
 
 
 FILE = "/run/netns/it's"
@@ -44,7 +144,7 @@ def test_each_command_is_for_the_namespace_read(case: remedies.Case) -> None:
         assert inside(None, command) == command
         if command.startswith("natop "):
             assert shlex.split(told) == [*shlex.split(command), "--netns", FILE]
-        elif needs in (remedies.MACHINE, remedies.UNRUN) or command.startswith("docker "):
+        elif needs in (remedies.MACHINE, remedies.UNRUN) or command.startswith(("docker ", "nsenter ")):
             assert told == command
         else:
             assert told == INSIDE + command

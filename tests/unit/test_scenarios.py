@@ -62,6 +62,9 @@ def _check(finding: Finding, expected: Mapping[str, Any]) -> None:
         assert any(text in each for each in commands), (text, commands)
     for text in expected.get("absent", ()):
         assert not any(text in each for each in (*commands, *finding.evidence)), (text, commands, finding.evidence)
+    lines = [snippet.text for remedy in finding.remedies for snippet in remedy.snippets]
+    for text in expected.get("lines", ()):
+        assert any(text in each for each in lines), (text, lines)
     undo = [command for remedy in finding.remedies for command in remedy.undo]
     for text in expected.get("undo", ()):
         assert any(text in each for each in undo), (text, undo)

@@ -8,7 +8,7 @@ from natop.diagnose.losses import MANY_LOST, POOL_WARN, is_crowded
 from natop.diagnose.poolwords import clash_text, fullest_text, use_text
 from natop.diagnose.randomports import fully_random
 from natop.diagnose.registry import rule
-from natop.diagnose.remedies import host_network, keep_alive
+from natop.diagnose.remedies import dns_one_by_one, host_network, keep_alive, newer_kernel
 from natop.meanings import CLASHES_APART
 from natop.model import Finding, Lead, Remedy, Severity
 
@@ -47,8 +47,8 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
         ),
         (
             fully_random(evidence),
-            *(host_network(each.container.name) for each in evidence.callers[:1] if each.container),
-            *(keep_alive([name for name, _ in pool.holders]) for pool in filling[:1]),
+            *(host_network(each.container) for each in evidence.callers[:1] if each.container),
+            *(keep_alive(evidence, [name for name, _ in pool.holders], pool.remote) for pool in filling[:1]),
         ),
         Lead("counters"),
         losses.clash,
@@ -118,20 +118,14 @@ def udp_port_clash(evidence: Evidence) -> Iterator[Finding]:
     if evidence.cause is Cause.UDP_PORT and losses and facts:
         pile = facts.udp_shared[0]
         told = f"{pile.count:,} masqueraded UDP flows to {pile.what} share a source port: {few(pile.owners)}"
-        yield _datagrams(evidence, "race of UDP for a NAT source port", told, (fully_random(evidence), _RESOLVER))
+        remedies = (fully_random(evidence), dns_one_by_one(evidence, pile.owners))
+        yield _datagrams(evidence, "race of UDP for a NAT source port", told, remedies)
     if evidence.cause is Cause.UDP_TWINS and losses and facts:
         pile = facts.dns[0]
         told = f"{pile.count:,} UDP flows ask {pile.what} through NAT: {few(pile.owners)}"
         kernel = f"kernel {evidence.snapshot.host.kernel}: before 5.0 one of two datagrams of a socket at once is lost"
-        yield _datagrams(
-            evidence, "clash of UDP datagrams of one socket, as of DNS", f"{told}; {kernel}", (_RESOLVER, _NEWER)
-        )
-
-
-_RESOLVER = Remedy("For DNS: `options single-request-reopen` in the containers' resolv.conf, or a cache near them.")
-_NEWER = Remedy(
-    "Run a kernel of 5.0 or later: it lets both datagrams pass, and counts that as clash_resolve from 5.10 on."
-)
+        remedies = (dns_one_by_one(evidence, pile.owners), newer_kernel())
+        yield _datagrams(evidence, "clash of UDP datagrams of one socket, as of DNS", f"{told}; {kernel}", remedies)
 
 
 def _datagrams(evidence: Evidence, what: str, told: str, remedies: tuple[Remedy, ...]) -> Finding:

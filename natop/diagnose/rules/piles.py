@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import Evidence, address_of, few, known_caller, many
 from natop.diagnose.registry import rule
-from natop.diagnose.remedies import deleted_flows, sysctl
+from natop.diagnose.remedies import deleted_flows, look, probe, sysctl
 from natop.join.local import GONE
-from natop.model import Finding, FlowFacts, Lead, Pile, Remedy, Severity
+from natop.model import Finding, FlowFacts, Lead, Pile, Severity
 
 ZOMBIES_LEAST = 100
 
@@ -69,7 +69,13 @@ def unreplied_syns(evidence: Evidence) -> Iterator[Finding]:
             known_caller(pile),
             f"{pile.count:,} connections to {pile.what} are not answered: it is down or filtered; not NAT",
             (f"{pile.count:,} flows in SYN_SENT without a reply", f"opened by {few(pile.owners)}"),
-            (Remedy(f"See whether {pile.what} listens and whether a firewall on the way drops the SYNs."),),
+            (
+                look(
+                    f"See whether {pile.what} listens and whether a firewall on the way drops the SYNs.",
+                    probe(evidence, pile.what, known_caller(pile)),
+                    check="from the host it is not answered either: not NAT",
+                ),
+            ),
             Lead("flows", filter=f"state:syn_sent dst:{address_of(pile.what)}"),
         )
 
@@ -102,7 +108,13 @@ def closing_pile(evidence: Evidence) -> Iterator[Finding]:
         HOST,
         f"{states[name]:,} flows stay in {name}, {percent:.0f} % of TCP: their close is never seen whole",
         (f"{states[name]:,} of {total:,} TCP flows",),
-        (Remedy("See whether the peers still exist and whether answers take another way than questions."),),
+        (
+            look(
+                "See whether the peers still exist and whether answers take another way than questions.",
+                f"conntrack -L -p tcp --state {name}",
+                check="few peers have most of them: look there",
+            ),
+        ),
         Lead("flows", filter=f"state:{name.lower()}"),
     )
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
+from natop.diagnose.addresses import more_addresses
 from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import FOUND_CRITICAL, FOUND_WARN, Cause, Evidence, listed, many, named, percent_of
 from natop.diagnose.losses import LOSS_TELLS, MANY_LOST, POOL_CRITICAL, POOL_WARN
 from natop.diagnose.poolwords import clash_text, fullest_text
 from natop.diagnose.registry import rule
-from natop.diagnose.remedies import keep_alive, more_addresses, sysctl
+from natop.diagnose.remedies import BACK_TO_THE_OLD, IN_THE_APPLICATION, keep_alive, look, sysctl
 from natop.model import Finding, Lead, Pool, Remedy, Severity
 from natop.sysctls import SHORT_TIME_WAIT_S
 from natop.uapi import IpProto
@@ -109,11 +110,12 @@ def _probed(evidence: Evidence) -> Finding:
             *_lost(evidence, explained),
         ),
         (
-            Remedy(
-                "Find the pool: read flows, for which root is needed, and often; it may be full between readings only."
+            look(
+                "Find the pool: read flows, for which root is needed, and often; it may be full between readings only.",
+                check="a pool of the NAT ports is at 90 % or more",
             ),
-            keep_alive(()),
-            more_addresses(evidence),
+            keep_alive(evidence, ()),
+            more_addresses(evidence, None),
         ),
         Lead("pools"),
         explained,
@@ -149,20 +151,29 @@ def _lost(evidence: Evidence, lost: int) -> Iterator[str]:
 def _more_ports(evidence: Evidence, pool: Pool) -> Iterator[Remedy]:
     holders = [name for name, _ in pool.holders]
     if pool.proto == IpProto.TCP:
-        yield keep_alive(holders)
+        yield keep_alive(evidence, holders, pool.remote)
     else:
-        yield Remedy(f"Send more from each socket in {listed(holders[:3]) or 'its clients'}; for DNS, a cache there.")
+        yield Remedy(
+            f"Send more from each socket in {listed(holders[:3]) or 'its clients'}; for DNS, a cache there.",
+            cost=IN_THE_APPLICATION,
+            check="the pool falls within three minutes",
+            undo_text=BACK_TO_THE_OLD,
+        )
     if pool.capacity < WHOLE_RANGE:
         yield Remedy(
-            f"A rule of NAT, or a source port below 1024, leaves it {pool.capacity:,} ports: widen that range."
+            f"A rule of NAT, or a source port below 1024, leaves it {pool.capacity:,} ports: widen that range.",
+            cost="whoever goes by the range, as a firewall beyond, must know the new one",
+            check="the pool's capacity rises",
+            undo_text="the range as it was",
         )
-    yield more_addresses(evidence)
+    yield more_addresses(evidence, pool)
     timeout = evidence.sysctl("nf_conntrack_tcp_timeout_time_wait")
     if not evidence.evicts(pool.proto) and pool.time_wait and (timeout is None or timeout > SHORT_TIME_WAIT_S):
         yield sysctl(
             "Free ports sooner; a kernel of 6.5 or later evicts them by itself.",
             evidence,
             (("net.netfilter.nf_conntrack_tcp_timeout_time_wait", SHORT_TIME_WAIT_S),),
+            cost="late segments of an old connection may meet a new one; entries there now keep their timeout",
             check="the pool's TIME_WAIT falls within two minutes",
         )
 

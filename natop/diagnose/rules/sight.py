@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import Evidence
 from natop.diagnose.registry import rule
-from natop.diagnose.remedies import sysctl
+from natop.diagnose.remedies import loaded, look, sysctl
 from natop.model import Finding, Gap, Remedy, Severity
 from natop.text import clean
 
@@ -40,7 +40,7 @@ def blind_spots(evidence: Evidence) -> Iterator[Finding]:
         ),
         (
             *(_remedy(gap, evidence) for gap in gaps if gap.remedy),
-            *(Remedy(f"swarm: read that table: sudo natop --netns {shlex.quote(path)}") for path in ingress),
+            *(_other_table(path) for path in ingress),
         ),
     )
 
@@ -69,18 +69,25 @@ def _untold(evidence: Evidence) -> Iterator[str]:
         yield f"kernel: the version of {host.kernel} is not known; what depends on it is not judged"
 
 
+def _other_table(path: str) -> Remedy:
+    text = f"swarm: read that table: sudo natop --netns {shlex.quote(path)}"
+    return look(text, check="its flows, pools and findings are those of the published ports' second NAT")
+
+
 BRIDGED = "net.bridge.bridge-nf-call-iptables"
 
 
 def _remedy(gap: Gap, evidence: Evidence) -> Remedy:
     """What the gap says, as commands where they depend on this host alone."""
     if gap.source != "bridge":
-        return Remedy(f"{gap.source}: {gap.remedy}")
+        return look(f"{gap.source}: {gap.remedy}", check="the gap is gone")
     is_loaded = evidence.sysctl(BRIDGED.rpartition(".")[2]) is not None
     text = "Let bridged packets pass iptables, and with it conntrack"
     if is_loaded:
-        return sysctl(f"{text}.", evidence, ((BRIDGED, 1),), cost=_BRIDGED_COST)
-    return Remedy(f"{text}: the module does by default.", ("modprobe br_netfilter",), cost=_BRIDGED_COST)
+        return sysctl(f"{text}.", evidence, ((BRIDGED, 1),), cost=_BRIDGED_COST, check=_BRIDGED_CHECK)
+    text += ": the module does by default."
+    return loaded(text, "br_netfilter", cost=_BRIDGED_COST, check=_BRIDGED_CHECK)
 
 
+_BRIDGED_CHECK = "flows between containers of one network come: kind:internal"
 _BRIDGED_COST = "rules of iptables and nft then judge packets between containers of one network too"

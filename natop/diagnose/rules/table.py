@@ -72,7 +72,7 @@ def _larger_table(evidence: Evidence, most: int) -> Remedy:
     values, buckets = [("net.netfilter.nf_conntrack_max", 2 * most)], evidence.snapshot.conntrack.buckets
     wanted = 2 * most // CHAIN_WARNING
     if buckets is not None and wanted > buckets:
-        values.append(("net.netfilter.nf_conntrack_buckets", wanted))
+        values.insert(0, ("net.netfilter.nf_conntrack_buckets", wanted))
     hint = f", and nf_conntrack_buckets to {wanted:,} where it is less" if buckets is None else ""
     return sysctl(
         "Raise the limit, and the hash table with it." if len(values) > 1 else f"Raise the limit{hint}.",
@@ -80,9 +80,11 @@ def _larger_table(evidence: Evidence, most: int) -> Remedy:
         values,
         cost=f"about {ENTRY_BYTES * most / 1e6:.0f} MB more of kernel memory when full",
         check="conntrack on top of the screen falls; drop stands still",
+        undo_text=_WHILE_FULL,
     )
 
 
+_WHILE_FULL = "while there are more entries than the old limit, that refuses new flows"
 ENTRY_BYTES = 320
 """Of one entry with its extensions, as the slab nf_conntrack has it."""
 
@@ -120,6 +122,8 @@ def table_full_in_container(evidence: Evidence) -> Iterator[Finding]:
                     evidence,
                     (("net.netfilter.nf_conntrack_max", 2 * most),),
                     cost=f"about {ENTRY_BYTES * most / 1e6:.0f} MB more of kernel memory for each table that is full",
+                    check="the evidence's number stays well below the limit",
+                    undo_text=_WHILE_FULL,
                 ),
             ),
             Lead("containers", each.container.id),
@@ -167,7 +171,7 @@ def time_wait_buildup(evidence: Evidence) -> Iterator[Finding]:
             *([f"at this rate it settles at about {waiting.steady_state:,.0f}"] if waiting.steady_state else []),
             *_fullest(evidence),
         ),
-        (keep_alive([name for name, _ in busiest]),),
+        (keep_alive(evidence, [name for name, _ in busiest]),),
         Lead("flows", filter="state:time_wait"),
     )
 
@@ -223,10 +227,12 @@ def _hashed(table: Conntrack) -> Iterator[str]:
 def _more_buckets(evidence: Evidence, table: Conntrack) -> Iterator[Remedy]:
     """Twice as many at least; all namespaces share them, so that the limit alone does not say how many are enough."""
     if table.buckets and table.max:
+        wanted = max(2 * table.buckets, table.max // 2)
         yield sysctl(
             "Enlarge the hash table.",
             evidence,
-            (("net.netfilter.nf_conntrack_buckets", max(2 * table.buckets, table.max // 2)),),
+            (("net.netfilter.nf_conntrack_buckets", wanted),),
+            cost=f"{8 * (wanted - table.buckets) / 1e6:.1f} MB more of kernel memory; tracking stops for a moment",
             check="chaintoolong stands still",
         )
 
@@ -256,13 +262,18 @@ def invalid_packets(evidence: Evidence) -> Iterator[Finding]:
         (f"invalid +{rose:,} {evidence.span}, {rose / evidence.since.seconds:.0f} a second",),
         (
             sysctl(
-                "See which they are, in the kernel's log.", evidence, (("net.netfilter.nf_conntrack_log_invalid", 6),)
+                "See for a minute which they are, in the kernel's log; then undo it.",
+                evidence,
+                (("net.netfilter.nf_conntrack_log_invalid", 6),),
+                cost=f"a line in the log for each of TCP: here up to {rose / evidence.since.seconds:,.0f} a second",
+                check="`dmesg` shows lines with nf_ct_proto_6, which say why",
             ),
             sysctl(
                 "Accept packets out of the window.",
                 evidence,
                 (("net.netfilter.nf_conntrack_tcp_be_liberal", 1),),
                 cost="blind injection into a connection gets easier",
+                check="invalid rises more slowly, resets stop",
             ),
             drop_invalid(evidence),
         ),

@@ -1,13 +1,21 @@
 """Rules from TCP's own testimony: what looks like NAT from outside and is not."""
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import SYN_LOSS_LEAST, Elsewhere, Evidence, address_of, listed, many, named, percent_of
+from natop.diagnose.places import uses_nftables
 from natop.diagnose.registry import rule
-from natop.diagnose.remedies import keep_alive, own_sysctl, sysctl
-from natop.model import Container, ContainerSummary, Finding, Lead, Pile, Remedy, Severity
+from natop.diagnose.remedies import (
+    BACK_TO_THE_OLD,
+    IN_THE_APPLICATION,
+    keep_alive,
+    look,
+    own_sysctl,
+    probe,
+    sysctl,
+)
+from natop.model import ContainerSummary, Finding, Lead, Pile, Remedy, Severity
 from natop.summarise.localports import range_of, sysctls_of
 
 PORTS_WARN, PORTS_CRITICAL = 0.80, 0.95
@@ -45,7 +53,7 @@ def local_ports_exhausted(evidence: Evidence) -> Iterator[Finding]:
                 *([f"failed connects +{failed:,} {evidence.span}"] if failed else []),
             ),
             (
-                keep_alive([name]),
+                keep_alive(evidence, [name], pile.what),
                 _setting(
                     evidence,
                     container,
@@ -72,9 +80,13 @@ def _setting(
     evidence: Evidence, container: ContainerSummary, text: str, values: Sequence[tuple[str, int | str]]
 ) -> Remedy:
     """Kernel parameters where a container's sockets are: Docker takes none for one on the host's network."""
+    check = "failed connects stand still, the share of ports held falls"
     if container.container.network_mode == HOST:
-        return sysctl(f"{text}; it uses the host's.", evidence, values)
-    return own_sysctl(container.container.name, [(name, str(value)) for name, value in values], text)
+        return sysctl(f"{text}; it uses the host's.", evidence, values, cost=_WIDER, check=check)
+    return own_sysctl(container, [(name, str(value)) for name, value in values], text, at_once=True, check=check)
+
+
+_WIDER = "ports from 1024 on are the kernel's to choose, those of services that start later among them"
 
 
 def _at_least(least: int, sysctls: Mapping[str, int | tuple[int, ...]], name: str) -> int:
@@ -104,8 +116,15 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
                 f"accept queue of {name} is full: {many(overflows, 'connection')} lost {evidence.span}; not NAT",
                 tuple(_overflown(evidence, overflows, evidence.tcp(each, "listen_drops"))),
                 (
-                    Remedy(f"Give {name} more workers, or a longer backlog in listen()."),
-                    own_sysctl(name, values, "Where its backlog is above somaxconn, raise that"),
+                    Remedy(
+                        f"Give {name} more workers, or a longer backlog in listen().",
+                        cost=IN_THE_APPLICATION,
+                        check=_QUEUED,
+                        undo_text=BACK_TO_THE_OLD,
+                    ),
+                    own_sysctl(
+                        each, values, "Where its backlog is above somaxconn, raise that", at_once=False, check=_QUEUED
+                    ),
                 ),
                 Lead("containers", each.container.id),
                 overflows,
@@ -113,6 +132,7 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
     yield from _host_overflow(evidence)
 
 
+_QUEUED = "ListenOverflows stands still"
 SOMAXCONN, BACKLOG = "net.core.somaxconn", 16_384
 
 
@@ -137,12 +157,18 @@ def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
             *([f"on the host's network: {listed(containers)}, and the host's own processes"] if containers else []),
         ),
         (
-            Remedy(
-                "Find the listener whose Recv-Q is above its Send-Q; give it more workers, or a longer backlog in "
-                "listen().",
-                ("ss -ltnp",),
+            look(
+                "Find the listener; give it more workers, or a longer backlog in listen().",
+                "ss -ltnp",
+                check="it is the one whose Recv-Q is above its Send-Q",
             ),
-            sysctl("Where its backlog is above somaxconn, raise that.", evidence, ((SOMAXCONN, value),)),
+            sysctl(
+                "Where its backlog is above somaxconn, raise that.",
+                evidence,
+                ((SOMAXCONN, value),),
+                cost="the listener must be started anew for it to count",
+                check=_QUEUED,
+            ),
         ),
         Lead("counters"),
         overflows,
@@ -192,16 +218,15 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
             *([f"unanswered: {named((pile.what, pile.count) for pile in piles)}"] if piles else []),
         ),
         (
-            Remedy(
-                "Connect to the same target from the host and from inside the container; equal losses are not NAT's.",
-                (_probe(first.container, piles),),
+            _probed(evidence, first.name, piles),
+            look(
+                "Look for rules that drop on this host: a dropped SYN leaves no trace in conntrack.",
+                _rules_with_counters(evidence),
+                check="a rule that drops has a counter that rises with the losses",
             ),
-            Remedy(
-                "Look for rules that drop on this host, by their counters: a dropped SYN leaves no trace in conntrack.",
-                (_rules_with_counters(evidence),),
-            ),
-            Remedy(
-                "In a cloud, look for conntrack_allowance_exceeded in `ethtool -S` of the interface that leads out."
+            look(
+                "In a cloud, look for its own limit in `ethtool -S` of the interface that leads out.",
+                check="conntrack_allowance_exceeded rises",
             ),
         ),
         Lead("containers", first.container.id) if first.container else Lead("counters"),
@@ -228,15 +253,20 @@ def _accounted(evidence: Evidence) -> Iterator[str]:
 
 
 def _rules_with_counters(evidence: Evidence) -> str:
-    firewall = evidence.snapshot.firewall
-    return "nft list ruleset" if firewall and firewall.backend == "nftables" else "iptables -nvL"
+    return "nft list ruleset" if uses_nftables(evidence) else "iptables -nvL"
 
 
-def _probe(container: Container | None, unreplied: Sequence[Pile]) -> str:
-    """To what is not answered, where that is known."""
-    called = next((pile.what for pile in unreplied if pile.what.endswith("/tcp")), "HOST:PORT/tcp")
-    start = f"--from {shlex.quote(container.name)} " if container else ""
-    return f"natop probe {start}--count 5 {shlex.quote(called.removesuffix('/tcp'))}"
+def _probed(evidence: Evidence, name: str, unreplied: Sequence[Pile]) -> Remedy:
+    """To what is not answered, else to where the container holds most ports; where neither is known, in words."""
+    ends = [pile.what for pile in unreplied]
+    ends += [pool.remote for pool in evidence.pools if any(holder == name for holder, _ in pool.holders)]
+    called = next((end for end in ends if end.endswith("/tcp")), None)
+    return look(
+        "Connect to the same target from the host and from inside the container"
+        + ("." if called else ": `natop probe --from CONTAINER HOST:PORT`."),
+        *([probe(evidence, called, name)] if called else []),
+        check="equal losses are not NAT's",
+    )
 
 
 @rule("The limit of TIME_WAIT sockets is reached")
@@ -252,17 +282,17 @@ def time_wait_bucket_overflow(evidence: Evidence) -> Iterator[Finding]:
         if rose:
             name = each.container.name
             values = ((MOST_WAITING, str(_at_least(WAITING, _sysctls(evidence, each), MOST_WAITING))),)
-            yield _overflow(
-                evidence, name, rose, own_sysctl(name, values, "Raise its limit"), Lead("containers", each.container.id)
-            )
+            remedy = own_sysctl(each, values, "Raise its limit", at_once=True, check=_CLOSED_EARLY)
+            yield _overflow(evidence, name, rose, remedy, Lead("containers", each.container.id))
     rose = evidence.host_tcp("time_wait_overflow")
     if rose:
         most = _at_least(WAITING, evidence.snapshot.host.sysctls, MOST_WAITING)
-        yield _overflow(
-            evidence, HOST, rose, sysctl("Raise the limit.", evidence, ((MOST_WAITING, most),)), Lead("counters")
-        )
+        cost = "up to a few hundred bytes of kernel memory for each socket"
+        remedy = sysctl("Raise the limit.", evidence, ((MOST_WAITING, most),), cost=cost, check=_CLOSED_EARLY)
+        yield _overflow(evidence, HOST, rose, remedy, Lead("counters"))
 
 
+_CLOSED_EARLY = "TCPTimeWaitOverflow stands still"
 MOST_WAITING, WAITING = "net.ipv4.tcp_max_tw_buckets", 262_144
 
 

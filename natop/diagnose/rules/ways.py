@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import Evidence, few
 from natop.diagnose.registry import rule
-from natop.diagnose.remedies import by_name
-from natop.model import Finding, Lead, Remedy, Severity
+from natop.diagnose.remedies import by_name, no_proxy
+from natop.model import Finding, Lead, Severity
 
 PROXIED_LEAST = 50
 HAIRPIN_LEAST = 50
@@ -33,11 +33,7 @@ def docker_proxy_path(evidence: Evidence) -> Iterator[Finding]:
             (f"called by {few(pile.owners)}", "each connection is two flows, copied by a process"),
             (
                 by_name(evidence, pile, "proxied"),
-                Remedy(
-                    'Or let the kernel do it: `"userland-proxy": false` in daemon.json, then restart dockerd.',
-                    cost="containers stop while dockerd restarts, unless live-restore is on; calls that come from a "
-                    "network which the other container is not on are dropped then",
-                ),
+                no_proxy(),
             ),
             Lead("flows", pile.key, "kind:proxied"),
         )
