@@ -129,7 +129,8 @@ def test_the_setting_that_leaves_it_to_the_kernel(docker_host: DockerHost, witho
         assert ("docker-proxy-path" in printed.rules(found)) == (host is docker_host)
         if host is docker_host:
             remedy = printed.finding(found, "docker-proxy-path")["remedies"][1]
-    assert json.loads("{" + printed.quoted(remedy["text"])[0] + "}") == WITHOUT_PROXY
+    (lines,) = remedy["snippets"]
+    assert (lines["place"], json.loads(lines["text"])) == ("/etc/docker/daemon.json", WITHOUT_PROXY)
     assert "network which the other container is not on are dropped" in remedy["cost"]
     assert traffic.get(docker_host.inside("app2"), HOST, 8080) == 1
     with entered(without_proxy.inside("app2")), socket.socket() as dropped:

@@ -9,13 +9,14 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from natop.diagnose import RULES
+from natop.diagnose import RULES, diagnose
 from natop.diagnose.namespace import found_inside, inside
 from natop.diagnose.remedies import ONLY_LOOKS
 from natop.model import Finding, Remedy, Severity, Snippet
 from tests.lab import printed
 from tests.unit import remedies
 from tests.unit.hosts import container
+from tests.unit.scenarios import snapshot
 
 CASES = remedies.cases()
 
@@ -160,6 +161,25 @@ def test_findings_of_another_namespace_have_its_commands() -> None:
     )
     words = replace(remedy, check="the pool falls")
     assert found_inside(FILE, Finding("", Severity.INFO, "", "", (), (words,))).remedies[0].check == words.check
+
+
+FILES = ("/etc/sysctl.d/", "/etc/modules-load.d/", "/etc/systemd/", "/etc/natop-random.nft")
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_boot_sets_nothing_in_another_namespace(case: remedies.Case) -> None:
+    """Files that are read at boot are of the machine, and of the first network namespace."""
+    told = snapshot(remedies.scenario(case.path))
+    elsewhere = replace(told, host=replace(told.host, entered=FILE))
+    findings = [each for each in diagnose(elsewhere) if each.rule == case.path.parent.name]
+    remedy = findings[case.place[0]].remedies[case.place[1]]
+    if any(each.place.startswith(FILES) for each in remedy.snippets):
+        assert {remedies.NEEDS[remedies.kind_of(command)] for command in remedy.commands} <= {
+            remedies.MACHINE,
+            remedies.UNRUN,
+        }
+    elif any(each.place.startswith(FILES) for each in case.remedy().snippets):
+        assert "sysctl" not in remedy.commands[0] or "gone with the network namespace" in (remedy.undo_text or "")
 
 
 def test_a_new_kind_is_noticed() -> None:
