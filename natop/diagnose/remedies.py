@@ -93,17 +93,20 @@ def keep_alive(evidence: Evidence, names: Sequence[str], towards: str | None = N
     who = listed(names[:3]) or "the containers that call it"
     end = (towards or "").removesuffix("/tcp")
     is_nginx = any(_runs_nginx(container_of(evidence, name)) for name in names)
-    nginx = is_nginx and bool(end)
+    lines = (Snippet("nginx.conf, within http", _NGINX.replace("END", end)),) if is_nginx and end else ()
+    how = "by these lines for NGINX, and `proxy_pass` to `kept_open`" if lines else "a pool in the application"
+    if is_nginx and not lines:
+        how += f", or for NGINX as a proxy {_IN_WORDS}"
     return Remedy(
-        f"Keep connections open and use them again in {who}: "
-        + ("by these lines for NGINX, and `proxy_pass` to `kept_open`." if nginx else "a pool in the application."),
+        f"Keep connections open and use them again in {who}: {how}.",
         cost=IN_THE_APPLICATION,
         check="NEW/s and TIME_WAIT of the container fall",
-        snippets=(Snippet("nginx.conf, within http", _NGINX.replace("END", end)),) if nginx else (),
-        undo_text="take the lines out again" if nginx else BACK_TO_THE_OLD,
+        snippets=lines,
+        undo_text="take the lines out again" if lines else BACK_TO_THE_OLD,
     )
 
 
+_IN_WORDS = '`keepalive 32;` in the upstream block with `proxy_http_version 1.1;` and `proxy_set_header Connection "";`'
 _NGINX = """upstream kept_open {
     server END;
     keepalive 32;
