@@ -10,6 +10,7 @@ from natop.model import FirewallText, Gap
 from natop.text import clean
 
 SOURCE = "rules"
+NO_NFT = "nft is not installed: rules in tables of nftables' own are not seen"
 """Source of the gaps about NAT rules."""
 
 TABLES = "nft -j list tables"
@@ -75,7 +76,7 @@ def _gaps(text: FirewallText) -> Iterator[Gap]:
         if reason not in refused:
             yield Gap(SOURCE, clean(f"{command}: {reason}"))
     if "nft" in text.absent:
-        yield Gap(SOURCE, "nft is not installed: rules in tables of nftables' own are not seen", _install("nftables"))
+        yield Gap(SOURCE, NO_NFT, _install("nftables"))
     if any(tool.endswith("-nft-save") for tool in text.absent) and _is_half_read(text):
         reason = "iptables-save is not installed: rules that iptables-nft made are read in part"
         yield Gap(SOURCE, reason, _install("iptables"))

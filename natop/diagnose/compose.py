@@ -16,6 +16,7 @@ _WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 """What YAML 1.1 takes for something else than text."""
 
 
+OPTIONS = "the options of docker run for"
 OWN_FILE, OVERRIDE = "compose.yaml", "compose.override.yaml"
 """The project's own file, for what takes the place of lines there; and the one that it reads beside that and adds."""
 
@@ -27,7 +28,7 @@ def lines_for(
     alone = (each for each in containers if not is_service(each))
     return (
         *_services(containers, lambda _: settings, file),
-        *(Snippet(f"docker run of {each.name}", option) for each in alone),
+        *(Snippet(f"{OPTIONS} {each.name}", option) for each in alone),
     )
 
 

@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from natop.decode.rules import NO_NFT
 from natop.diagnose.evidence import Evidence
 from natop.model import Container, Version, kernel_version
 
@@ -49,3 +50,9 @@ def uses_nftables(evidence: Evidence) -> bool:
     firewall, inventory = evidence.snapshot.firewall, evidence.snapshot.inventory
     backend = (firewall.backend if firewall else None) or (inventory.engine.firewall_backend if inventory else None)
     return backend == "nftables"
+
+
+def wanting_nft(evidence: Evidence) -> str:
+    """A sentence for remedies by nft, where that is not installed; empty where it is, as far as natop knows."""
+    is_absent = any(gap.reason == NO_NFT for gap in evidence.snapshot.gaps)
+    return " It takes nft, which is not installed here: the package nftables first." if is_absent else ""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from natop.diagnose import compose
 from natop.diagnose.evidence import Evidence, address_of, few, listed
 from natop.diagnose.namespace import inside
-from natop.diagnose.places import called, container_of, containers, unused_network, uses_nftables
+from natop.diagnose.places import called, container_of, containers, unused_network, uses_nftables, wanting_nft
 from natop.model import Container, ContainerSummary, Pile, Remedy, Snippet
 
 ONLY_LOOKS = "nothing: it only looks"
@@ -280,6 +280,7 @@ def drop_invalid(evidence: Evidence) -> Remedy:
     if uses_nftables(evidence) or evidence.snapshot.inventory is None or _has_nat6(evidence):
         chain = "{ type filter hook forward priority filter; ct state invalid counter drop; }"
         add = f"nft 'table inet natop_invalid {{ chain forward {chain}; }}'"
+        text += wanting_nft(evidence)
         return Remedy(text, (add,), ("nft delete table inet natop_invalid",), cost, check, (), undo_text)
     match = "DOCKER-USER -m conntrack --ctstate INVALID -j DROP"
     return Remedy(text, (f"iptables -I {match}",), (f"iptables -D {match}",), cost, check, (), undo_text)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from natop.diagnose.compose import OPTIONS
 from tests.docker.line import network, running, sysctl, to
 from tests.lab import oracle, printed, traffic
 from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
@@ -228,7 +229,7 @@ def test_the_probe_that_tells_nat_s_losses_from_others(docker_host: DockerHost, 
 
 def optioned(case: Case) -> list[str]:
     """The options that a remedy gives for `docker run`."""
-    return [each.text for each in case.remedy().snippets if each.place.startswith("docker run of ")]
+    return [each.text for each in case.remedy().snippets if each.place.startswith(OPTIONS)]
 
 
 FLAGGED = [case for case in remedies.cases() if any("--sysctl" in text for text in optioned(case))]

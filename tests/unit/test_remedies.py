@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from natop.diagnose import RULES, diagnose
+from natop.diagnose.compose import OPTIONS
 from natop.diagnose.namespace import found_inside, inside
 from natop.diagnose.remedies import ONLY_LOOKS
 from natop.model import Finding, Remedy, Severity, Snippet
@@ -85,7 +86,7 @@ def _read(snippet: Snippet, remedy: Remedy) -> None:
     place = snippet.place
     if place.startswith("compose."):
         assert set(yaml.safe_load(snippet.text)) <= {"services", "networks"}
-    elif place.startswith("docker run of "):
+    elif place.startswith(OPTIONS):
         assert all(word.startswith("--") or "=" in word or word.isidentifier() for word in _options(snippet.text))
     elif place == "/etc/sysctl.d/zz-natop.conf":
         told = [f"sysctl -w {shlex.quote(line.replace(' = ', '=', 1))}" for line in snippet.text.splitlines()]
