@@ -72,6 +72,7 @@ def wrapped(text: str, start: str, width: int = WIDTH, indent: int | None = None
 
 def _remedy_text(remedy: Remedy, width: int) -> Iterator[str]:
     """What is to be copied stands on lines of its own, unbroken and from the first column on."""
+    yield "\n"
     yield from wrapped(remedy.text, "  remedy: ", width)
     yield from _whole(remedy.commands)
     for snippet in remedy.snippets:
