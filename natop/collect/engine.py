@@ -7,7 +7,7 @@ Everything is asked on a thread of its own, so that an engine that hangs delays 
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from natop.collect import context
@@ -86,6 +86,13 @@ class Target:
 
     url: str | None = None
     context: str | None = None
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """How the command line `docker` is told of the same engine; by the environment it is told already."""
+        if self.url:
+            return "--host", self.url
+        return ("--context", self.context) if self.context else ()
 
     def connect(self) -> "APIClient":
         """A client that has agreed on an API version. Raises whatever the SDK and the HTTP client below it raise."""
@@ -184,7 +191,7 @@ class EngineWatcher:
                 self._stream._response.close()  # type: ignore[attr-defined]  # the SDK has no public way
 
     def _publish(self, reading: EngineReading | None, gap: Gap | None) -> None:
-        self._latest = (reading, gap)
+        self._latest = (reading and replace(reading, options=self._target.options), gap)
         if self._pulse and gap is None:
             self._pulse.heard()
         self._answered.set()

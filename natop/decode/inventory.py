@@ -11,6 +11,8 @@ Fields = Mapping[str, object]
 
 _PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.compose.service"
+MAX_OPTION = 4096
+"""Longest URL of an engine that is kept whole: as a path may be."""
 BRIDGE_OPTION = "com.docker.network.bridge.name"
 DOCKER, PODMAN = "Docker", "Podman"
 PODMAN_DEFAULT = {"bridge": "podman"}
@@ -39,6 +41,7 @@ def _engine(reading: EngineReading) -> Engine:
         rootless=_is_rootless(reading.info),
         firewall_backend=_text(_fields(reading.info, "FirewallBackend"), "Driver"),
         product=PODMAN if is_podman(reading.version) else DOCKER,
+        options=tuple(clean(option, MAX_OPTION) for option in reading.options),
     )
 
 

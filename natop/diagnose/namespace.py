@@ -1,6 +1,7 @@
-"""Printed commands, made to act on the network namespace that natop read where that is not the caller's own."""
+"""Printed commands, made to act on what natop read where that is not the caller's own: network namespace or engine."""
 
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from natop.model import Finding
@@ -31,12 +32,36 @@ def found_inside(entered: str | None, finding: Finding) -> Finding:
     """The finding with all commands of its remedies for that namespace."""
     if entered is None:
         return finding
+    return _changed(finding, lambda command: inside(entered, command), lambda check: _checked_inside(entered, check))
+
+
+def spoken(options: Sequence[str], command: str) -> str:
+    """The command for the engine that `docker` speaks to by these options."""
+    if command.startswith("docker "):
+        return f"docker {shlex.join(options)}{command.removeprefix('docker')}"
+    if command.startswith("natop "):
+        return f"{command} {shlex.join([NATOPS.get(option, option) for option in options])}"
+    return command
+
+
+NATOPS = {"--host": "--docker-host"}
+"""What natop calls Docker's options where it calls them otherwise."""
+
+
+def found_by(options: Sequence[str], finding: Finding) -> Finding:
+    """The finding with all commands of its remedies for that engine."""
+    return _changed(finding, lambda command: spoken(options, command)) if options else finding
+
+
+def _changed(
+    finding: Finding, change: Callable[[str], str], checked: Callable[[str | None], str | None] = lambda check: check
+) -> Finding:
     remedies = (
         replace(
             each,
-            commands=tuple(inside(entered, command) for command in each.commands),
-            undo=tuple(inside(entered, command) for command in each.undo),
-            check=_checked_inside(entered, each.check),
+            commands=tuple(map(change, each.commands)),
+            undo=tuple(map(change, each.undo)),
+            check=checked(each.check),
         )
         for each in finding.remedies
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from natop.diagnose.evidence import Evidence
-from natop.diagnose.namespace import found_inside
+from natop.diagnose.namespace import found_by, found_inside
 from natop.diagnose.rules import RULES
 from natop.model import Finding, Severity, Snapshot
 
@@ -26,7 +26,9 @@ class Verdict:
 def diagnose(snapshot: Snapshot) -> tuple[Finding, ...]:
     """The findings of all rules, gravest first; of equals those first that account for more lost packets."""
     evidence, entered = Evidence(snapshot), snapshot.host.entered
-    found = [found_inside(entered, finding) for rule in RULES.values() for finding in rule.judge(evidence)]
+    options = snapshot.inventory.engine.options if snapshot.inventory else ()
+    judged = (finding for rule in RULES.values() for finding in rule.judge(evidence))
+    found = [found_by(options, found_inside(entered, finding)) for finding in judged]
     return tuple(sorted(found, key=lambda each: (-each.severity.rank, -each.lost))[:MOST_FINDINGS])
 
 

@@ -17,6 +17,8 @@ class Engine:
     """What holds its rules, where they were found: nftables, iptables-nft, iptables-legacy; else the engine's word."""
     product: str = "Docker"
     """Who answers: Docker, or Podman in Docker's language."""
+    options: tuple[str, ...] = ()
+    """What `docker` needs to speak to it, as EngineReading has them; none for the one that it speaks to by itself."""
 
 
 @dataclass(frozen=True, slots=True)

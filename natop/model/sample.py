@@ -72,6 +72,8 @@ class EngineReading:
     """The process that listens on its socket; None where it is on another machine, or that cannot be told."""
     netns: str | None = None
     """The file of the network namespace that its bridges are in, where they are in its process's or rootlesskit's."""
+    options: tuple[str, ...] = ()
+    """What `docker` needs to speak to that engine where it was named: --host URL, or --context NAME."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -671,3 +671,9 @@ def test_environment_and_mounts_never_enter(server: EngineServer, monkeypatch: p
 )
 def test_pick_keeps_what_the_shape_names(value: object, expected: object) -> None:
     assert pick(value, {"a": None, "n": {"*": {"y": None}}}) == expected
+
+
+def test_how_docker_is_told_of_the_same_engine() -> None:
+    assert Target().options == ()
+    assert Target("tcp://192.0.2.1:2375", "away").options == ("--host", "tcp://192.0.2.1:2375")
+    assert Target(context="away").options == ("--context", "away")

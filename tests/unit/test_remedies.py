@@ -164,6 +164,25 @@ def test_findings_of_another_namespace_have_its_commands() -> None:
     assert found_inside(FILE, Finding("", Severity.INFO, "", "", (), (words,))).remedies[0].check == words.check
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_command_is_for_the_engine_read(case: remedies.Case) -> None:
+    """An engine that was named to natop is named to `docker`, and to natop itself."""
+    told = snapshot(remedies.scenario(case.path))
+    assert told.inventory
+    other = replace(told.inventory.engine, options=("--host", "unix:///run/it's.sock"))
+    elsewhere = replace(told, inventory=replace(told.inventory, engine=other))
+    findings = [each for each in diagnose(elsewhere) if each.rule == case.path.parent.name]
+    remedy = findings[case.place[0]].remedies[case.place[1]]
+    for command, now in zip(remedies.commands(case.remedy()), remedies.commands(remedy), strict=True):
+        first, *words = shlex.split(command.partition("<<")[0])
+        if first == "docker":
+            assert shlex.split(now) == [first, *other.options, *words]
+        elif first == "natop":
+            assert shlex.split(now) == [first, *words, "--docker-host", other.options[1]]
+        else:
+            assert now == command
+
+
 FILES = ("/etc/sysctl.d/", "/etc/modules-load.d/", "/etc/systemd/", "/etc/natop-random.nft")
 
 
