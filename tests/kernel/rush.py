@@ -1,117 +1,126 @@
-"""Many short connections a second, from processes of their own, and servers for them: bounded in rate, count and time.
+"""nginx and wrk in namespaces: many connections a second at a pace that the caller sets, cheap enough to keep it.
 
-`python -m tests.kernel.rush '["serve", ADDRESSES, PORTS]'` until it is stopped, or
-`'["call", ADDRESSES, PORTS, PER_SECOND, SECONDS]'`, which ends by itself and prints what it did as JSON.
+wrk has no pace of its own. Its script may name a delay before each request, and this one's follows the clock: what a
+busy machine held up for less than CATCH_UP_S is made up for. A connection waits for its turn, which also keeps some
+open.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
-import select
-import selectors
-import socket
-import struct
-import sys
-import time
+import os
+import re
+import shutil
+import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-BATCH = 25
-"""Connections of one caller under way at a time."""
-KEPT = 20
-"""Connections that each caller keeps and asks on again and again."""
-BACKLOG = 4096
-PATIENCE_S = 20.0
-QUESTION, ANSWER = b"question\n", b"answer\n"
-RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER that closes by RST."""
-Ends = Sequence[tuple[str, int]]
+from tests.lab.layers import lack
+from tests.lab.netns import Namespace, wait_until
 
+CATCH_UP_S = 0.5
+AT_ONCE = 40
+"""Connections of one wrk."""
+PATIENCE_S = 20
+"""So long wrk lets an answer be late before it counts as one that timed out."""
+LONGEST_S = 600
+NGINX = """
+daemon off;
+master_process off;
+pid pid;
+error_log error;
+events { worker_connections 1000; }
+http {
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    keepalive_requests 1000000;
+    keepalive_timeout 300s;
+    SERVICE
+}
+"""
+ANSWERING = 'server { LISTEN location / { return 200 "answer"; } }'
+PACE = f"""
+local ffi = require("ffi")
+ffi.cdef("typedef struct {{ long s, ns; }} stamp; int clock_gettime(int clock, stamp *now);")
+local now, gap, due = ffi.new("stamp"), nil, nil
 
-def serve(ends: Ends) -> None:
-    """Answer each question, and close once the caller has."""
-    with selectors.EpollSelector() as watched:
-        for end in ends:
-            listener = socket.create_server(end, backlog=BACKLOG)
-            listener.setblocking(False)
-            watched.register(listener, selectors.EVENT_READ, True)
-        while True:
-            for key, _ in watched.select():
-                assert isinstance(key.fileobj, socket.socket)
-                if key.data:
-                    _welcome(key.fileobj, watched)
-                else:
-                    _answer(key.fileobj, watched)
+function init(args)
+    gap = 1 / tonumber(args[1])
+end
 
-
-def _welcome(listener: socket.socket, watched: selectors.EpollSelector) -> None:
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            caller = listener.accept()[0]
-            caller.setblocking(False)
-            watched.register(caller, selectors.EVENT_READ, False)
-
-
-def _answer(caller: socket.socket, watched: selectors.EpollSelector) -> None:
-    with contextlib.suppress(OSError):
-        if caller.recv(64):
-            caller.send(ANSWER)
-            return
-    watched.unregister(caller)
-    caller.close()
-
-
-def call(ends: Ends, per_second: float, seconds: float) -> dict[str, float]:
-    """Connect to the ends in turn, half of the connections closed by FIN and half by RST; ask on kept ones beside."""
-    places = itertools.cycle(ends)
-    kept = [socket.create_connection(next(places), PATIENCE_S) for _ in range(KEPT)]
-    opened = failed = asked = 0
-    begun = time.monotonic()
-    while (gone := time.monotonic() - begun) < seconds:
-        answered = sum(_answered([next(places) for _ in range(BATCH)]))
-        opened, failed = opened + answered, failed + BATCH - answered
-        asked += _ask(kept[(opened // BATCH) % KEPT])
-        time.sleep(max(0.0, opened / per_second - (time.monotonic() - begun)))
-    for each in kept:
-        each.close()
-    return {"opened": opened, "failed": failed, "asked": asked, "seconds": gone}
+function delay()
+    ffi.C.clock_gettime(1, now)
+    local at = tonumber(now.s) + tonumber(now.ns) / 1e9
+    due = math.max((due or at) + gap, at - {CATCH_UP_S})
+    return math.max(0, math.floor(1000 * (due - at) + 0.5))
+end
+"""
+"""Milliseconds before the next request, by CLOCK_MONOTONIC (linux/time.h: 1)."""
+End = tuple[str, int]
 
 
-def _answered(ends: Ends) -> Iterator[bool]:
-    """Whether each of some connections, begun together, brings its answer."""
-    callers = [socket.socket() for _ in ends]
-    for end, each in zip(ends, callers, strict=True):
-        each.setblocking(False)
-        each.connect_ex(end)
-    for number, each in enumerate(callers):
-        with each:
-            yield _connected(each) and _ask(each)
-            if number % 2:
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+@dataclass(frozen=True)
+class Load:
+    """Requests of one place to one end, each on a connection of its own unless it is kept."""
+
+    place: Namespace
+    end: End
+    per_second: float
+    kept: bool = False
 
 
-def _connected(caller: socket.socket) -> bool:
-    waiting = select.poll()
-    waiting.register(caller, select.POLLOUT)
-    if not waiting.poll(1000 * PATIENCE_S):
-        return False
-    caller.settimeout(PATIENCE_S)
-    return caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+def serve(place: Namespace, ends: Sequence[End], folder: Path, service: str = ANSWERING) -> None:
+    """Have an nginx answer on these ends until the namespace is closed; `service` is what it does, in its words."""
+    _needs("nginx")
+    folder.mkdir()
+    listens = " ".join(f"listen {address}:{port} backlog=4096;" for address, port in ends)
+    (folder / "conf").write_text(NGINX.replace("SERVICE", service).replace("LISTEN", listens))
+    place.start("nginx", "-p", str(folder), "-e", str(folder / "error"), "-c", str(folder / "conf"))
+    wait_until(lambda: listening(place) >= set(ends), what="nginx to listen")
 
 
-def _ask(caller: socket.socket) -> bool:
-    try:
-        caller.sendall(QUESTION)
-        return caller.recv(64) == ANSWER
-    except OSError:
-        return False
+def _needs(command: str) -> None:
+    if not shutil.which(command):
+        lack(f"{command} is not installed")
 
 
-if __name__ == "__main__":
-    what, addresses, ports, *more = json.loads(sys.argv[1])
-    asked_for = list(itertools.product(addresses, ports))
-    if what == "serve":
-        serve(asked_for)
-    else:
-        print(json.dumps(call(asked_for, *more)), flush=True)
+def listening(place: Namespace) -> set[End]:
+    """The ends at which somebody listens."""
+    lines = place.run("ss", "-Hltn").stdout.splitlines()
+    ends = (line.split()[3].rpartition(":") for line in lines)
+    return {(address, int(port)) for address, _, port in ends}
+
+
+@contextlib.contextmanager
+def calling(loads: Sequence[Load], folder: Path) -> Iterator[None]:
+    """Have these requests made until the block ends; each of them must have been answered."""
+    _needs("wrk")
+    folder.mkdir()
+    pace = folder / "pace.lua"
+    pace.write_text(PACE)
+    running = [
+        (load.place, load.place.start(*_command(load, pace), log=folder / f"{number}.log"))
+        for number, load in enumerate(loads)
+    ]
+    yield
+    assert all(place.running(pid) for place, pid in running)
+    for _, pid in running:
+        os.kill(pid, signal.SIGINT)
+    wait_until(lambda: not any(place.running(pid) for place, pid in running), what="wrk to sum up")
+    for log in folder.glob("*.log"):
+        told = log.read_text()
+        assert re.search(r"[1-9]\d* requests in ", told), told
+        assert not re.search("Socket errors|Non-2xx", told), told
+
+
+def _command(load: Load, pace: Path) -> list[str]:
+    basics = ["wrk", "--threads", "1", "--connections", str(AT_ONCE), "--duration", f"{LONGEST_S}s"]
+    closing = [] if load.kept else ["--header", "Connection: close"]
+    address, port = load.end
+    paced = ["--script", str(pace), f"http://{address}:{port}/", "--", str(load.per_second)]
+    return [*basics, "--timeout", f"{PATIENCE_S}s", *closing, *paced]

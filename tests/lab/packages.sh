@@ -50,6 +50,7 @@ without_services() {
     trap - EXIT INT TERM HUP
     case " $wanted " in *" docker.io "*) stay_off docker.service docker.socket containerd.service ;; esac
     case " $wanted " in *" podman "*) stay_off podman.socket podman.service podman-restart.service podman-auto-update.timer ;; esac
+    case " $wanted " in *" nginx "*) stay_off nginx.service ;; esac
     return $status
 }
 
@@ -64,6 +65,7 @@ stay_off() {
 wanted=
 need ip iproute2; need nsenter util-linux; need setpriv util-linux
 need conntrack conntrack; need nft nftables; need iptables iptables; need ethtool ethtool
+need nginx nginx; need wrk wrk
 need dockerd docker.io; need containerd docker.io
 need podman podman; need_helper netavark; need_helper aardvark-dns
 need rootlesskit rootlesskit; need slirp4netns slirp4netns; need newuidmap uidmap
