@@ -1,7 +1,8 @@
 """A full conntrack table on the real kernel: the host's, with and without flows to throw out, and a container's.
 
 The limit is one number for the machine and is compared with each namespace's own count, so filling a namespace of the
-test's own to it harms nobody else. The judges are `conntrack -S`, `conntrack -C` and `conntrack -L`.
+test's own to it by injected entries harms nobody else. One test fills a table by connections alone: it lowers the
+limit, and puts it back. The judges are `conntrack -S`, `conntrack -C` and `conntrack -L`.
 """
 
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.kernel.conftest import Machine
 from tests.kernel.faulthost import (
     ADDRESSES,
     FAR,
@@ -25,9 +27,10 @@ from tests.kernel.faulthost import (
     quiet,
     the,
 )
-from tests.lab import oracle
+from tests.lab import oracle, printed
 from tests.lab.fill import stamped
-from tests.lab.inject import REPLIED, TCP_STATES, UNREPLIED, Entry, inject_messages
+from tests.lab.inject import REPLIED, TCP_STATES, UNREPLIED, Entry, inject_messages, table_limit
+from tests.lab.layers import lack
 from tests.lab.netns import Namespace, wait_until
 
 LIMIT = int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text())
@@ -94,6 +97,46 @@ def test_a_full_table_refuses_new_flows(made: FaultHost) -> None:
             with knocking(made.inside["app"], (FAR, 81), 30) as callers:
                 wait_until(lambda: connected(callers) == 30, what="connections")
             quiet(watch.verdict())
+
+
+SMALL = 600
+
+
+def test_a_table_that_connections_have_filled(made: FaultHost, machine: Machine) -> None:
+    """The remedy as it is printed lets the SYNs that come again through; undone, the table is as full as before."""
+    if not machine.is_writable:
+        lack("nf_conntrack_max can be set in the first network namespace only")
+    end, knocks = (FAR, 81), 30
+    with (
+        table_limit(SMALL),
+        listener(made.outside, end, backlog=4096),
+        knocking(made.inside["web"], end, SMALL - FREE) as held,
+    ):
+        wait_until(lambda: connected(held) == SMALL - FREE, what="connections")
+        with Watch(made) as watch, knocking(made.inside["app"], end, knocks) as callers:
+            wait_until(lambda: dropped(made.host) >= 40, what="SYNs to be dropped, and once more")
+            told, refused = watch.verdict(), dropped(made.host)
+            assert 0 < connected(callers) <= FREE
+            assert grave(told) == [("table-full", HOST)]
+            finding = the(told, "table-full")
+            assert finding["severity"] == "critical"
+            assert number_behind(finding, "drop - insert_failed") <= refused
+            assert f"{oracle.count(made.host):,} of {SMALL:,} entries" in finding["evidence"]
+            assert any(each.startswith(f"most entries: web ({SMALL - FREE})") for each in finding["evidence"])
+            (remedy,) = finding["remedies"]
+            for command in remedy["commands"]:
+                printed.shell(None, command)
+            wait_until(lambda: connected(callers) == knocks, what="SYNs that come again")
+            refused = dropped(made.host)
+            with Watch(made) as later, knocking(made.inside["app"], (FAR, 81), knocks) as more:
+                wait_until(lambda: connected(more) == knocks, what="connections")
+                quiet(later.verdict())
+            assert dropped(made.host) == refused
+            for command in remedy["undo"]:
+                printed.shell(None, command)
+            with knocking(made.inside["app"], (FAR, 81), knocks) as more:
+                wait_until(lambda: dropped(made.host) > refused, what="SYNs to be dropped")
+                assert connected(more) == 0
 
 
 def test_a_table_full_of_unanswered_flows_makes_room(made: FaultHost) -> None:

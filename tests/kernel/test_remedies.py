@@ -10,13 +10,12 @@ import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from natop.model import Remedy
+from tests.kernel.conftest import GLOBAL, Machine, values
 from tests.kernel.test_nat_rules import BRIDGE, CHOSEN, DOCKERS, ROUTER, SUBNET, Router
 from tests.lab import oracle, printed
 from tests.lab.inject import TCP_STATES, Entry, inject
@@ -38,11 +37,6 @@ READ = [case for case in OF_HERE if not case.remedy().undo and set(map(kind_of, 
 def parameters(commands: Iterable[str]) -> dict[str, str]:
     """The sysctls that these commands set, and to what."""
     return {found[1]: found[2] for found in map(SETTING.match, commands) if found}
-
-
-def values(place: Namespace | None, names: Iterable[str]) -> dict[str, str]:
-    """What `sysctl -n` tells of each."""
-    return {name: " ".join(printed.shell(place, f"sysctl -n {name}").split()) for name in names}
 
 
 def with_sysctls(place: Namespace | None, case: Case) -> Any:
@@ -90,39 +84,6 @@ def kept(remedy: Remedy) -> str:
     """The lines that set the same at every boot."""
     (text,) = (each.text for each in remedy.snippets if each.place.startswith("/etc/sysctl.d/"))
     return text
-
-
-GLOBAL = ("net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_buckets")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The conntrack table's limit and buckets, one value for all namespaces, writable in the first one alone."""
-
-    most: int
-    buckets: int
-    is_writable: bool
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    """The table's sizes, which are so again when the test ends."""
-    before = values(None, GLOBAL)
-    nodes = {Path("/proc/sys", name.replace(".", "/")): value for name, value in before.items()}
-    is_writable = all(map(_takes, nodes, nodes.values()))
-    try:
-        yield Machine(int(before[GLOBAL[0]]), int(before[GLOBAL[1]]), is_writable)
-    finally:
-        for node, value in nodes.items() if is_writable else ():
-            node.write_text(value)
-
-
-def _takes(node: Path, value: str) -> bool:
-    try:
-        node.write_text(value)
-    except OSError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("case", remedies.cases(MACHINE), ids=str)
@@ -266,7 +227,7 @@ def test_entries_that_are_deleted_and_no_others(namespace: Namespace, case: Case
         printed.shell(namespace, command)
     left = oracle.flows(namespace)
     assert [flow["reply"]["src"] for flow in left] == [healthy] * len(others)
-    printed.shell(namespace, remedies.checking(case.remedy()))
+    assert printed.shell(namespace, remedies.checking(case.remedy())) == ""
 
 
 @pytest.mark.parametrize("case", READ, ids=str)

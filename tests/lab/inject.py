@@ -44,6 +44,7 @@ SCTP_STATES = (
 )
 ECHO = {"icmp": (8, 0), "icmpv6": (128, 129)}
 BATCH = 400  # messages a send; about 100 kB, well below what the socket may queue
+LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,23 +112,25 @@ def encode(entry: Entry) -> bytes:
     return header + body
 
 
+def table_room(entries: int) -> contextlib.AbstractContextManager[None]:
+    """Make sure that nf_conntrack_max lets a namespace hold `entries`, and put the machine's value back after."""
+    now = int(LIMIT.read_text())
+    return contextlib.nullcontext() if now == 0 or now >= entries else table_limit(entries)
+
+
 @contextlib.contextmanager
-def table_room(entries: int) -> Iterator[None]:
-    """Make sure that nf_conntrack_max lets a namespace hold `entries`, and put the machine's value back after.
+def table_limit(entries: int) -> Iterator[None]:
+    """Have nf_conntrack_max be so much, and put the machine's value back after.
 
     The limit is one number for the machine, writable in the first network namespace only, and compared with each
     namespace's own count (net/netfilter/nf_conntrack_standalone.c).
     """
-    node = Path("/proc/sys/net/netfilter/nf_conntrack_max")
-    before = node.read_text()
-    if int(before) >= entries or int(before) == 0:
-        yield
-        return
-    node.write_text(f"{entries}\n")
+    before = LIMIT.read_text()
+    LIMIT.write_text(f"{entries}\n")
     try:
         yield
     finally:
-        node.write_text(before)
+        LIMIT.write_text(before)
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
