@@ -28,6 +28,7 @@ from tests.kernel.faulthost import (
 )
 from tests.lab import oracle, traffic
 from tests.lab.netns import entered
+from tests.unit import remedies
 
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21  # linux/tcp.h
 TCP_RECV_QUEUE, TCP_SEND_QUEUE = 1, 2
@@ -171,6 +172,25 @@ def test_a_liberal_conntrack_has_none_out_of_the_window(made: FaultHost) -> None
             made.host.run("sh", "-c", command)
         acks(made, talk)
         assert invalid(made) == before + PACKETS
+
+
+def test_packets_that_the_printed_table_drops(made: FaultHost) -> None:
+    """What is printed where Docker's rules are of nft: such packets leave no more, others do. Undone, all do."""
+    cases = remedies.cases(remedies.NAMESPACE, "invalid-packets")
+    (table,) = {case.remedy() for case in cases if "natop_invalid" in case.remedy().commands[0]}
+    made.outside.nft(UNTRANSLATED)
+    before = made.host.run("nft", "list", "tables").stdout
+    with talking(made) as talk:
+        for commands, left in ((), PACKETS), (table.commands, PACKETS), (table.undo, 2 * PACKETS):
+            for command in commands:
+                made.host.run("sh", "-c", command)
+            acks(made, talk)
+            assert counted(made.outside, "watch") == left
+            if commands == table.commands:
+                listing = made.host.run("nft", "list", "table", "inet", "natop_invalid").stdout
+                assert f"counter packets {PACKETS} " in listing
+                traffic.connect(made.inside["app"], FAR, 81).close()
+    assert made.host.run("nft", "list", "tables").stdout == before
 
 
 # Connections that nobody has any more
