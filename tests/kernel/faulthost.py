@@ -212,18 +212,19 @@ def counted(place: Namespace, table: str) -> int:
 
 
 @contextlib.contextmanager
-def knocking(
-    place: Namespace, end: tuple[str, int], count: int, source: tuple[str, int] | None = None
-) -> Iterator[list[socket.socket]]:
-    """So many connects under way, whose SYNs come again until the block ends; nothing is waited for."""
+def knocking(place: Namespace, end: tuple[str, int], count: int, first_port: int = 0) -> Iterator[list[socket.socket]]:
+    """So many connects under way, whose SYNs come again until the block ends; nothing is waited for.
+
+    They are from that port and those after it, where one is named.
+    """
     with contextlib.ExitStack() as stack:
         with entered(place):
             callers = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in callers:
+        for number, each in enumerate(callers):
             each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             each.setblocking(False)
-            if source:
-                each.bind(source)
+            if first_port:
+                each.bind(("", first_port + number))
             each.connect_ex(end)
         yield callers
 
