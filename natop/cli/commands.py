@@ -207,6 +207,12 @@ def demo(context: click.Context, /, command: tuple[str, ...]) -> None:
 
     Needs no root, no Docker and no network. A first word of `race`, `exhaustion` or `timewait` is a host in that
     trouble: SYNs lost to a race for a NAT port, a NAT pool filled to 99 %, thousands of harmless flows in TIME_WAIT.
+
+    What natop prints there can be run in a shell on that host, opened from another terminal. As root, and else:
+
+    \b
+    nsenter -t $(pgrep -of natop.demo.host) -n
+    nsenter -t $(pgrep -of natop.demo.host) -n -U --preserve-credentials
     """
     if context.obj != Common():
         raise click.UsageError("options go behind `demo`: natop demo snapshot --filter …")

@@ -98,7 +98,10 @@ def _report(body: dict[str, object]) -> None:
 def _build(directory: Path, scene: plan.Scene, cleanup: ExitStack) -> dict[str, object]:
     """Make the whole demo, registering what undoes each part; returns the report."""
     if len(os.sched_getaffinity(0)) < scene.cpus:
-        raise RefusedError(f"this scene needs {scene.cpus} CPUs: on one nothing happens at the same instant")
+        raise RefusedError(
+            f"this scene needs {scene.cpus} CPUs: on one nothing happens at the same instant",
+            "`natop demo exhaustion` loses SYNs on one CPU too",
+        )
     try:
         become_private()
     except OSError as error:

@@ -239,6 +239,22 @@ def _python_of(stage: Stage) -> str:
     return stage.python[-1]
 
 
+@pytest.mark.parametrize(("who", "place"), [((), "as_root"), (NOBODY, "as_nobody")], ids=["as root", "as nobody"])
+def test_a_shell_on_its_host(request: pytest.FixtureRequest, who: tuple[str, ...], place: str) -> None:
+    """As the help has it: the first line for root, the second for others."""
+    stage = request.getfixturevalue(place)
+    told = product.natop(None, "demo", "--help").stdout
+    lines = [line.strip() for line in told.splitlines() if "nsenter" in line]
+    mine = f"'natop.demo.host {stage.temporary}'"  # others may have a demo too
+    demo = stage.start("sleep", "60")
+    wait_for_natop(stage)
+    asked = f"{lines[bool(who)].replace('natop.demo.host', mine)} sh -c 'id -u; nft list tables'"
+    shell = subprocess.run((*who, "sh", "-c", asked), capture_output=True, text=True, check=False, cwd="/")
+    demo.send_signal(signal.SIGINT)
+    stage.finish(demo)
+    assert shell.stdout.split() == ["0", "table", "ip", "docker-bridges"], shell.stderr
+
+
 def test_streams_and_exit_status_go_straight_through(as_root: Stage) -> None:
     demo = as_root.start("sh", "-c", "cat; echo oops >&2; exit 7", stdin=subprocess.PIPE)
     assert demo.stdin is not None
