@@ -97,7 +97,7 @@ def test_a_healthy_busy_host(made: FaultHost, tmp_path: Path) -> None:
         f" {[each['summary'] for each in last['findings']]}"
     )
     assert counters["insert_failed"] == counters["drop"] == 0
-    assert seen == pytest.approx(rate, rel=0.1)
+    assert seen == pytest.approx(rate, rel=0.15)
     assert len(news) > len(told) / 2, "most readings are with the flows"
     assert len(told) == 1 + SECONDS // EVERY_S
     for each in told:

@@ -43,6 +43,11 @@ class Held:
         """Close the connections."""
         self.release()
 
+    def add(self, sockets: Iterable[socket.socket]) -> None:
+        """Keep these too, one after the other as they are made."""
+        for each in sockets:
+            self._sockets.append(each)
+
     def release(self) -> None:
         """Close the connections in the ordinary way (FIN)."""
         while self._sockets:
