@@ -171,7 +171,7 @@ CROWDED_ROLE = Role(serves=(APP_PORT,), habits=(Habit("short", REMOTE, 443, per_
 
 
 def _racing(cpu: int) -> Role:
-    return Role(serves=(APP_PORT,), habits=(Habit("race", REMOTE, 443, per_s=5, cpu=cpu),))
+    return Role(serves=(APP_PORT,), habits=(Habit("race", REMOTE, 443, per_s=1, at_once=8, cpu=cpu),))
 
 
 SCENES: Mapping[str, Scene] = {

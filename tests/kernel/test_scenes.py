@@ -1,6 +1,6 @@
 """The demo's hosts in trouble, on the real kernel: what the verdict says there, and that its remedy ends the trouble.
 
-The judge of what the kernel lost is `conntrack -S`.
+The judges of what the kernel lost and holds are `conntrack -S` and `conntrack -L`.
 """
 
 import json
@@ -10,6 +10,8 @@ import textwrap
 from typing import Any
 
 import pytest
+
+from tests.kernel import product
 
 pytestmark = pytest.mark.kernel
 
@@ -23,6 +25,10 @@ import json, re, subprocess, sys, time
 def failed():
     told = subprocess.run(["conntrack", "-S"], capture_output=True, text=True, check=True).stdout
     return sum(map(int, re.findall(r"insert_failed=(\\d+)", told)))
+
+def table(state):
+    told = subprocess.run(["conntrack", "-L", "-p", "tcp"], capture_output=True, text=True, check=True).stdout
+    return told.count(f" {state} ")
 
 def doctor(seconds):
     command = [sys.executable, "-m", "natop", "doctor", "--for", str(seconds), "--format", "json"]
@@ -51,9 +57,12 @@ def test_a_race_is_named_its_remedy_applied_as_printed_and_the_losses_stop() -> 
     before, applied, after, undone = in_scene(
         "race",
         """
-        before = doctor(8)
-        race = next(each for each in before["findings"] if each["rule"] == "snat-race")
-        remedy = race["remedies"][0]
+        for _ in range(5):
+            before = doctor(8)
+            races = [each for each in before["findings"] if each["rule"] == "snat-race"]
+            if races:  # else the machine was too busy for two of its processes at one instant
+                break
+        remedy = races[0]["remedies"][0]
         applied = [subprocess.run(["sh", "-c", each]).returncode for each in remedy["commands"]]
         time.sleep(1)
         after = doctor(8)
@@ -76,6 +85,14 @@ def test_a_race_is_named_its_remedy_applied_as_printed_and_the_losses_stop() -> 
     assert "natop_random" not in undone
 
 
+def test_on_one_cpu_nothing_races_and_the_demo_says_so() -> None:
+    done = product.natop(None, "demo", "race", "snapshot", by=("taskset", "--cpu-list", "0"))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "needs 2 CPUs" in done.stderr
+    assert "natop demo exhaustion" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
 def test_a_full_pool_is_exhaustion_and_never_a_race() -> None:
     told = in_scene("exhaustion", "print(json.dumps(doctor(8)))")
     full = finding(told, "nat-port-exhaustion")
@@ -87,9 +104,19 @@ def test_a_full_pool_is_exhaustion_and_never_a_race() -> None:
 
 
 def test_time_wait_by_itself_is_harmless() -> None:
-    told = in_scene("timewait", "time.sleep(6); print(json.dumps(doctor(5)))")
+    before, told, after = in_scene(
+        "timewait",
+        """
+        ends = time.monotonic() + 60
+        while table("TIME_WAIT") < 1_500 and time.monotonic() < ends:
+            time.sleep(0.5)
+        print(json.dumps([table("TIME_WAIT"), doctor(5), table("TIME_WAIT")]))
+        """,
+    )
     waiting = finding(told, "time-wait-buildup")
     assert waiting is not None
+    count = int(waiting["summary"].split()[0].replace(",", ""))
+    assert 1_000 <= 0.9 * min(before, after) <= count <= 1.1 * max(before, after)
     assert waiting["severity"] == "info"
     assert "harmless" in waiting["summary"]
     assert told["lost"] == 0
