@@ -12,7 +12,7 @@ from natop.join.flows import endpoint
 from natop.join.local import NOBODY, Codes, Parties, Proxy, process_name, tied
 from natop.model import DockerProxy, FlowTable, Halves, Mask, Rows, address_text
 from natop.text import clean
-from natop.uapi import AF_INET, IpProto, Ips
+from natop.uapi import AF_INET, IpProto, Ips, TcpState
 
 
 class Ties:
@@ -171,11 +171,12 @@ class Proxied:
         to_proxy, from_proxy = Groups(server.codes.astype(np.int64)), Groups(client.codes.astype(np.int64))
         remembered = np.where(server.open, np.int32(NOBODY), self._join.ties.accepted_by(server.rows))
         kept = Groups(remembered.astype(np.int64))
-        self._claim_closed()
+        claimed = self._claim_closed()
         for each in self._found:
             index = self._join.ties.index(each.known)
             accepted = self._accepted(each, np.union1d(to_proxy.of(each.code), kept.of(index)))
-            self._dialled(each, from_proxy.of(each.code), accepted)
+            dialled = self._dialled(each, from_proxy.of(each.code), accepted)
+            self._tie_ended(server.rows[accepted], np.concatenate((dialled, claimed.get(each.code, dialled[:0]))))
         self._name_clients()
 
     def _accepted(self, served: _Served, mine: Rows) -> Rows:
@@ -187,8 +188,8 @@ class Proxied:
             join.server[rows] = served.target
         return mine[join.ties.untied(rows)]
 
-    def _dialled(self, served: _Served, mine: Rows, accepted: Rows) -> None:
-        """Flows from the proxy are the true client's; where that is not known, the proxy's."""
+    def _dialled(self, served: _Served, mine: Rows, accepted: Rows) -> Rows:
+        """Flows from the proxy are the true client's; where that is not known, the proxy's. Their rows."""
         join, ends = self._join, self._noted["client"]
         mine = mine[self._leads_to(served.proxy, ends.rows[mine])]
         rows, past = ends.rows[mine], ends.past[mine]
@@ -197,9 +198,36 @@ class Proxied:
         tied_before = (past != NOBODY) & (past != served.code)
         join.client[rows] = np.where(tied_before, past, np.int32(served.code))
         for row, client_row in self._pairs(served.proxy, accepted, mine[~tied_before]).items():
-            join.ties.tie(client_row, row)
-            if join.client[client_row] == NOBODY:
-                join.client[row] = join.parties.code(join.flows.orig_src.text(client_row))
+            self._tie(client_row, row)
+        return rows
+
+    def _tie(self, accepted: int, dialled: int) -> None:
+        """Who called from beyond the host has no name but an address."""
+        self._join.ties.tie(accepted, dialled)
+        if self._join.client[accepted] == NOBODY:
+            self._join.client[dialled] = self._join.parties.code(self._join.flows.orig_src.text(accepted))
+
+    def _tie_ended(self, accepted: Rows, dialled: Rows) -> None:
+        """Of connections that were closed before anybody looked, those that ended when no other did.
+
+        docker-proxy hands on the end of one half at once, so that both have been in TIME_WAIT equally long: the seconds
+        that are left differ by one at most.
+        """
+        (first, ends), (second, others) = self._by_end(accepted), self._by_end(dialled)
+        at, till = np.searchsorted(ends, others - 1, "left"), np.searchsorted(ends, others + 1, "right")
+        back, until = np.searchsorted(others, ends - 1, "left"), np.searchsorted(others, ends + 1, "right")
+        alone = np.flatnonzero(till - at == 1)
+        for one in alone[(until - back)[at[alone]] == 1].tolist():
+            self._tie(int(first[at[one]]), int(second[one]))
+
+    def _by_end(self, rows: Rows) -> tuple[Rows, npt.NDArray[np.int64]]:
+        """Those of these rows that are in TIME_WAIT and not tied, and how long they stay there, by that."""
+        flows = self._join.flows
+        rows = rows[(flows.state[rows] == TcpState.TIME_WAIT) & (flows.proto[rows] == IpProto.TCP)]
+        rows = rows[self._join.ties.untied(rows)]
+        ends = flows.timeout_s[rows].astype(np.int64)
+        order = np.argsort(ends)
+        return rows[order], ends[order]
 
     def _leads_to(self, proxy: Proxy, rows: Rows) -> Mask:
         """Which flows from a proxy call its container. Others are answers that it gives over UDP from another address
@@ -228,15 +256,18 @@ class Proxied:
         known = self._join.client[accepted] != NOBODY
         self._join.client[dialled[known]] = self._join.client[accepted[known]]
 
-    def _claim_closed(self) -> None:
-        """Flows straight to a container that nobody holds any more are its proxy's, where that has been called."""
-        claims = defaultdict(list)
+    def _claim_closed(self) -> Mapping[int, Rows]:
+        """Flows straight to a container that nobody holds any more are its proxy's, where that has been called.
+
+        Their rows, by the proxy's code.
+        """
+        claims, claimed = defaultdict(list), {}
         client, called = self._noted["client"], self._called(self._noted["server"])
         for each in self._found:
             if each.target >= 0 and called[each.listens]:
                 claims[each.destination].append(each)
         if not claims:
-            return
+            return {}
         closed = self._closed(client)
         for destination, by in claims.items():
             rows = client.rows[closed.of(destination)]
@@ -245,6 +276,9 @@ class Proxied:
             self._join.proxied[rows] = True
             self._join.ties.copies(only.known if only else None, rows, dialled=True)
             self._join.client[rows] = only.code if only else self._join.parties.code("host: docker-proxy")
+            if only:
+                claimed[only.code] = rows
+        return claimed
 
     def _closed(self, ends: Noted) -> Groups:
         """The flows from the host straight to a container that nobody holds or held, by where they went."""

@@ -1,5 +1,6 @@
 """docker-proxy's two halves of a connection: tied, named for the true client, and remembered."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -48,6 +49,53 @@ def test_the_true_client_stays_known() -> None:
 def test_closed_halves_without_memory() -> None:
     told = Dumps().told(HALVES, place(APP, CLI, WEB, sockets=proxied()))
     assert told == [*TIED[:3], *[("PROXIED", THE_PROXY, "web")] * 3]
+
+
+TIME_WAIT = 7
+
+
+def ended(halves: Sequence[Flow], *left: int, state: int = TIME_WAIT) -> list[Flow]:
+    """These flows in TIME_WAIT, each with so many seconds left."""
+    return [replace(each, state=state, timeout_s=s) for each, s in zip(halves, left, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "dialled", "expected"),
+    [
+        ((100, 90, 80), (100, 91, 79), [3, 4, 5, 0, 1, 2]),
+        ((100, 90, 80), (80, 100, 90), [4, 5, 3, 2, 0, 1]),
+        ((100, 90, 80), (98, 92, 70), [None] * 6),
+        ((100, 100, 80), (100, 101, 80), [None, None, 5, None, None, 2]),
+        ((100, 102, 80), (101, 60, 80), [None, None, 5, None, None, 2]),
+        ((100, 90, 80), (100, 99, 80), [None, None, 5, None, None, 2]),
+    ],
+)
+def test_connections_that_ended_when_no_other_did(
+    accepted: tuple[int, ...], dialled: tuple[int, ...], expected: list[int | None]
+) -> None:
+    """Closed before anybody looked; where several ended at about the same time nobody can tell."""
+    flows = [*ended(HALF_IN, *accepted), *ended(HALF_OUT, *dialled)]
+    dumps, clients = Dumps(), ("app", "cli", "app")
+    for _ in range(2):
+        told = dumps.told(flows, place(APP, CLI, WEB, sockets=proxied()))
+        assert halves(dumps) == expected
+        names = [THE_PROXY if row is None else clients[row] for row in expected[3:]]
+        assert told == [*TIED[:3], *[("PROXIED", name, "web") for name in names]]
+
+
+def test_only_what_ended_in_good_order_is_tied_by_its_end() -> None:
+    """Another state's time was begun anew by any packet."""
+    dumps = Dumps()
+    dumps.told(
+        [*ended(HALF_IN, 100, 90, 80, state=3), *ended(HALF_OUT, 100, 90, 80)], place(APP, WEB, sockets=proxied())
+    )
+    assert halves(dumps) == [None] * 6
+
+
+def test_who_called_from_beyond_the_host_and_hung_up() -> None:
+    both = [*ended([BEYOND], 50), *ended(HALF_OUT[:1], 50)]
+    told = Dumps().told(both, place(WEB, sockets=proxied()))
+    assert told == [("PROXIED", None, "web"), ("PROXIED", REMOTE, "web")]
 
 
 def test_new_connections_beside_remembered_ones() -> None:
