@@ -245,7 +245,7 @@ class _Join:
             listening = index.listening(ends)
             if end == "client":
                 listening = np.where(ends.proto == IpProto.UDP, listening, np.int32(NOBODY))
-            codes = _first_known(self._without(index.holder(own), self._ended()), before, listening)
+            codes = _first_known(self._without(index.holder(own), self._ended(), end), before, listening)
             past = np.where(kinds_before == Kind.PROXIED, before, np.int32(NOBODY))
             through.note(end, Noted(rows, codes, index.inode(own), own != NOBODY, past))
             column = self.client if end == "client" else self.server
@@ -290,30 +290,36 @@ class _Join:
         """As `_before`, of the host's own ends: a container that began anew since the dump before has other sockets."""
         before, kinds = self._before(end, rows)
         anew = self.births > self.last.taken_ns if self.last else np.zeros(len(self.births), np.bool_)
-        return self._without(before, self._ended() | anew), kinds
+        return self._without(before, self._ended() | anew, end), kinds
 
     def _ended(self) -> Mask:
         """Which containers have no processes any more; False for NOBODY, behind them."""
         return np.array([*(each.state not in ALIVE for each in self.place.containers), False], np.bool_)
 
-    def _without(self, holders: Codes, ended: Mask) -> Codes:
+    def _without(self, holders: Codes, ended: Mask, end: str) -> Codes:
         """The holders of sockets of the host's own, with those who have `ended` as gone.
 
-        That is said of containers on the host's network. Others are there as the true clients of docker-proxy's
-        connections; whether they are gone is for their own flows to tell.
+        As clients that is said of containers on the host's network. Others are there as the true clients of
+        docker-proxy's connections; whether they are gone is for their own flows to tell.
         """
         modes = (self.homes[each.id].network_mode for each in self.place.containers)
-        of_host = np.array([*(mode == "host" for mode in modes), False], np.bool_)
-        left, codes = of_host & ended, holders.copy()
+        told = np.array([*(mode == "host" or end == "server" for mode in modes), False], np.bool_)
+        left, codes = told & ended, holders.copy()
         for code in np.flatnonzero(left).tolist():
             codes[holders == code] = self.parties.code(self._gone_name(code))
         return codes
 
     def _find_abandoned(self) -> None:
-        """Flows of the host's own ends that were a container's which is gone, as those of its addresses are."""
+        """Flows of the host's own ends that were a container's which is gone, as those of its addresses are.
+
+        Of a connection through docker-proxy both halves are, where one is.
+        """
         gone = self.parties.codes(GONE)
-        ends = (self.from_host & np.isin(self.client, gone)) | (self.to_host & np.isin(self.server, gone))
-        self.stale |= ends & ~self.proxied
+        self.stale |= self.to_host & np.isin(self.server, gone)
+        self.stale |= self.from_host & np.isin(self.client, gone) & ~self.proxied
+        accepted, dialled = self.ties.pairs(self.proxied | self.stale)
+        either = self.stale[accepted] | self.stale[dialled]
+        self.stale[accepted[either]] = self.stale[dialled[either]] = True
 
     def _before(self, end: str, rows: Rows) -> tuple[Codes, U8]:
         if self.last:

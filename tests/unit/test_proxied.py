@@ -7,8 +7,9 @@ import pytest
 
 from natop.join.flows import path_text
 from natop.join.owners import Place
-from natop.model import HOST_SOCKETS, Descriptor, Process, Sockets
+from natop.model import HOST_SOCKETS, Container, Descriptor, Process, Sockets
 from tests.unit.diag import connected, listening
+from tests.unit.hosts import container
 from tests.unit.joining import (
     APP,
     CLI,
@@ -49,6 +50,40 @@ def test_the_true_client_stays_known() -> None:
 def test_closed_halves_without_memory() -> None:
     told = Dumps().told(HALVES, place(APP, CLI, WEB, sockets=proxied()))
     assert told == [*TIED[:3], *[("PROXIED", THE_PROXY, "web")] * 3]
+
+
+GONE_BEHIND = [("STALE", name, "gone: web") for name in ("app", "cli", "app")] * 2
+
+
+@pytest.mark.parametrize(
+    "others", [(), (replace(WEB, state="exited", networks=()),), (container("heir", "172.17.0.2"),)]
+)
+def test_the_container_behind_is_gone(others: tuple[Container, ...]) -> None:
+    """docker-proxy has ended with it; both halves are what it has left, as long as they are there."""
+    dumps, former = Dumps(), {"172.17.0.2": "web"}
+    assert dumps.told(HALVES, place(APP, CLI, WEB, sockets=proxied(0, 1, 2))) == TIED
+    for sockets in (held([]), held([]), None):
+        assert dumps.told(HALVES, place(APP, CLI, *others, sockets=sockets, former=former)) == GONE_BEHIND
+        assert halves(dumps) == [3, 4, 5, 0, 1, 2]
+
+
+def test_the_container_behind_began_anew() -> None:
+    """With a docker-proxy of another number."""
+    first, again = (replace(WEB, started_at=f"2026-01-05T0{hour}:00:00Z") for hour in (7, 8))
+    at, dumps = 1_767_600_000, Dumps()
+    assert dumps.told(HALVES, place(APP, CLI, first, sockets=proxied(0, 1, 2)), at - 60) == TIED
+    anew = replace(held([LISTENER]), held={Process(700, "docker-proxy", PROXY.command): (Descriptor(4, 1),)})
+    for later in (60, 70):
+        assert dumps.told(HALVES, place(APP, CLI, again, sockets=anew), at + later) == GONE_BEHIND
+
+
+def test_the_client_is_gone() -> None:
+    dumps = Dumps()
+    dumps.told(HALVES, place(APP, CLI, WEB, sockets=proxied(0, 1, 2)))
+    app_s, cli_s = ("STALE", "gone: app", "web"), TIED[1]
+    for _ in range(2):
+        told = dumps.told(HALVES, place(CLI, WEB, sockets=proxied(0, 1, 2), former={"172.18.0.3": "app"}))
+        assert told == [app_s, cli_s, app_s] * 2
 
 
 TIME_WAIT = 7
