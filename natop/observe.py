@@ -222,7 +222,8 @@ def _read_flows(
     gaps = tuple(kept)
     sockets = _ToldSockets(sample.sockets)
     ends = dead_ends(inventory.networks, unanswered(sample.proc.get(ARP_FILE, ""))) if inventory else ()
-    place = Place(inventory.containers if inventory else (), sample.addresses, former, ends, sample.members, sockets)
+    containers, ingress = (inventory.containers, inventory.ingress) if inventory else ((), ())
+    place = Place(containers, sample.addresses, former, ends, sample.members, sockets, ingress)
     if sample.dump is not None:
         dump = decode_dump(sample.dump)
         gaps = tuple(_dump_gaps(dump))

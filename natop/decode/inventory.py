@@ -14,6 +14,8 @@ _SERVICE = "com.docker.compose.service"
 MAX_OPTION = 4096
 """Longest URL of an engine that is kept whole: as a path may be."""
 BRIDGE_OPTION = "com.docker.network.bridge.name"
+INGRESS = "ingress-sbox"
+"""What stands for a container's id where swarm's ingress sandbox is a network's member (moby, libnetwork)."""
 DOCKER, PODMAN = "Docker", "Podman"
 PODMAN_DEFAULT = {"bridge": "podman"}
 """Podman's default network as its list of networks names it for Docker's sake, and as its containers do."""
@@ -31,7 +33,13 @@ def decode_inventory(reading: EngineReading) -> Inventory:
     by_name = {network.name: network for network in networks}
     gateways = _gateways(reading.networks)
     containers = [_container(fields, by_name, gateways) for fields in reading.containers]
-    return Inventory(_engine(reading), tuple(sorted(containers, key=lambda c: (c.name, c.id))), networks)
+    ingress = gateways.get(INGRESS, Attachment(GATEWAYS))
+    return Inventory(
+        _engine(reading),
+        tuple(sorted(containers, key=lambda c: (c.name, c.id))),
+        networks,
+        tuple(address for address in (ingress.ipv4, ingress.ipv6) if address),
+    )
 
 
 def _engine(reading: EngineReading) -> Engine:

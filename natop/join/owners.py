@@ -42,6 +42,7 @@ from natop.model import (
     Mask,
     Rows,
     Sockets,
+    address_value,
     homes,
     no_sockets,
 )
@@ -51,6 +52,8 @@ ALIVE = frozenset({"running", "paused"})
 """The engine's words for a container that has processes."""
 START_SLACK_NS = 2_000_000_000
 """Docker notes a container's start a moment after its process may have opened connections."""
+INGRESS_SANDBOX = "ingress_sbox"
+"""As its file below the engine's folder of sandboxes is called."""
 ALONE, SHARED = "host", "host (shared)"
 """Whoever of the host's it may be: its processes, or a container on its network too."""
 
@@ -69,6 +72,8 @@ class Place:
     """Ids of the containers whose processes were found on this machine: the engine may be on another."""
     sockets: Callable[[str], Sockets | None] = no_sockets
     """As `Sample.sockets`; None where they were not read. Asked only where flows have ends there."""
+    ingress: Sequence[str] = ()
+    """As `Inventory.ingress`."""
 
 
 def attribute(flows: FlowTable, place: Place, memory: Memory | None = None) -> Attribution:
@@ -93,6 +98,7 @@ class _Join:
         self.server[self.to_host] = NOBODY
         self.stale: Mask = (self.client < NOBODY) | (self.server < NOBODY)
         self.doubtful = self._first_seen_ownerless()
+        self._find_ingress()
         self.proxied: Mask = np.zeros(len(flows), np.bool_)
         self.ties = Ties(len(flows))
         self.births = np.array([*(_nanoseconds(each.started_at) for each in place.containers), 0], np.uint64)
@@ -106,6 +112,14 @@ class _Join:
         led = (self.server == NOBODY) & ((self.flows.status & Ips.DST_NAT) != 0)
         for address, rows in among(self.flows.reply_src, np.flatnonzero(led), self.place.dead_ends):
             self.server[rows] = self.parties.code(GONE + address)
+
+    def _find_ingress(self) -> None:
+        """Name swarm's sandbox for what comes in by its published services: who serves is told by its own table."""
+        answers = self.flows.reply_src
+        for text in self.place.ingress:
+            high, low = divmod(address_value(text), 1 << 64)
+            rows = (answers.lo == np.uint64(low)) & (answers.hi == np.uint64(high)) & (self.server == NOBODY)
+            self.server[rows] = self.parties.code(INGRESS_SANDBOX)
 
     def attribution(self) -> Attribution:
         self._find_stale()

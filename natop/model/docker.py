@@ -138,3 +138,5 @@ class Inventory:
     engine: Engine
     containers: tuple[Container, ...] = ()
     networks: tuple[Network, ...] = ()
+    ingress: tuple[str, ...] = ()
+    """Addresses of swarm's ingress_sbox on the host's side: published services come in through it."""

@@ -256,6 +256,7 @@ def test_a_container_on_swarm_s_overlay_leaves_by_swarm_s_bridge() -> None:
         Attachment("docker_gwbridge", "bridge", "172.20.0.3", "fd00:20::3"),
     )
     assert task.untracked is None
+    assert inventory(ON_OVERLAY, networks=SWARM).ingress == ("172.20.0.2",)
     (inward,) = inventory(ON_OVERLAY, networks=SWARM[:1]).containers
     assert inward.untracked == "overlay", "one that has no way out"
 

@@ -413,6 +413,23 @@ def test_the_order_of_a_table_does_not_matter(flows: list[Flow], seed: int) -> N
     assert dict(zip(mixed, Dumps().told(mixed, where), strict=True)) == told
 
 
+def test_what_comes_in_by_swarm_s_ingress() -> None:
+    """Its sandbox is no container; who serves behind it, only its own table tells."""
+    into = flow(f"{REMOTE}:4000", f"{HOST}:8080", dnat="172.20.0.2:8080")
+    direct, other = (
+        flow(f"{HOST}:4001", "172.20.0.2:8080"),
+        flow(f"{REMOTE}:4002", f"{HOST}:8081", dnat="172.20.0.9:80"),
+    )
+    where = place(WEB, ingress=("172.20.0.2", "fd00:20::2"), sockets=held([]))
+    dumps = Dumps()
+    for _ in range(2):
+        assert dumps.told([into, direct, other], where) == [
+            ("PUBLISHED", None, "ingress_sbox"),
+            ("ROUTED", "host", "ingress_sbox"),
+            ("HOST", None, None),
+        ]
+
+
 BRIDGED = (
     Network("1", "shop", "bridge", ("172.18.0.0/16", "2001:db8:18::/64")),
     Network("2", "lan", "macvlan", ("172.19.0.0/16",)),
