@@ -24,7 +24,7 @@ from natop.export.flowdocument import flow_objects
 from natop.join.flows import Flows, path_text
 from natop.model import EngineReading, Gap, Snapshot
 from natop.observe import observe
-from tests.lab import oracle
+from tests.lab import oracle, traffic
 from tests.lab.dockerhost import DockerHost
 from tests.lab.engine import IMAGE
 from tests.lab.netns import Namespace, entered, wait_until
@@ -246,6 +246,15 @@ def talking(host: DockerHost, name: str, address: str, port: int) -> Iterator[No
                 process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def accepts(host: DockerHost, address: str, port: int) -> bool:
+    """Whether somebody listens there, as the host finds it."""
+    try:
+        traffic.connect(host.namespace, address, port).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from natop.collect import netns, sockets
 from natop.collect.engine import EngineWatcher
-from tests.docker.line import Line, containers, ends, parties, rows, running, talking, this_process, to
+from tests.docker.line import Line, accepts, containers, ends, parties, rows, running, talking, this_process, to
 from tests.lab import oracle, traffic
 from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
 from tests.lab.netns import entered, wait_until
@@ -231,14 +231,6 @@ def test_a_port_that_nobody_listens_on(docker_host: DockerHost, line: Line) -> N
 
 def _await(host: DockerHost, port: int, address: str = HOST) -> None:
     """Wait until somebody listens there, and forget the flows of having tried."""
-    wait_until(lambda: _accepts(host, address, port), what=f"port {port} to accept")
+    wait_until(lambda: accepts(host, address, port), what=f"port {port} to accept")
     host.quiet()  # a connection that is closing would come back after the flush
     host.namespace.flush()
-
-
-def _accepts(host: DockerHost, address: str, port: int) -> bool:
-    try:
-        traffic.connect(host.namespace, address, port).close()
-    except OSError:
-        return False
-    return True

@@ -132,9 +132,9 @@ def _table(host: DockerHost, form: str, *arguments: str) -> dict[str, dict[str, 
     return {row["name"]: row for row in rows}
 
 
-def test_swarm_s_ingress_sandbox_by_path(docker_host: DockerHost, tmp_path: Path) -> None:
-    """A stand-in for swarm's: a namespace named by a file alone, with entries as its IPVS and SNAT leave them."""
-    with Namespace("sbox") as sandbox, _mounted(sandbox, tmp_path / "ingress_sbox") as path:
+def test_a_sandbox_by_path(docker_host: DockerHost, tmp_path: Path) -> None:
+    """A namespace named by a file alone, and no container's."""
+    with Namespace("sbox") as sandbox, _mounted(sandbox, tmp_path / "sbox") as path:
         inject(sandbox, [Entry(src=OUTSIDE, dst=HOST, dport=8080, dnat="10.0.0.3", snat="10.0.0.2")])
         (judged,) = oracle.flows(sandbox)
         document = snapshot("--netns", str(path), "--docker-host", docker_host.url)

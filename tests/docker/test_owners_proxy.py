@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from tests.docker.line import (
     Key,
     Line,
     Row,
+    accepts,
     end,
     ends,
     parties,
@@ -28,6 +30,8 @@ from tests.docker.line import (
 )
 from tests.lab import oracle, traffic
 from tests.lab.dockerhost import HOST, HOST_6, OUTSIDE, OUTSIDE_6, DockerHost
+from tests.lab.layers import lack
+from tests.lab.netns import wait_until
 
 ECHO, WEB_ECHO = 8443, 443
 STEP = 20_000
@@ -208,6 +212,18 @@ def test_closed_ones_are_remembered_and_else_honest(counted: DockerHost, line: L
         assert client in proxies, "who called cannot be known any more"
 
 
+def test_closed_before_anybody_looked(counted: DockerHost, line: Line) -> None:
+    """Two connections that ended some seconds apart: each half is in TIME_WAIT as long as its other one."""
+    web, clients = counted.address("webserver", "bridge"), {1: "app1", 2: "app2"}
+    for number, name in clients.items():
+        with Talk(counted.inside(name), name, OWN, number):
+            pass
+        time.sleep(3)
+    pairs = halves(counted.quiet(), web, list(clients))
+    assert_tied(line.anew(), pairs, clients, counted)
+    assert_tied(line.rows(), pairs, clients, counted)
+
+
 def test_clients_at_the_same_instant(counted: DockerHost, line: Line) -> None:
     """Each dialled connection is tied to one accepted one, and none twice; which one may err within the burst."""
     names = ["app1", "app2", "app3"] * 4
@@ -256,6 +272,27 @@ def test_host_to_its_own_published_ports(docker_host: DockerHost, line: Line) ->
     docker_host.quiet()
     direct = [row for row in line.rows().values() if row["orig"]["dst"] == web]
     assert sorted(row["kind"] for row in direct) == ["PROXIED", "ROUTED"], "remembered which was which"
+
+
+def test_host_to_a_container_with_ipv6(docker_host: DockerHost, line: Line) -> None:
+    """Over IPv6 on both halves; what is listened on is one of two proxies, and the other has another's address."""
+    if not docker_host.ipv6:
+        lack("this engine has no NAT for IPv6")
+    echo = "nc -ll -p 443 -e cat"
+    with running(docker_host, "echo6", "six", "--publish", "8466:443", command=echo) as identity, ExitStack() as stack:
+        line.until(present=["echo6"])
+        inner = docker_host.inspect(identity)[0]["NetworkSettings"]["Networks"]["six"]["GlobalIPv6Address"]
+        wait_until(lambda: accepts(docker_host, inner, 443), what="the echo to accept")
+        docker_host.quiet()
+        docker_host.namespace.flush()
+        stack.enter_context(traffic.hold(docker_host.namespace, "::1", 8466, 1))
+        table = docker_host.quiet()
+        (to_proxy,), (from_proxy,) = to(table, dst="::1", dport=8466), to(table, dst=inner, dport=443)
+        for told in (line.rows(), line.anew()):
+            first, second = told[ends(to_proxy)], told[ends(from_proxy)]
+            assert parties(first) == parties(second) == ("PROXIED", this_process(), "echo6")
+            assert (first["proxy"]["other_half"], second["proxy"]["other_half"]) == (second["id"], first["id"])
+            assert f"-container-ip {inner} " in first["proxy"]["command"]
 
 
 def test_udp_through_docker_proxy(docker_host: DockerHost, line: Line) -> None:
