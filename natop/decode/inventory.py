@@ -17,8 +17,8 @@ BRIDGE_OPTION = "com.docker.network.bridge.name"
 INGRESS = "ingress-sbox"
 """What stands for a container's id where swarm's ingress sandbox is a network's member (moby, libnetwork)."""
 DOCKER, PODMAN = "Docker", "Podman"
-PODMAN_DEFAULT = {"bridge": "podman"}
-"""Podman's default network as its list of networks names it for Docker's sake, and as its containers do."""
+PODMAN_DEFAULT = "podman"
+"""Podman's default network; where it lists its networks, it calls that `bridge` for Docker's sake."""
 
 
 def is_podman(version: Fields) -> bool:
@@ -28,9 +28,12 @@ def is_podman(version: Fields) -> bool:
 
 def decode_inventory(reading: EngineReading) -> Inventory:
     """Containers by name, networks by name."""
-    listed = (_network(fields, is_podman(reading.version)) for fields in reading.networks)
+    of_podman = is_podman(reading.version)
+    listed = (_network(fields, of_podman) for fields in reading.networks)
     networks = tuple(sorted(listed, key=lambda n: (n.name, n.id)))
     by_name = {network.name: network for network in networks}
+    if of_podman and PODMAN_DEFAULT in by_name:
+        by_name["bridge"] = by_name[PODMAN_DEFAULT]
     gateways = _gateways(reading.networks)
     containers = [_container(fields, by_name, gateways) for fields in reading.containers]
     ingress = gateways.get(INGRESS, Attachment(GATEWAYS))
@@ -69,7 +72,7 @@ def _network(fields: Fields, of_podman: bool) -> Network:
     subnets = (_text(config, "Subnet") for config in _list(_fields(fields, "IPAM"), "Config"))
     return Network(
         id=_text(fields, "Id") or "",
-        name=PODMAN_DEFAULT.get(name, name) if of_podman else name,
+        name=PODMAN_DEFAULT if of_podman and name == "bridge" else name,
         driver=_text(fields, "Driver") or "",
         subnets=tuple(subnet for subnet in subnets if subnet),
         internal=fields.get("Internal") is True,
@@ -145,7 +148,7 @@ def _attachments(networks: Fields, known: Mapping[str, Network]) -> Iterable[Att
     for name in sorted(networks):
         fields, network = _fields(networks, name), known.get(clean(name))
         yield Attachment(
-            network=clean(name),
+            network=network.name if network else clean(name),
             driver=network.driver if network else None,
             ipv4=_address(fields, "IPAddress"),
             ipv6=_address(fields, "GlobalIPv6Address"),

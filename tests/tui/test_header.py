@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from natop.model import Conntrack, Pace, Snapshot
+from natop.model import Conntrack, Engine, Pace, Snapshot
 from natop.tui.frame import banner_lines
 from natop.tui.glyphs import ASCII, UNICODE, Glyphs
 from natop.tui.header import News, header_lines
@@ -41,6 +41,15 @@ def test_every_number_is_on_80_columns(small: list[Snapshot]) -> None:
         f"TIME_WAIT {states['TIME_WAIT']}", "new ", "gone ", "insert_failed 0.5/s !", "drop 0.5/s !", "· 0 s old",
     ):  # fmt: skip
         assert word in shown
+
+
+def test_another_engine_has_its_own_name(small: list[Snapshot]) -> None:
+    inventory = small[-1].inventory
+    assert inventory is not None
+    podman = replace(inventory, engine=Engine("4.3.1", "1.41", rootless=True, product="Podman"))
+    shown = text(News(replace(small[-1], inventory=podman)), 160)
+    assert "Podman 4.3.1 · rootless" in shown
+    assert "Docker" not in shown
 
 
 def test_no_name_stands_without_its_whole_number(small: list[Snapshot]) -> None:

@@ -276,7 +276,10 @@ def test_podman_s_networks() -> None:
         ("podman", None),
         ("shop_default", None),
     ]
-    assert [place.driver for place in found.containers[0].networks] == ["bridge"]
+    for key in ("podman", "bridge"):
+        settings = {"Networks": {key: {"IPAddress": "10.88.0.2"}}}
+        (container,) = inventory(PODMAN_4 | {"NetworkSettings": settings}, networks=listed, version=PODMAN).containers
+        assert container.networks == (Attachment("podman", "bridge", "10.88.0.2"),)
 
 
 def test_a_container_in_a_pod_has_nothing_of_its_own() -> None:
