@@ -74,7 +74,7 @@ def readings(source: Source, every_s: float, count: int | None) -> Iterator[Snap
         snapshot: Snapshot | None = None
         due = time.monotonic()
         for number in itertools.count(1):
-            snapshot = _observed(snapshot, reader, dump=True, pace=Pace(every_s, every_s))
+            snapshot = observe(snapshot, _sampled(reader, dump=True, pace=Pace(every_s, every_s)))
             yield snapshot
             if number == count:
                 return
@@ -162,17 +162,6 @@ def _sampled(reader: HostReader, *, dump: bool, pace: Pace | None = None) -> Sam
         raise CannotRead(str(error)) from error
 
 
-def _observed(
-    previous: Snapshot | None, reader: HostReader, *, dump: bool, pace: Pace, probes: ProbeFeed | None = None
-) -> Snapshot:
-    sample = _sampled(reader, dump=dump, pace=pace)
-    if probes is None:
-        return observe(previous, sample)
-    snapshot = observe(previous, probes.into(sample))
-    probes.follow(snapshot, sample.addresses)
-    return snapshot
-
-
 class LiveFeed:
     """Snapshots for a screen: counters at every tick, flows as often as their cost allows.
 
@@ -221,13 +210,23 @@ class LiveFeed:
 
     def _tick(self, previous: Snapshot | None, now: float) -> Iterator[Snapshot]:
         """One snapshot; two where a dump is due that takes long: the first without it, both beside `previous`."""
-        pace = self.pace()
+        pace, first = self.pace(), None
         due = now - self._dumped_at >= pace.dump_every_s - TICK_SLACK_S
         if not due or (self._dump_cost_s or 0.0) > SLOW_DUMP_S:
-            yield _observed(previous, self._reader, dump=False, pace=pace, probes=self._probes)
+            first = self._sample(dump=False, pace=pace)
+            yield self._observed(previous, first)
         if due:
             self._dumped_at = now
             before = cpu_s()
-            snapshot = _observed(previous, self._reader, dump=True, pace=pace, probes=self._probes)
+            sample = self._sample(dump=True, pace=pace)
+            snapshot = self._observed(previous, sample.beside(first) if first else sample)
             self._dump_cost_s = cpu_s() - before
             yield snapshot
+
+    def _sample(self, *, dump: bool, pace: Pace) -> Sample:
+        return self._probes.into(_sampled(self._reader, dump=dump, pace=pace))
+
+    def _observed(self, previous: Snapshot | None, sample: Sample) -> Snapshot:
+        snapshot = observe(previous, sample)
+        self._probes.follow(snapshot, sample.addresses)
+        return snapshot

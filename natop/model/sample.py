@@ -1,7 +1,8 @@
 """What the collectors return, untouched."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from natop.model.probes import OwnFlow, ProbeResult
 
@@ -156,3 +157,15 @@ class Sample:
     """Connections that natop opened of late, to be left out of every count; None leaves out nothing. Iterated once the
     dump is through, so that those opened meanwhile are among them."""
     gaps: tuple[Gap, ...] = ()
+
+    def beside(self, earlier: Self) -> Self:
+        """With what only an earlier sample of the same tick was told: some things are told once, when they are new.
+
+        Two samples of one tick are compared with the same snapshot before, which knows nothing of the first.
+        """
+        tcp = {
+            netns: replace(text, sysctls=text.sysctls or earlier.tcp[netns].sysctls) if netns in earlier.tcp else text
+            for netns, text in self.tcp.items()
+        }
+        probes = self.probes if self.probes is None else (*(earlier.probes or ()), *self.probes)
+        return replace(self, tcp=tcp, rules=self.rules or earlier.rules, probes=probes)

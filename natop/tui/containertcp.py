@@ -1,7 +1,7 @@
 """TCP's own testimony of one container's network namespace, as a line for its details. Pure.
 
 TCP        connects 4.0/s  accepts 0.0/s  SYN retransmits 0.5/s  SYNs lost to NAT ~0.5/s  sockets 3
-           sockets in TIME_WAIT 141
+           sockets in TIME_WAIT 141 of 32,768
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ _LABEL = 11
 _ALWAYS = ("active_opens", "passive_opens", "syn_retrans")
 _IF_ANY = ("retrans_segs", "timeouts", "attempt_fails", "listen_overflows", "listen_drops", "time_wait_overflow")
 """Told where they rise, or where it is not known whether they do."""
+MOST_WAITING = "tcp_max_tw_buckets"
+"""The sysctl that bounds the sockets in TIME_WAIT of a namespace."""
 _BAD = frozenset(("syn_retrans", "listen_overflows", "time_wait_overflow"))
 
 
@@ -39,7 +41,9 @@ def _facts(summary: ContainerSummary, glyphs: Glyphs) -> Iterator[Piece]:
         if tcp.rates is None or tcp.rates.get(key) != 0:
             yield _rate(tcp, key, glyphs)
     yield f"sockets {count(tcp.sockets_in_use, glyphs)}  ", Tone.PLAIN
-    yield f"sockets in TIME_WAIT {count(tcp.time_wait_sockets, glyphs)}", Tone.TIME_WAIT
+    most = tcp.sysctls.get(MOST_WAITING)
+    limit = f" of {most:,}" if isinstance(most, int) else ""
+    yield f"sockets in TIME_WAIT {count(tcp.time_wait_sockets, glyphs)}{limit}", Tone.TIME_WAIT
 
 
 def _rate(tcp: NetnsTcp, key: str, glyphs: Glyphs) -> Piece:

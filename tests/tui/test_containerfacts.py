@@ -105,6 +105,8 @@ def test_tcp_s_testimony_of_a_container() -> None:
     tcp = NetnsTcp("net:[1]", {}, rates, sockets_in_use=3, time_wait_sockets=7, lost_syns_per_s=0.25)
     rising = "TCP connects 4.0/s accepts 0.0/s SYN retransmits 0.5/s! SYNs lost to NAT ~0.2/s listen drops 2.0/s"
     assert tcp_of(tcp) == f"{rising} sockets 3 sockets in TIME_WAIT 7"
+    bounded = replace(tcp, sysctls={"tcp_max_tw_buckets": 32_768})
+    assert tcp_of(bounded).endswith("sockets in TIME_WAIT 7 of 32,768")
     first = tcp_of(replace(tcp, rates=None, lost_syns_per_s=None, sockets_in_use=None))
     assert all(
         f"{name} {UNICODE.unknown}" in first for name in ("connects", "SYN retransmits", "listen drops", "sockets")

@@ -11,10 +11,11 @@ import pytest
 from natop import feed
 from natop.collect.netns import NoSuchNetns
 from natop.feed import CannotRead, LiveFeed, Source, readings
-from natop.model import Pace, Sample, Snapshot
+from natop.model import FirewallText, Pace, ProbeResult, Sample, Snapshot
 from tests.unit import netlink
-from tests.unit.hosts import WEB, sample
+from tests.unit.hosts import WEB, sample, tcp_text
 from tests.unit.plain import Flow, flow
+from tests.unit.rulesets import DOCKER_20, saved
 
 
 @dataclass
@@ -64,6 +65,8 @@ class Reader:
     closed: bool = False
     patience_s: float | None = None
     failing: bool = False
+    once: dict[str, Any] = field(default_factory=dict)
+    """What the next sample is told, and no later one."""
 
     def sample(self, *, dump: bool, pace: Pace) -> Sample:
         if self.failing:
@@ -71,7 +74,18 @@ class Reader:
         self.asked.append((round(self.clock.now, 3), dump, pace))
         flows = self._flows() if dump else None
         counters = netlink.stats_cpu(0, {"drop": int(10 * self.clock.now)})
-        taken = sample(flows, at=self.clock.now, containers=(WEB,), pace=pace, stats=counters)
+        told = tcp_text(self.once.pop("sysctls", {}), out_segs=int(10 * self.clock.now))
+        taken = sample(
+            flows,
+            at=self.clock.now,
+            containers=(WEB,),
+            pace=pace,
+            stats=counters,
+            tcp={"net:[1]": told},
+            members={WEB.id: "net:[1]"},
+            rules=self.once.pop("rules", None),
+            probes=self.once.pop("probes", ()),
+        )
         if dump:
             self.clock.work(self.cost_s)
         return taken
@@ -187,6 +201,39 @@ def test_at_a_slow_dump_s_tick_the_counters_come_first(world: World) -> None:
     assert whole.whole.rates is not None
     assert whole.whole.rates.new == whole.whole.rates.time_wait == 1.0
     assert whole.history.host_trend("time_wait") == (1, 7)
+
+
+def test_what_is_told_once_is_not_lost_at_a_slow_dump_s_tick(world: World) -> None:
+    """Both its snapshots have it, though both are compared with the one before, and so has every later one."""
+    world.reader.cost_s = 0.5
+    snapshots = iter(LiveFeed(world.source, 2.0))
+    list(islice(snapshots, 3))
+    result = ProbeResult("198.51.100.7:443", "host", 100.0, connect_ms=0.5, syns_lost=0)
+    path = "net/ipv4/tcp_max_tw_buckets"
+    world.reader.once = {"sysctls": {path: "512\n"}, "rules": FirewallText(saved(DOCKER_20)), "probes": (result,)}
+    quick, whole, later = islice(snapshots, 3)
+    assert [dump for _, dump, _ in world.reader.asked[-3:]] == [False, True, False]
+    assert world.reader.once == {}
+    for each in (quick, whole, later):
+        (web,) = each.containers
+        assert web.tcp is not None
+        assert web.tcp.sysctls == {"tcp_max_tw_buckets": 512}
+        assert each.firewall is not None
+        assert each.probes is not None
+        assert [series.results for series in each.probes] == [(result,)], "once, not once for each snapshot"
+
+
+def test_a_later_sample_keeps_its_own() -> None:
+    """What it was told itself goes before what the earlier one was told; without a wish for probes there are none."""
+    one, two = (ProbeResult(name, "host", 100.0, connect_ms=0.5) for name in ("a:1", "b:2"))
+    old, new = FirewallText({"old": ""}), FirewallText({"new": ""})
+    ports = "net/ipv4/ip_local_port_range"
+    tcp = {"net:[1]": tcp_text({ports: "1 2"})}
+    first = sample(None, tcp=tcp | {"net:[3]": tcp_text()}, rules=old, probes=(one,))
+    told = {"net:[1]": tcp_text({ports: "3 4"}), "net:[2]": tcp_text()}
+    both = sample(None, tcp=told, rules=new, probes=(two,)).beside(first)
+    assert (dict(both.tcp), both.rules, both.probes) == (told, new, (one, two))
+    assert sample(None, tcp=told).beside(first).probes is None
 
 
 def test_counter_rates_at_a_slow_dump_s_tick_are_over_the_whole_interval(world: World) -> None:
