@@ -282,6 +282,16 @@ def test_time_wait_is_told_of_those_who_have_most() -> None:
     assert sum("harmless" in line for line in lines) == 11
 
 
+def test_why_time_wait_matters_stands_in_place_of_harmless() -> None:
+    taken = crowd(2)
+    first, second = taken.containers
+    assert first.time_wait
+    worse = replace(first, time_wait=replace(first.time_wait, count=9, concern="it fills the pool"))
+    lines = time_wait_section(replace(taken, containers=(worse, second)))
+    assert [line.strip() for line in lines].count("it fills the pool") == 1
+    assert sum("harmless" in line for line in lines) == 2
+
+
 def test_time_wait_is_not_judged_where_the_table_s_fill_is_unknown() -> None:
     lines = time_wait_section(crowd(3, most=None))
     assert not [line for line in lines if "harmless" in line]

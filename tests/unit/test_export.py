@@ -291,6 +291,16 @@ def test_sysctls_of_conntrack_differ_where_a_container_has_a_table_of_its_own() 
     assert differing(members={WEB.id: HOST_NETNS}) == {}, "its namespace is the one read"
 
 
+def test_a_container_s_sysctls_are_judged_by_its_own_others() -> None:
+    """Of its narrow range it keeps ports back; the host does not."""
+    own = {"net/ipv4/ip_local_port_range": "40000 59999", "net/ipv4/ip_local_reserved_ports": "40000-49999"}
+    tuned = {**FIRST.tcp, "net:[1]": tcp_text(own)}
+    web = next(each for each in parsed(observed(replace(FIRST, tcp=tuned)))["containers"] if each["name"] == "web")
+    told = web["sysctls_judged"]["ip_local_port_range"]
+    assert told["verdict"] == "warning"
+    assert told["sentence"].startswith("10,000 source ports")
+
+
 POOL = {
     "proto": "tcp",
     "zone": 0,

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from natop.model import TREND_LENGTH, UNOWNED, Attachment, Container, FlowSummary, Kind, PortChoice, Snapshot
 from natop.observe import observe
-from natop.summarise.summaries import Setting
+from natop.summarise.summaries import Setting, summarise
 from tests.unit import plainpools
 from tests.unit.hosts import APP, CONTAINERS, DB, EDGE, WEB, container, observed, sample
 from tests.unit.oracle import STATES, History
@@ -151,6 +152,18 @@ def test_the_same_dump_for_other_containers_keeps_rates_and_trends() -> None:
     assert (appeared.counts.total, appeared.rates, trend(taken, WEB)) == (4, None, ())
     assert taken.whole is not None
     assert taken.history.host_trend("time_wait") == (2, 4)
+
+
+def test_a_port_that_gave_way_without_a_rule_is_rewritten_and_no_choice_of_a_rule_s() -> None:
+    """As of a container on the host's network: a null binding moved its port."""
+    flows = [flow(f"172.18.0.3:{n}", "198.51.100.7:443", snat=f"203.0.113.10:{n + n % 2}", id=n) for n in range(5, 9)]
+    reading = observed(sample(flows, containers=(APP,))).reading
+    assert reading is not None
+    kind = np.full(4, Kind.MASQUERADED, np.uint8)
+    kind[2] = Kind.REMAPPED
+    attribution = replace(reading.attribution, kind=kind)
+    (app,) = summarise(replace(reading, attribution=attribution), Setting((APP,)), None).containers
+    assert (app.rewritten_ports, app.port_choice) == (2, PortChoice(2, 1))
 
 
 def test_a_trend_is_no_longer_than_it_may_be() -> None:
