@@ -267,15 +267,19 @@ _HOLDS_BITS = 17
 
 
 def _holders(client: npt.NDArray[np.int32], taken: Taken, rank: Rows) -> tuple[npt.NDArray[np.int32], U32, Rows]:
-    """Whose the ports of each pool are and how many, most first, the pools in their rank."""
+    """Whose the ports of each pool are and how many, most first, the pools in their rank.
+
+    The ports of a pool stand together, and stay so: numpy's stable sort gains from that, its other one does not.
+    """
     place = np.empty_like(rank)
     place[rank] = np.arange(len(rank))
     lowest = int(client.min(initial=0))
     width = int(client.max(initial=0)) - lowest + 1
-    keys, holds = np.unique(place[taken.pool] * width + (client - lowest), return_counts=True)
-    pool, code = np.divmod(keys, width)
-    most_first = pool << _HOLDS_BITS | (1 << _HOLDS_BITS) - holds
-    order = order_of(most_first.astype(np.uint64), len(rank).bit_length() + _HOLDS_BITS)
+    keys = np.sort(place[taken.pool] * width + (client - lowest), kind="stable")
+    begins = np.flatnonzero(np.diff(keys, prepend=-1))
+    holds = np.diff(begins, append=len(keys))
+    pool, code = np.divmod(keys[begins], width)
+    order = np.argsort(pool << _HOLDS_BITS | (1 << _HOLDS_BITS) - holds, kind="stable")
     start = np.append(np.flatnonzero(np.diff(pool, prepend=-1)), len(pool))
     return (code[order] + lowest).astype(np.int32), holds[order].astype(np.uint32), start
 
