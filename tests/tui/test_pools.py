@@ -18,7 +18,7 @@ from natop.tui.pools import PoolsScreen
 from natop.tui.tones import text_of
 from natop.tui.wish import Wish
 from tests.tui.live import Live, open_live
-from tests.tui.poolhosts import BUSY, FLOWS, NAT, QUIET, busy_pools, three_pools
+from tests.tui.poolhosts import BUSY, FLOWS, NAT, QUIET, busy_pools, out, three_pools
 from tests.tui.worlds import NO_RIGHT, world
 from tests.unit import scenarios
 from tests.unit.plain import flow
@@ -170,6 +170,16 @@ def test_each_column_sorts(key: str) -> None:
     order = lines(taken, sort=key).rows.tolist()
     assert order == ORDERS[key]
     assert cells(taken, key, sort=key) == known(order, taken, key)
+
+
+def test_kept_ports_sort_by_their_part_of_what_a_rule_translated() -> None:
+    """The host's own ports in a pool are no part of it."""
+    own = [flow(f"{NAT}:{port}", f"{BUSY}:443", id=port) for port in range(40_100, 40_108)]
+    kept = [out(1, 40_000 + n, f"{BUSY}:443") for n in range(2)]
+    some = [out(2, 41_000 + n, f"{BUSY}:80", source=51_000 if n == 3 else None) for n in range(4)]
+    taken = three_pools((*own, *kept, *some))
+    assert cells(taken, "kept", sort="kept") == ["100.0", "75.0"]
+    assert cells(taken, "used", sort="kept") == ["10 of 64,512", "4 of 64,512"]
 
 
 def facts_of(taken: Snapshot) -> list[str]:
