@@ -108,8 +108,9 @@ def clashes_of(marks: Sequence[Mark], version: Version | None, total: int) -> Cl
 
 def _next_dump(marks: Sequence[Mark], number: int) -> Sequence[Pool]:
     """The pools of the first dump after that of the mark before."""
-    before = marks[number - 1].dumped_s
-    return next((mark.pools or () for mark in marks[number:] if mark.dumped_s != before), ())
+    before = marks[number - 1]
+    later = (mark for mark in marks[number:] if (mark.dumped_s, mark.pools) != (before.dumped_s, before.pools))
+    return next((mark.pools or () for mark in later), ())
 
 
 def _crowded_from(marks: Sequence[Mark]) -> list[bool]:
