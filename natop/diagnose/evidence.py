@@ -274,13 +274,14 @@ class Evidence:
             replace(each, syns=max(0, each.syns - by_probes.get(each.container.id if each.container else each.name, 0)))
             for each in callers_of(self.snapshot, since, self._ended)
         )
-        return tuple(
+        left = (
             each
             for each in callers
             if each.syns
             and (each.container is None or each.container.id not in explained)
             and (each.name != HOST or each.container or self.on_host_network)
         )
+        return tuple(sorted(left, key=lambda caller: -caller.syns))
 
     def _is_explained(self, container: ContainerSummary) -> bool:
         """Whether its own table is full, or an end that never answers is what it calls."""

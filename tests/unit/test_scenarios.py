@@ -89,6 +89,16 @@ def test_what_natop_s_own_probes_sent_again_is_no_fault_of_the_host() -> None:
     assert lost_elsewhere(replace(taken, probes=old)) == [("SYN retransmits in api (14)",)]
 
 
+def test_who_lost_most_is_named_first_without_natop_s_own_probes() -> None:
+    web = {"name": "web", "addresses": ["172.18.0.9"], "tcp": {"syn_retrans": 10, "active_opens": 90}}
+    scenario = read(FOLDER / "syn-loss-elsewhere" / "fires.toml")
+    taken = replace(snapshot({**scenario, "container": [*scenario["container"], web]}), taken_at=1_000.0)
+    api = taken.containers[0].container
+    hung = ProbeResult("198.51.100.7:81", ProbePath.NETNS, 950.0, api.id, "api", None, 6, linear_timeouts=4)
+    assert [each.subject for each in diagnose(taken)] == ["api"]
+    assert [each.subject for each in diagnose(replace(taken, probes=with_results((), [hung])))] == ["web"]
+
+
 def test_probes_that_hang_have_sent_syns_that_nobody_knows_of_yet() -> None:
     taken = snapshot(read(FOLDER / "syn-loss-elsewhere" / "fires.toml"))
     assert taken.reading is not None
