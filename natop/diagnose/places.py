@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from natop.decode.inventory import DOCKER
 from natop.decode.rules import NO_NFT
 from natop.diagnose.evidence import Evidence
 from natop.model import Container, Version, kernel_version
@@ -42,6 +43,12 @@ def engine_version(evidence: Evidence) -> Version | None:
     """The engine's, as (28, 2); None where it does not tell."""
     inventory = evidence.snapshot.inventory
     return kernel_version(inventory.engine.version) if inventory else None
+
+
+def is_docker(evidence: Evidence) -> bool:
+    """Whether it is Docker's own engine, with its options and its chains of iptables."""
+    inventory = evidence.snapshot.inventory
+    return inventory is not None and inventory.engine.product == DOCKER
 
 
 def uses_nftables(evidence: Evidence) -> bool:

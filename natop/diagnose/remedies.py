@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from natop.diagnose import compose
 from natop.diagnose.evidence import Evidence, address_of, few, listed
 from natop.diagnose.namespace import inside
-from natop.diagnose.places import called, container_of, containers, unused_network, uses_nftables, wanting_nft
+from natop.diagnose.places import (
+    called,
+    container_of,
+    containers,
+    is_docker,
+    unused_network,
+    uses_nftables,
+    wanting_nft,
+)
 from natop.model import Container, ContainerSummary, Pile, Remedy, Snippet
 
 ONLY_LOOKS = "nothing: it only looks"
@@ -277,7 +285,7 @@ def drop_invalid(evidence: Evidence) -> Remedy:
     text, check = "Or drop them before they leave with a wrong address.", "invalid rises on, resets stop"
     cost = "answers that take another way than questions are INVALID too"
     undo_text = "it is gone after a reboot"
-    if uses_nftables(evidence) or evidence.snapshot.inventory is None or _has_nat6(evidence):
+    if uses_nftables(evidence) or not is_docker(evidence) or _has_nat6(evidence):
         chain = "{ type filter hook forward priority filter; ct state invalid counter drop; }"
         add = f"nft 'table inet natop_invalid {{ chain forward {chain}; }}'"
         text += wanting_nft(evidence)

@@ -81,7 +81,12 @@ def snapshot(scenario: Toml) -> Snapshot:
         interval_s=2.0,
         host=HostFacts("natter", scenario.get("kernel", "6.18.44"), "net:[1]", _sysctls(scenario)),
         inventory=Inventory(
-            Engine(scenario.get("docker", "29.0.0"), "1.52", rootless=scenario.get("rootless", False)),
+            Engine(
+                scenario.get("docker", "29.0.0"),
+                "1.52",
+                rootless=scenario.get("rootless", False),
+                product=scenario.get("product", "Docker"),
+            ),
             containers,
             tuple(
                 Network(
