@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from natop.diagnose import compose
 from natop.diagnose.evidence import Evidence, listed
 from natop.diagnose.losses import POOL_WARN
-from natop.diagnose.places import called, container_of, engine_version, is_docker, unused_network
+from natop.diagnose.places import called, container_of, elsewhere, engine_version, is_docker, unused_network
 from natop.model import Container, Pool, Remedy
 
 OPTION_SINCE = {4: (20, 10), 6: (27, 0)}
@@ -70,7 +70,7 @@ def _why_not(evidence: Evidence, choice: _Choice) -> str:
         return "Docker was not asked, so that natop knows none of its networks"
     if not is_docker(evidence):
         return f"{inventory.engine.product} has no option for it"
-    if inventory.engine.rootless and evidence.snapshot.host.entered is None:
+    if elsewhere(evidence):
         return "this engine is rootless: addresses are given to it from outside its network namespace"
     since = OPTION_SINCE[choice.family]
     if version is None or version < since:

@@ -63,3 +63,10 @@ def wanting_nft(evidence: Evidence) -> str:
     """A sentence for remedies by nft, where that is not installed; empty where it is, as far as natop knows."""
     is_absent = any(gap.reason == NO_NFT for gap in evidence.snapshot.gaps)
     return " It takes nft, which is not installed here: the package nftables first." if is_absent else ""
+
+
+def elsewhere(evidence: Evidence) -> str:
+    """A sentence for remedies by the firewall, where the engine's bridges are not in the namespace read."""
+    inventory, entered = evidence.snapshot.inventory, evidence.snapshot.host.entered
+    is_apart = inventory is not None and inventory.engine.rootless and entered is None
+    return " This engine is rootless: its networks have their rules in its own namespace (--netns)." if is_apart else ""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_network
 
 from natop.diagnose.evidence import Evidence
-from natop.diagnose.places import wanting_nft
+from natop.diagnose.places import elsewhere, wanting_nft
 from natop.model import NatRule, Network, NetworkNat, Remedy, Snippet
 
 TABLE = "natop_random"
@@ -28,6 +28,7 @@ def fully_random(evidence: Evidence) -> Remedy:
         "Let NAT choose source ports at random, in a table of its own before Docker's; Docker has no option for it. "
         + _lasts(evidence)
         + wanting_nft(evidence)
+        + elsewhere(evidence)
         + (" For the next boot, write the two files and run `systemctl enable natop-random`." if kept else ""),
         tuple(f"nft -f - <<'END'\n{table}\nEND" for table in tables),
         tuple(f"nft delete table {family} {TABLE}" for family in families),
