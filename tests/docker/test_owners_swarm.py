@@ -77,6 +77,14 @@ def test_an_overlay_network_without_a_way_out(swarm: DockerHost, node: Line) -> 
     assert told["untracked"] == "overlay"
 
 
+def test_what_comes_in_by_the_ingress(swarm: DockerHost, node: Line) -> None:
+    """As the engine's rule for a published service leads it: to the sandbox's address on swarm's bridge."""
+    sandbox = leaves_by(swarm, "ingress-sbox")
+    inject(swarm.namespace, [Entry(src=OUTSIDE, dst=HOST, dport=8099, dnat=sandbox, dnat_port=8099)])
+    (flow,) = to(oracle.flows(swarm.namespace), dst=HOST, dport=8099)
+    assert parties(node.rows()[ends(flow)]) == ("PUBLISHED", None, "ingress_sbox")
+
+
 def test_the_sandbox_of_the_ingress(swarm: DockerHost, node: Line) -> None:
     """It is listed under its name, and read by it: with an entry as IPVS and SNAT leave it."""
     listed = {each.name: each.path for each in node.read().namespaces}

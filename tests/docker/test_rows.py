@@ -112,6 +112,7 @@ ROWS: dict[str, dict[ModuleType, tuple[str, ...]]] = {
         test_owners_swarm: (
             "containers_on_an_overlay_network",
             "an_overlay_network_without_a_way_out",
+            "what_comes_in_by_the_ingress",
             "the_sandbox_of_the_ingress",
         )
     },
