@@ -12,6 +12,7 @@ Nothing of the machine's own Podman is read or touched: its configuration, stora
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -50,6 +51,14 @@ def missing() -> str:
     lacking = [name for name in COMMANDS if not shutil.which(name)]
     lacking += [name for name in HELPERS if not any(Path(place, name).exists() for place in PLACES)]
     return f"not installed: {', '.join(lacking)} (tests/lab/packages.sh installs them)" if lacking else ""
+
+
+@functools.cache
+def version() -> int:
+    """Podman's major version, by `podman version 4.3.1`; it asks for no user's configuration."""
+    command, plain = ["podman", "--version"], {"PATH": os.environ["PATH"], "HOME": "/"}
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30, env=plain).stdout
+    return int(said.split()[-1].split(".")[0])
 
 
 def configured(folder: Path, network: str = "", engine: str = "", storage: str = "") -> dict[str, str]:

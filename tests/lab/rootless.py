@@ -32,6 +32,8 @@ SCRIPTS = ("/usr/share/docker.io/contrib/dockerd-rootless.sh", "/usr/bin/dockerd
 """Docker's own way to start a rootless engine, as Debian and as Docker's packages have it."""
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = ("rootlesskit", "slirp4netns", "newuidmap")
+WITHOUT_SYSTEMD = {"exec-opts": ["native.cgroupdriver=cgroupfs"]}
+"""On a machine with systemd and cgroup v2, a rootless engine asks the user's systemd else; this user has none."""
 SERVICES = (
     Service("webserver", "bridge", WEB, ("-p", "8080:80", "-p", "8443:443"), ("internal",)),
     *(Service(f"app{number}", "internal", WEB) for number in (1, 2)),
@@ -53,6 +55,8 @@ def missing() -> str:
     return "" if Path("/dev/net/tun").exists() else "there is no /dev/net/tun"
 
 
+SLIRP = 'default_rootless_network_cmd = "slirp4netns"'
+"""What joins the namespace of Podman's networks with the host's, since Podman 5 pasta unless told otherwise."""
 NETWORKS = ("netns/rootless-netns-*", "containers/networks/rootless-netns/rootless-netns")
 """Where a rootless Podman has the namespace of its networks: until 4, and from 5 on."""
 
@@ -142,7 +146,7 @@ class RootlessDocker(UserEngine):
         """Everything of the engine's is in the user's folders, and it starts containerd itself."""
         super().__init__(namespace)
         places = {"data-root": self.home / "data", "exec-root": self.run / "docker", "pidfile": self.run / "docker.pid"}
-        self._settings = {name: str(place) for name, place in places.items()} | {"containerd": ""}
+        self._settings = {name: str(place) for name, place in places.items()} | {"containerd": "", **WITHOUT_SYSTEMD}
 
     @property
     def process(self) -> int:
@@ -189,7 +193,7 @@ class RootlessPodman(UserEngine):
         return self._start_as_user(log, "podman", "system", "service", "--time", "0", self.url)
 
     def _variables(self) -> Mapping[str, str]:
-        made = podman.configured(self.folder)
+        made = podman.configured(self.folder, network=SLIRP if podman.version() >= 5 else "")
         return {**super()._variables(), **{name: made[name] for name in made if name.startswith("CONTAINERS_")}}
 
     def stop(self) -> None:
