@@ -22,6 +22,8 @@ from tests.docker import (
     test_owners_namespaces,
     test_owners_proxy,
     test_owners_swarm,
+    test_podman,
+    test_rootless,
 )
 
 ROWS: dict[str, dict[ModuleType, tuple[str, ...]]] = {
@@ -113,8 +115,33 @@ ROWS: dict[str, dict[ModuleType, tuple[str, ...]]] = {
             "containers_on_an_overlay_network",
             "an_overlay_network_without_a_way_out",
             "what_comes_in_by_the_ingress",
-            "the_sandbox_of_the_ingress",
+            "the_sandbox_of_the_ingress_is_listed_and_read",
+            "a_task_calls_out_by_the_gateway_bridge",
         )
+    },
+    "rootless Docker": {
+        test_rootless: (
+            "docker_s_nat_is_elsewhere_and_natop_says_how_to_get_there",
+            "docker_s_published_ports_have_lost_their_client",
+            "docker_s_sandboxes_where_only_the_engine_sees_them",
+        )
+    },
+    "Podman, rootless or not": {
+        test_podman: (
+            "the_inventory",
+            "flows_of_every_kind",
+            "a_container_on_the_host_s_network",
+            "podman_s_name_server",
+            "a_pod",
+            "containers_come_and_go",
+            "the_nat_rules",
+            "a_container_s_own_namespace",
+        ),
+        test_rootless: (
+            "podman_s_nat_is_elsewhere_and_natop_says_how_to_get_there",
+            "podman_s_sandboxes_where_only_podman_sees_them",
+            "podman_s_container_on_no_network",
+        ),
     },
     "other namespaces": {
         test_owners_namespaces: (
@@ -158,6 +185,8 @@ def test_no_test_of_owners_is_without_a_row() -> None:
         test_owners_namespaces,
         test_owners_proxy,
         test_owners_swarm,
+        test_podman,
+        test_rootless,
     )
     for module in of_owners:
         told = {f"test_{name}" for row in ROWS.values() for name in row.get(module, ())}
