@@ -39,6 +39,7 @@ from natop.model import (
     Inventory,
     Namespace,
     NetnsTcp,
+    Network,
     ProbeSeries,
     Sample,
     Snapshot,
@@ -188,10 +189,19 @@ def _firewall(previous: Snapshot | None, sample: Sample) -> tuple[Firewall | Non
     ruleset, gaps = rules.decode_rules(sample.rules)
     if ruleset is None:
         return None, gaps
-    networks = decode_inventory(sample.engine).networks if sample.engine else ()
+    networks = _networks_here(sample)
     routes = sample.rules.routes
     judged = judge(ruleset, placed(networks, on_link(routes)), uplinks(routes))
     return replace(judged, addresses=local_addresses(routes, sample.addresses)), gaps
+
+
+def _networks_here(sample: Sample) -> tuple[Network, ...]:
+    """The networks that the rules read are about; none in a container's own namespace, whose rules are its own."""
+    if sample.engine is None:
+        return ()
+    inventory = decode_inventory(sample.engine)
+    own = {address for each in inventory.containers for place in each.networks for address in (place.ipv4, place.ipv6)}
+    return () if own.intersection(sample.addresses) else inventory.networks
 
 
 def _from(snapshot: Snapshot, source: str) -> Iterator[Gap]:

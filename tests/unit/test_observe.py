@@ -553,6 +553,14 @@ def test_nat_rules_are_judged_for_the_engine_s_networks_and_kept() -> None:
     assert (engine.firewall_backend, engine.userland_proxy) == ("iptables-nft", False)
 
 
+def test_a_container_s_own_rules_say_nothing_of_the_networks() -> None:
+    """Its namespace has an address that the engine gave to a container; the host has none such."""
+    here = observed(with_networks(rules=rule_text({}), addresses=("127.0.0.1", "172.17.0.1")))
+    inside = observed(with_networks(rules=rule_text({}), addresses=("127.0.0.1", WEB.networks[0].ipv4)))
+    told = [[each.network for each in taken.firewall.networks] for taken in (here, inside) if taken.firewall]
+    assert told == [["bridge"], []]
+
+
 def test_without_a_rule_of_docker_s_its_own_word_stands() -> None:
     taken = observed(with_networks(rules=rule_text({})))
     assert taken.inventory is not None
