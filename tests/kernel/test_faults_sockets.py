@@ -6,10 +6,10 @@ The judges are `nstat`, `conntrack -L` and the errors of connect().
 from __future__ import annotations
 
 import errno
-import itertools
 import resource
 import shlex
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -26,7 +26,7 @@ from tests.kernel.faulthost import (
     quiet,
     the,
 )
-from tests.lab import oracle, traffic
+from tests.lab import oracle, printed, traffic
 from tests.lab.netns import Namespace, wait_until
 
 END = (FAR, 81)
@@ -45,11 +45,14 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def options(text: str) -> dict[str, str]:
-    """The parameters that a text has Docker set with `--sysctl`, and to what."""
-    words = shlex.split(text.partition(", or")[0])
-    told = [word for before, word in itertools.pairwise(words) if before == "--sysctl"]
-    return dict(word.partition("=")[::2] for word in told)
+def follow(place: Namespace, remedy: Any) -> None:
+    """Run a remedy's commands as they are printed, or, where it has none, set what its options have Docker set."""
+    for command in remedy["commands"]:
+        printed.shell(None, command)
+    options = [each["text"] for each in remedy["snippets"] if "docker run" in each["place"]]
+    for option in shlex.split("" if remedy["commands"] else options[0]):
+        if option != "--sysctl":
+            place.sysctl(*option.split("=", 1))
 
 
 @pytest.mark.usefixtures("many_files")
@@ -71,10 +74,7 @@ def test_a_container_that_runs_out_of_local_ports(made: FaultHost) -> None:
                 assert f"{len(held):,} of {SIZE:,} ports ({FIRST} to {FIRST + SIZE - 1})" in finding["evidence"]
         with pytest.raises(OSError, match=f"Errno {errno.EADDRNOTAVAIL}"):
             traffic.connect(app, *END)
-        wanted = options(finding["remedies"][1]["text"])
-        assert RANGE in wanted
-        for name, value in wanted.items():
-            app.sysctl(name, value)
+        follow(app, finding["remedies"][1])
         traffic.connect(app, *END).close()
         quiet(made.doctor())
 
@@ -100,8 +100,7 @@ def test_sockets_that_find_no_room_in_time_wait(made: FaultHost) -> None:
     assert grave(told) == [("time-wait-bucket-overflow", "app")]
     finding = the(told, "time-wait-bucket-overflow")
     assert number_behind(finding, "TCPTimeWaitOverflow") == waiting_closed_early(app)
-    for name, value in options(finding["remedies"][0]["text"]).items():
-        app.sysctl(name, value)
+    follow(app, finding["remedies"][0])
     before = waiting_closed_early(app)
     with Watch(made) as watch:
         closed_by_app()

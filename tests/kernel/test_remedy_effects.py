@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import socket
 import struct
 from collections.abc import Iterator
@@ -171,20 +172,21 @@ def test_room_for_sockets_in_time_wait(namespace: Namespace) -> None:
 
 # What is written into nginx.conf
 
-PROXY = """
-upstream far {{ server {far}:81; {upstream} }}
-server {{ LISTEN location / {{ proxy_pass http://far; {location} }} }}
-"""
+BEFORE = f"upstream kept_open {{ server {FAR}:81; }}"
+PROXY = "server { LISTEN location / { proxy_pass http://kept_open; } }"
 REQUESTS = 30
+
+
+def printed_lines() -> str:
+    """What is printed to be written within http, with the lab's server in the place of the scenario's."""
+    snippets = {each for case in remedies.cases() for each in case.remedy().snippets if "nginx.conf" in each.place}
+    return re.sub(r"(?<=server )\S+(?=;)", f"{FAR}:81", min(each.text for each in snippets))
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["as it was", "as the remedy says"])
 def test_nginx_keeps_its_connections(made: FaultHost, tmp_path: Path, kept: bool) -> None:
     """Requests that it passes on take a connection each, and hardly any once its file has what is printed."""
-    texts = {case.remedy().text for case in remedies.cases()}
-    (words,) = {tuple(printed.quoted(text)) for text in texts if "nginx" in text.lower()}
-    upstream, *location = words if kept else ("",)
-    service = PROXY.format(far=FAR, upstream=upstream, location=" ".join(location))
+    service = f"{printed_lines() if kept else BEFORE} {PROXY}"
     rush.serve(made.outside, [(FAR, 81)], tmp_path / "far")
     rush.serve(made.inside["app"], [(HERE, 80)], tmp_path / "app", service)
     assert traffic.get(made.inside["app"], HERE, 80, REQUESTS) == REQUESTS
