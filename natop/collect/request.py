@@ -74,7 +74,7 @@ def _exchange(connection: socket.socket, way: ProbeWay, timeout_s: float) -> _An
         error = ProbeError.NO_ANSWER
     except OSError:
         error = ProbeError.RESET
-    except http.client.HTTPException:
+    except (http.client.HTTPException, ValueError):
         error = ProbeError.NOT_HTTP
     first_ms = None if wire.first_s is None else 1000 * (wire.first_s - started)
     if error:
@@ -86,7 +86,7 @@ def _read_to_the_end(response: http.client.HTTPResponse) -> bool:
     will_close = response.will_close
     try:
         body = response.read(MOST_BODY)
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, ValueError):  # a chunk of a negative size is a ValueError
         return False
     return not will_close and len(body) < MOST_BODY
 

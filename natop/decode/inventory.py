@@ -67,6 +67,14 @@ def _is_rootless(info: Fields) -> bool | None:
     return any(isinstance(option, str) and "rootless" in option for option in security)
 
 
+def _is_subnet(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
 def _network(fields: Fields, of_podman: bool) -> Network:
     name = _text(fields, "Name") or ""
     subnets = (_text(config, "Subnet") for config in _list(_fields(fields, "IPAM"), "Config"))
@@ -74,7 +82,7 @@ def _network(fields: Fields, of_podman: bool) -> Network:
         id=_text(fields, "Id") or "",
         name=PODMAN_DEFAULT if of_podman and name == "bridge" else name,
         driver=_text(fields, "Driver") or "",
-        subnets=tuple(subnet for subnet in subnets if subnet),
+        subnets=tuple(subnet for subnet in subnets if subnet and _is_subnet(subnet)),
         internal=fields.get("Internal") is True,
         bridge=_bridge(fields, of_podman),
         ipvlan_mode=_ipvlan_mode(fields),

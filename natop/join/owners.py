@@ -355,6 +355,10 @@ def _first_known(*choices: Codes | npt.NDArray[np.signedinteger]) -> Codes:
     return result.astype(np.int32)
 
 
+_LAST_NS = 2**64 - 1
+"""What a column of times can hold: some day in 2554."""
+
+
 def _nanoseconds(started_at: str | None) -> int:
     """The engine's RFC 3339 time as nanoseconds since the epoch; 0 where there is none. Its zero year counts as none.
 
@@ -366,4 +370,4 @@ def _nanoseconds(started_at: str | None) -> int:
         return 0
     if moment.tzinfo is None:
         return 0
-    return max(0, int(moment.timestamp() * 1_000_000)) * 1_000
+    return min(max(0, int(moment.timestamp() * 1_000_000)) * 1_000, _LAST_NS)

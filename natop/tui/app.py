@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.console import RenderableType
 from rich.text import Text
 from textual.app import App
 from textual.binding import BindingType
@@ -26,6 +27,7 @@ from natop.tui import terminal
 from natop.tui.choosing import Choice
 from natop.tui.containers import ContainersScreen
 from natop.tui.counters import CountersScreen
+from natop.tui.driver import accept_any_bytes
 from natop.tui.findings import FindingsScreen
 from natop.tui.flows import FlowsScreen
 from natop.tui.frame import VIEWS, Frame
@@ -55,6 +57,8 @@ NO_PROBES = ProbeChoice()
 INTERVALS_S = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0)
 EXIT_UNREADABLE = 3
 """Exit status when the feed cannot be opened."""
+EXIT_BROKEN = 1
+"""As Textual's own, where a handler of a message raises."""
 _PAST_FILTERS = 50
 _ELSEWHERE = "natop saves in the folder that it was started in; start it where it may write"
 _OF_VIEWS = frozenset(
@@ -108,6 +112,7 @@ class NatopApp(App[None]):
         probes: ProbeChoice = NO_PROBES,
     ) -> None:
         terminal.prepare()
+        accept_any_bytes()
         super().__init__(ansi_color=True if "NO_COLOR" in environ else None)
         self.glyphs = ASCII if ascii else COLOURLESS if self.no_color else UNICODE
         self.past_filters: list[str] = []
@@ -407,6 +412,11 @@ class NatopApp(App[None]):
         if isinstance(screen, Frame):
             gaps = self._news.snapshot.gaps if self._news.snapshot else ()
             self.push_screen(HelpScreen(screen.VIEW, screen.explained(), gaps, self.glyphs))
+
+    def panic(self, *renderables: RenderableType) -> None:
+        """A screen's or a thread's fault ends the view, and never with status 0."""
+        self._return_code = EXIT_BROKEN
+        super().panic(*renderables)
 
     async def action_quit(self) -> None:
         self.exit()

@@ -47,7 +47,10 @@ class Terminal:
         return self._screen.buffer[row][self._screen.display[row].index(text)]
 
     def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
+        self.type_bytes(text.encode())
+
+    def type_bytes(self, data: bytes) -> None:
+        os.write(self._master, data)
 
     def resize(self, columns: int, lines: int) -> None:
         self._screen.resize(lines, columns)

@@ -84,6 +84,15 @@ def test_a_terminal_that_takes_nothing_more_does_not_keep_it() -> None:
         assert screen.ends_unread() == 128 + signal.SIGTERM
 
 
+def test_bytes_that_are_no_text_are_no_keys() -> None:
+    """As a terminal of another encoding sends, or an old mouse."""
+    with terminal(LIVE) as screen:
+        screen.until(is_live).type_bytes(b"\xe4\xff\x1b[M \xc8!2")
+        screen.until(lambda shown: "FLOWS▼" not in shown.text or "no flows" in shown.text).type("q")
+        assert screen.wait() == 0
+        assert b"Error" not in screen.raw
+
+
 def test_suspending_gives_the_terminal_back_until_fg() -> None:
     with terminal(("/bin/bash", "--norc", "-i"), environment={"PS1": "prompt> "}) as screen:
         screen.until(lambda shown: "prompt>" in shown.text).type(shlex.join(LIVE) + "\n")

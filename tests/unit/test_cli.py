@@ -104,6 +104,13 @@ def refused(ended: Ended, status: int) -> list[str]:
     return lines
 
 
+def test_a_defect_is_told_in_two_lines_and_is_no_finding(natop: Natop) -> None:
+    lines = refused(natop("snapshot", samples=[ZeroDivisionError("by zero\x1b[31m")]), 3)
+    assert "ZeroDivisionError: by zero" in lines[0]
+    assert "\x1b" not in lines[0]
+    assert "place" in lines[1]
+
+
 # What goes out
 
 

@@ -122,7 +122,13 @@ NETWORKS: tuple[Mapping[str, Any], ...] = (
         "Name": "shop_default",
         "Driver": "bridge",
         "Internal": False,
-        "IPAM": {"Config": [{"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"}, {"Subnet": "fd00:18::/64"}]},
+        "IPAM": {
+            "Config": [
+                {"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"},
+                {"Subnet": "fd00:18::/64"},
+                {"Subnet": "1.2.3.4/99"},
+            ]
+        },
     },
     {"Id": "cc" * 32, "Name": "back", "Driver": "ipvlan", "Internal": True, "IPAM": {"Config": None}},
     {"Id": "dd" * 32, "Name": "host", "Driver": "host", "IPAM": {"Driver": "default"}},

@@ -236,6 +236,7 @@ STARTED = "2026-01-05T08:00:00.123456789Z"
         (BORN - 60, None, ("MASQUERADED", "app", None)),
         (BORN - 60, "0001-01-01T00:00:00Z", ("MASQUERADED", "app", None)),
         (BORN - 60, "yesterday", ("MASQUERADED", "app", None)),
+        (BORN - 60, "2999-01-01T00:00:00Z", ("STALE", "gone: app", None)),
     ],
 )
 def test_flows_older_than_the_container(began_s: int | None, started_at: str | None, expected: Parties) -> None:

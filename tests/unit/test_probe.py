@@ -274,6 +274,13 @@ def test_a_request_that_fails_says_how(serve: Serve, error: ProbeError, timeout_
     assert result.later_byte_ms is None
 
 
+def test_a_page_whose_pieces_are_no_numbers_was_answered_all_the_same() -> None:
+    with listening(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nx\r\n")) as port:
+        result = called(port, "/")
+    assert (result.error, result.http_status, result.later_byte_ms) == (None, 200, None)
+    assert result.connect_ms is not None
+
+
 def test_a_server_that_answers_byte_by_byte_is_waited_for_only_so_long() -> None:
     """It would go on for as long as it is listened to."""
 
