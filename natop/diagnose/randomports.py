@@ -22,8 +22,8 @@ _EITHER = "meta l4proto { tcp, udp }"
 def fully_random(evidence: Evidence) -> Remedy:
     """Ports chosen at random for Docker's bridge networks, by a table that Docker leaves alone."""
     families = _families(evidence)
-    tables = [random_table(family, evidence) for family in families]
-    kept = () if evidence.snapshot.host.entered else _kept(families, tables)
+    tables = [f"{anew(family, TABLE)}\n{random_table(family, evidence)}" for family in families]
+    kept = () if evidence.snapshot.host.entered else _kept(tables)
     return Remedy(
         "Let NAT choose source ports at random, in a table of its own before Docker's; Docker has no option for it. "
         + _lasts(evidence)
@@ -56,13 +56,15 @@ WantedBy=multi-user.target"""
 """A unit of its own: where nftables.service stands for it, a reload of that flushes Docker's rules too."""
 
 
-def _kept(families: Sequence[str], tables: Sequence[str]) -> tuple[Snippet, ...]:
-    """The tables as a file that can be loaded again and again, and what loads it at boot."""
-    anew = [
-        f"table {family} {TABLE}\ndelete table {family} {TABLE}\n{table}"
-        for family, table in zip(families, tables, strict=True)
-    ]
-    return Snippet(KEPT, "\n".join(anew)), Snippet("/etc/systemd/system/natop-random.service", _UNIT)
+def anew(family: str, table: str) -> str:
+    """What takes a table away that may be there, as the first lines of a text that makes it (nft(8)): nft loads a
+    text as a whole or not at all."""
+    return f"table {family} {table}\ndelete table {family} {table}"
+
+
+def _kept(tables: Sequence[str]) -> tuple[Snippet, ...]:
+    """The tables as a file, and what loads it at boot."""
+    return Snippet(KEPT, "\n".join(tables)), Snippet("/etc/systemd/system/natop-random.service", _UNIT)
 
 
 def _lasts(evidence: Evidence) -> str:
@@ -94,8 +96,14 @@ def random_table(family: str, evidence: Evidence) -> str:
 
 
 def _priority(evidence: Evidence) -> int:
-    """Before the rules that the networks have now."""
-    return min([PRIORITY, *(place.rule.priority - 10 for place in _places(evidence) if place.rule)])
+    """Before the rules that the networks have now; natop's own table, made anew, stays where it is."""
+    rules = [place.rule for place in _places(evidence) if place.rule]
+    return min([PRIORITY, *(rule.priority - (0 if is_natop_s(rule) else 10) for rule in rules)])
+
+
+def is_natop_s(rule: NatRule) -> bool:
+    """Whether a rule is in a table that natop has printed; nft's chains are told as family, table, chain."""
+    return " natop_" in rule.chain
 
 
 def _lines(family: str, evidence: Evidence) -> Iterator[str]:

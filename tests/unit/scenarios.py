@@ -300,7 +300,7 @@ def _rule(told: Toml) -> NatRule | None:
     to, ports = told.get("to_address"), told.get("ports")
     return NatRule(
         "iptables-nft",
-        "nat POSTROUTING",
+        told.get("chain", "nat POSTROUTING"),
         told.get("priority", 100),
         "SNAT" if to else "MASQUERADE",
         (told["subnet"],),
