@@ -16,6 +16,8 @@ subnet by itself (host_ipv6 is older, of 25.0)."""
 PRIORITY_SINCE = (28, 0)
 """Docker's version that takes --gw-priority; before, the network whose name sorts first has the default route
 (epHeap of libnetwork's sandbox.go)."""
+DOCKERS = 100
+"""The priority of the chains in which Docker's own source NAT is (srcnat)."""
 TEXT = "every address has its own 64,512 ports towards each remote end"
 
 
@@ -104,22 +106,57 @@ def _moved(evidence: Evidence, pool: Pool, choice: _Choice) -> Remedy:
     there = _network_by(evidence, address)
     there = there if there and (takes_priority or there < _first_of(mover)) else None
     network = there or unused_network(evidence, "egress2" if takes_priority else _first_name(mover))
-    made = (f"docker network create {_options(choice, address)} {network}",) if there is None else ()
+    before = _before(evidence, choice.family) if there is None else None
+    bridge = f"-o com.docker.network.bridge.name={network} " if before is not None else ""
+    made = (f"docker network create {_options(choice, address)} {bridge}{network}",) if there is None else ()
+    table = (_table(choice.family, network, address, before),) if before is not None else ()
+    table_away = (f"nft delete table {_family(choice.family)} {_table_name(network)}",) if table else ()
     priority = "--gw-priority 1 " if takes_priority else ""
     pair = f"{shlex.quote(network)} {called(evidence, mover.name)}" if mover else ""
     joined = (f"docker network connect {priority}{pair}",) if mover else ()
     left = (f"docker network disconnect {pair}",) if mover else ()
     return Remedy(
         f"Let {mover.name if mover else 'the busiest containers'} leave by {address}, which this host has too: {TEXT}."
-        + ("" if mover else f" Run them on network {network}."),
-        (*made, *joined),
-        (*left, *(f"docker network rm {network}" for _ in made)),
+        + ("" if mover else f" Run them on network {network}.")
+        + (_EARLIER if table else ""),
+        (*made, *table, *joined),
+        (*left, *table_away, *(f"docker network rm {network}" for _ in made)),
         "connections that the container has open may break; compose takes it off the network when it creates it anew "
         "without the lines",
         f"the pool of {pool.nat} falls, one of {address} comes",
         compose.joining([mover], network, {"gw_priority": 1} if takes_priority else {}) if mover else (),
         "take the lines out again" if mover and mover.service else None,
     )
+
+
+_EARLIER = (
+    " A rule before Docker's takes its bridges, whatever their address: this one gets a name of its own, and a table"
+    " before that rule. It is gone after a reboot; Docker's own rule does then, unless the other takes that name too."
+)
+
+
+def _before(evidence: Evidence, family: int) -> int | None:
+    """The priority before the first rule that takes bridges as such ahead of Docker's; None where there is none."""
+    firewall = evidence.snapshot.firewall
+    rules = [each.rule for each in firewall.networks if (":" in each.subnet) == (family == 6)] if firewall else []
+    early = [rule.priority for rule in rules if rule and not rule.sources and rule.priority < DOCKERS]
+    return min(early) - 10 if early else None
+
+
+def _table(family: int, network: str, address: str, priority: int) -> str:
+    """What gives a bridge, called as its network is, that address."""
+    chain = f"type nat hook postrouting priority {priority};"
+    match = f'iifname "{network}" oifname != "{network}" meta l4proto {{ tcp, udp }}'
+    rule = f"{match} counter snat to {address} fully-random;"
+    return f"nft 'table {_family(family)} {_table_name(network)} {{ chain postrouting {{ {chain} {rule} }}; }}'"
+
+
+def _table_name(network: str) -> str:
+    return f"natop_{network.replace('-', '_')}"
+
+
+def _family(version: int) -> str:
+    return "ip6" if version == 6 else "ip"
 
 
 def _options(choice: _Choice, address: str) -> str:

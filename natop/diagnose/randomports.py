@@ -70,9 +70,12 @@ def _kept(tables: Sequence[str]) -> tuple[Snippet, ...]:
 def _lasts(evidence: Evidence) -> str:
     if not _by_name(evidence):
         return "It survives restarts of dockerd; a new network needs a line of its own."
-    lasts = "It survives restarts of dockerd, and holds for new networks; one without NAT needs a line with `return`."
+    lasts = (
+        "It survives restarts of dockerd, and holds for new networks; one without NAT, or with an address of its own, "
+        "needs a line with `return`."
+    )
     if evidence.snapshot.firewall is None:
-        return f"{lasts} The NAT rules could not be read: networks without NAT need such a line now."
+        return f"{lasts} The NAT rules could not be read: such networks need that line now."
     return lasts
 
 

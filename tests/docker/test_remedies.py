@@ -16,6 +16,7 @@ import pytest
 
 from natop.diagnose.compose import OPTIONS
 from tests.docker.line import network, running, sysctl, to
+from tests.docker.test_nat_rules import RANDOM
 from tests.lab import oracle, printed, traffic
 from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
 from tests.lab.netns import entered, wait_until
@@ -89,13 +90,31 @@ FOUR = [case for case in ADDRESSED if "host_ipv4" in case.remedy().commands[0]]
 SIX = [case for case in ADDRESSED if case not in FOUR]
 
 
+@contextmanager
+def ruled(host: DockerHost, case: Case) -> Iterator[None]:
+    """The table for random ports, where the scenario's host has it."""
+    if not any("natop_random" in each.get("chain", "") for each in remedies.scenario(case.path).get("network", ())):
+        yield
+        return
+    host.namespace.nft(RANDOM)
+    try:
+        yield
+    finally:
+        host.namespace.run("nft", "delete", "table", "ip", "natop_random")
+
+
 @pytest.mark.parametrize("case", FOUR, ids=str)
 def test_a_network_that_leaves_by_another_address(docker_host: DockerHost, case: Case) -> None:
     """Made, and joined by a container that runs, on a network that the scenario's is on; then all is as before."""
     told = remedies.scenario(case.path)["container"][0]
     (own,) = told["networks"]
     remedy = case.remedy(lab(docker_host, **{"203.0.113.11": SECOND, told["name"]: "mover"}))
-    with second_address(docker_host), network(docker_host, own), running(docker_host, "mover", own):
+    with (
+        second_address(docker_host),
+        ruled(docker_host, case),
+        network(docker_host, own),
+        running(docker_host, "mover", own),
+    ):
         before = networks(docker_host)
         assert leaves_by(docker_host, "mover") == {HOST}
         follow(docker_host, remedy.commands)

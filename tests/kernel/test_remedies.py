@@ -17,7 +17,7 @@ import pytest
 from natop.model import Remedy
 from natop.sysctls import CHAIN_CRITICAL
 from tests.kernel.conftest import GLOBAL, Machine, values
-from tests.kernel.test_nat_rules import BRIDGE, CHOSEN, DOCKERS, ROUTER, SUBNET, Router
+from tests.kernel.test_nat_rules import BRIDGE, CHOSEN, DOCKERS, ROUTER, SERVER, SUBNET, Router
 from tests.lab import oracle, printed
 from tests.lab.inject import TCP_STATES, Entry, inject
 from tests.lab.layers import lack
@@ -212,6 +212,38 @@ def test_ports_of_a_network_with_an_address_of_its_own(router: Router) -> None:
     table = router.call()
     assert {flow["reply"]["dst"] for flow in table} == {CHOSEN[0]}
     assert sum(ports(table)) <= 2
+
+
+def test_an_address_of_its_own_beside_random_ports(router: Router) -> None:
+    """The table for random ports takes any bridge of Docker's naming, one of a network with an address of its own too:
+    that needs the bridge's name and the table that natop prints then. Docker's own rule does once that table is gone.
+    """
+    place, snat = router.place, f"-j SNAT --to-source {CHOSEN[0]}"
+    for command in race_of().commands:
+        printed.shell(place, command)
+    router.load(f"iptables-nft -t nat -A POSTROUTING -s {SUBNET[0]} ! -o {BRIDGE} {snat}")
+    assert {flow["reply"]["dst"] for flow in router.call()} == {ROUTER[0]}
+    (case,) = [
+        case
+        for case in remedies.cases(of="nat-port-exhaustion")
+        if case.path.stem == "fires-random-table" and "network create" in " ".join(case.remedy().commands)
+    ]
+    remedy = case.remedy(remedies.renamed(lambda text: {"203.0.113.11": CHOSEN[0]}.get(text, text)))
+    made, table, _ = remedy.commands
+    (bridge,) = re.findall(r"bridge\.name=(\S+)", made)
+    for words in (["down"], ["name", bridge]):
+        place.run("ip", "link", "set", BRIDGE, *words)
+    place.run("ip", "link", "set", bridge, "up")
+    place.run("ip", "route", "replace", "default", "via", SERVER[0])
+    router.load(f"iptables-nft -t nat -A POSTROUTING -s {SUBNET[0]} ! -o {bridge} {snat}")
+    before = without_counts(ruleset(place))
+    printed.shell(place, table)
+    flows = router.call()
+    assert {flow["reply"]["dst"] for flow in flows} == {CHOSEN[0]}
+    assert sum(ports(flows)) <= 2
+    printed.shell(place, next(each for each in remedy.undo if each.startswith("nft ")))
+    assert without_counts(ruleset(place)) == before
+    assert {flow["reply"]["dst"] for flow in router.call()} == {CHOSEN[0]}
 
 
 def without_counts(text: str) -> str:

@@ -303,7 +303,7 @@ def _rule(told: Toml) -> NatRule | None:
         told.get("chain", "nat POSTROUTING"),
         told.get("priority", 100),
         "SNAT" if to else "MASQUERADE",
-        (told["subnet"],),
+        tuple(told.get("sources", [told["subnet"]])),
         to,
         (ports[0], ports[1]) if ports else None,
         fully_random=told.get("fully_random", False),
