@@ -25,7 +25,11 @@ def inside(entered: str | None, command: str) -> str:
 
 def _checked_inside(entered: str, check: str | None) -> str | None:
     """A check that begins with a command has that for the namespace too; most are words."""
-    return inside(entered, check) if check and check.startswith(("conntrack ", "nft ")) else check
+    return (
+        inside(entered, check)
+        if check and check.startswith(("conntrack ", "iptables ", "ip6tables ", "nft "))
+        else check
+    )
 
 
 def found_inside(entered: str | None, finding: Finding) -> Finding:

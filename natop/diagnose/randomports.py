@@ -1,5 +1,6 @@
 """The remedy against races for NAT source ports: a table of nft's own that chooses them at random."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_network
 
@@ -14,13 +15,64 @@ BRIDGES = ("docker0", "br-*")
 """The names that Docker gives its bridges. They stand in rules of their own: before 1.0.3 nft takes no `*` in a set."""
 NAMES_COME_IN = (5, 5)
 """Since then a rule after routing can ask for the interface that a packet came in by (nft_meta.c)."""
+BOTH_NAT = (4, 18)
+"""Since then chains of nft and of iptables may both do NAT; before, those that came first in a namespace do alone
+(nf_nat_core.c: nf_nat_register_fn)."""
 PORTED = ("tcp", "udp")
 """What the table takes; everything else stays with the rules that there are."""
 _EITHER = "meta l4proto { tcp, udp }"
 
 
 def fully_random(evidence: Evidence) -> Remedy:
-    """Ports chosen at random for Docker's bridge networks, by a table that Docker leaves alone."""
+    """Ports chosen at random for Docker's bridge networks, by a table that Docker leaves alone where nft can do NAT
+    beside iptables."""
+    return _by_table(evidence) if evidence.kernel_is(BOTH_NAT) is not False else _by_iptables(evidence)
+
+
+def _by_iptables(evidence: Evidence) -> Remedy:
+    """A rule before Docker's for each network that has NAT."""
+    rules = [rule for place in _nat_of_today(evidence) for rule in _rule_of_iptables(place)]
+    first = rules[0][0] if rules else "iptables"
+    return Remedy(
+        "Let NAT choose source ports at random, by a rule for each network before Docker's (iptables 1.6.2 or later); "
+        "Docker has no option for it. Docker puts its own rule above it when a network is made anew, and so does a "
+        "restart of it: insert it again then."
+        + ("" if rules else " Not yet: natop knows no bridge network that has NAT.")
+        + elsewhere(evidence),
+        tuple(f"{tool} -t nat -I POSTROUTING 1 {rule}" for tool, rule in rules),
+        tuple(f"{tool} -t nat -D POSTROUTING {rule}" for tool, rule in reversed(rules)),
+        "source ports are no longer kept, which some UDP, STUN, IPsec and NFS peers rely on; rules that exempt some "
+        "destinations from NAT, those of a VPN say, are no longer asked where they come later",
+        f"{first} -t nat -nvL POSTROUTING: its counters rise; insert_failed stands still",
+        (),
+        "they are gone after a reboot",
+    )
+
+
+def _nat_of_today(evidence: Evidence) -> Iterator[NetworkNat]:
+    """Networks with NAT; by the engine's word where the rules could not be read."""
+    if evidence.snapshot.firewall:
+        yield from (place for place in _places(evidence) if place.rule)
+        return
+    for network in _networks(evidence):
+        if not network.internal:
+            yield from (NetworkNat(network.name, each, None, bridge=network.bridge) for each in network.subnets)
+
+
+def _rule_of_iptables(place: NetworkNat) -> Iterator[tuple[str, str]]:
+    """The tool and the rule; none where that of today has a range of ports, maps prefixes, or takes TCP alone."""
+    rule = place.rule
+    if not (_is_subnet(place.subnet) and place.bridge and _is_plain(place.bridge)):
+        return
+    if rule and (place.rule_of("udp") != rule or rule.ports or rule.protocols or "/" in (rule.to_address or "")):
+        return
+    to = rule.to_address if rule else None
+    target = f"SNAT --to-source {to}" if to else "MASQUERADE"
+    tool = "ip6tables" if _family(place) == "ip6" else "iptables"
+    yield tool, f"-s {place.subnet} ! -o {shlex.quote(place.bridge)} -j {target} --random-fully"
+
+
+def _by_table(evidence: Evidence) -> Remedy:
     families = _families(evidence)
     tables = [f"{anew(family, TABLE)}\n{random_table(family, evidence)}" for family in families]
     kept = () if evidence.snapshot.host.entered else _kept(tables)

@@ -250,6 +250,33 @@ def without_counts(text: str) -> str:
     return re.sub(r"packets \d+ bytes \d+", "", text)
 
 
+INSERTED = [
+    case
+    for case in remedies.cases(NAMESPACE)
+    if "iptables -t nat -I POSTROUTING" in map(kind_of, case.remedy().commands)
+]
+
+
+@pytest.mark.parametrize("case", INSERTED, ids=str)
+def test_rules_of_iptables_before_those_there_are(router: Router, case: Case) -> None:
+    """For a kernel that has NAT by nft or by iptables, not both."""
+    router.load(*DOCKERS)
+    before = without_counts(ruleset(router.place))
+    assert all(ports(router.call()))
+    networks = [{"name": "lab", "subnet": SUBNET[0], "bridge": BRIDGE}]
+    remedy = case.remedy(lambda scenario: scenario | {"network": networks})
+    for command in remedy.commands:
+        printed.shell(router.place, command)
+    table = router.call()
+    assert sum(ports(table)) <= 2
+    listing = printed.shell(router.place, remedies.checking(remedy))
+    assert re.search(rf"^ *{len(table)} .*MASQUERADE .*random-fully", listing, re.M)
+    for command in remedy.undo:
+        printed.shell(router.place, command)
+    assert without_counts(ruleset(router.place)) == before
+    assert all(ports(router.call()))
+
+
 STALE = [case for case in remedies.cases(NAMESPACE, "stale-mapping") if case.remedy().commands]
 
 
@@ -304,4 +331,4 @@ def test_a_card_s_statistics(router: Router) -> None:
 
 def test_no_case_is_left_out() -> None:
     """Every remedy whose commands a namespace suffices for is run by one of these."""
-    assert set(OF_HERE) == {*SET, *DRAWN, *STALE, *READ}
+    assert set(OF_HERE) == {*SET, *DRAWN, *INSERTED, *STALE, *READ}

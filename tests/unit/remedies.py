@@ -26,6 +26,9 @@ NEEDS = {
     "iptables -D DOCKER-USER": ENGINE,
     "iptables -I DOCKER-USER": ENGINE,
     "iptables -nvL": NAMESPACE,
+    "iptables -t nat -D POSTROUTING": NAMESPACE,
+    "iptables -t nat -I POSTROUTING": NAMESPACE,
+    "iptables -t nat -nvL POSTROUTING": NAMESPACE,
     "modprobe -r br_netfilter": UNRUN,
     "modprobe br_netfilter": UNRUN,  # the kernel's modules are the machine's, and not every machine has them as files
     "natop probe": ENGINE,
@@ -140,7 +143,9 @@ def commands(remedy: Remedy) -> list[str]:
 
 def checking(remedy: Remedy) -> str:
     """The command that the check begins with; empty where it has none."""
-    found = re.match(r"((?:nft list|conntrack -L|sysctl -n)\b.*?)(?:: | shows | stands |$)", remedy.check or "")
+    found = re.match(
+        r"((?:nft list|conntrack -L|iptables -t nat -nvL|sysctl -n)\b.*?)(?:: | shows | stands |$)", remedy.check or ""
+    )
     return found[1] if found else ""
 
 
