@@ -1,7 +1,7 @@
 """What would help, in commands that fit this host. Nothing here is ever run by natop."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from natop.diagnose import compose
 from natop.diagnose.evidence import Evidence, address_of, few, listed
@@ -15,6 +15,7 @@ from natop.diagnose.places import (
     uses_nftables,
     wanting_nft,
 )
+from natop.join.local import GONE
 from natop.model import Container, ContainerSummary, Pile, Remedy, Snippet
 
 ONLY_LOOKS = "nothing: it only looks"
@@ -34,17 +35,47 @@ def probe(evidence: Evidence, end: str, caller: str) -> str:
     return f"natop probe {start}--count 5 {shlex.quote(end.removesuffix('/tcp'))}"
 
 
+Parameter = tuple[str, int | str]
+"""Its name and what it should be."""
+_LARGER = frozenset(("nf_conntrack_buckets", "nf_conntrack_max", "somaxconn", "tcp_max_tw_buckets"))
+"""Parameters of which more is as good."""
+
+
+def unmet(told: Mapping[str, int | tuple[int, ...]], values: Sequence[Parameter]) -> list[Parameter]:
+    """Those that are not so yet; `told` is what they are, by last name component, where it is known."""
+    return [(name, goal) for name, goal in values if not _is_met(name, told.get(name.rpartition(".")[2]), goal)]
+
+
+def _is_met(name: str, now: int | tuple[int, ...] | None, goal: int | str) -> bool:
+    """Beyond the goal is good too: a shorter timeout, a larger table, a wider range."""
+    if now is None:
+        return False
+    has = now if isinstance(now, tuple) else (now,)
+    wanted = tuple(int(word) for word in str(goal).split())
+    if name.endswith(".ip_local_port_range"):
+        return has[0] <= wanted[0] and has[-1] >= wanted[-1]
+    if "_timeout_" in name:
+        return has <= wanted
+    return has >= wanted if name.rpartition(".")[2] in _LARGER else has == wanted
+
+
 def sysctl(
     text: str,
     evidence: Evidence,
-    values: Sequence[tuple[str, int | str]],
+    values: Sequence[Parameter],
     *,
     cost: str,
     check: str,
     undo_text: str | None = None,
-) -> Remedy:
-    """Kernel parameters of the host, set in this order; what they were, in the reverse order, undoes it."""
+) -> tuple[Remedy, ...]:
+    """Kernel parameters of the host, set in this order; what they were, in the reverse order, undoes it.
+
+    Those that are so already are left out; nothing where all are.
+    """
     told = evidence.snapshot.host.sysctls
+    values = unmet(told, values)
+    if not values:
+        return ()
     before = [(name, told.get(name.rpartition(".")[2])) for name, _ in reversed(values)]
     unknown = [name for name, value in before if value is None]
     commands = tuple(_setting(name, value) for name, value in values)
@@ -55,7 +86,7 @@ def sysctl(
         *([undo_text] if undo_text else []),
     ]
     undo = tuple(_setting(name, value) for name, value in before if value is not None)
-    return Remedy(text, commands, undo, cost, check, kept, "; ".join(words))
+    return (Remedy(text, commands, undo, cost, check, kept, "; ".join(words)),)
 
 
 def _setting(name: str, value: int | str | tuple[int, ...]) -> str:
@@ -73,7 +104,7 @@ LOADED = "/etc/modules-load.d/natop.conf"
 _MODULES = {"net.netfilter.": "nf_conntrack", "net.bridge.": "br_netfilter"}
 
 
-def _kept(values: Sequence[tuple[str, int | str]]) -> tuple[Snippet, ...]:
+def _kept(values: Sequence[Parameter]) -> tuple[Snippet, ...]:
     """Files that set the same at every boot."""
     modules = {module for name, _ in values for start, module in _MODULES.items() if name.startswith(start)}
     return (
@@ -198,33 +229,38 @@ def host_network(container: Container) -> Remedy:
 
 def own_sysctl(
     summary: ContainerSummary,
-    values: Sequence[tuple[str, str]],
+    values: Sequence[Parameter],
     text: str,
     *,
     at_once: bool,
     check: str,
-) -> Remedy:
+) -> tuple[Remedy, ...]:
     """Parameters of a container's own network namespace, which the host's do not reach.
 
-    `at_once` are those that sockets heed which are there already: they can be set where the container runs.
+    `at_once` are those that sockets heed which are there already: they can be set where the container runs. Those
+    that are so already are left out; nothing where all are.
     """
     container = summary.container
     told = summary.tcp.sysctls if summary.tcp else {}
+    values = unmet(told, values)
+    if not values:
+        return ()
     before = [(name, told.get(name.rpartition(".")[2])) for name, _ in reversed(values)]
     undo = tuple(_setting(name, value) for name, value in before if value is not None)
     is_within_reach = at_once and container.pid is not None and len(undo) == len(values)
     enter = f"nsenter --net=/proc/{container.pid}/ns/net " if is_within_reach else ""
     options = " ".join(f"--sysctl {shlex.quote(f'{name}={value}')}" for name, value in values)
-    return Remedy(
+    remedy = Remedy(
         f"{text}; the host's own values do not apply inside."
         + (" The commands last until the container stops, the lines for good." if is_within_reach else ""),
         tuple(f"{enter}{_setting(name, value)}" for name, value in values) if is_within_reach else (),
         tuple(f"{enter}{each}" for each in undo) if is_within_reach else (),
         f"{CREATED_ANEW} for the lines to hold",
         check,
-        compose.lines_for([container], {"sysctls": dict(values)}, options),
+        compose.lines_for([container], {"sysctls": {name: str(value) for name, value in values}}, options),
         "take the lines out again, and create the container anew",
     )
+    return (remedy,)
 
 
 def dns_one_by_one(evidence: Evidence, names: Sequence[str]) -> Remedy:
@@ -275,6 +311,25 @@ def deleted_flows(pile: Pile) -> Remedy:
         check=f"{command.replace(' -D', ' -L', 1)} shows none",
         undo_text="nothing: the next packet makes a new entry",
     )
+
+
+def deleted_of_gone(pile: Pile) -> tuple[Remedy, ...]:
+    """The entries of what one container had opened that is gone, taken out by hand; none where no address tells them.
+
+    A shorter timeout does not touch them: the kernel gives it to entries with their next packet.
+    """
+    if pile.calling is None:
+        return ()
+    family = " -f ipv6" if ":" in pile.calling else ""
+    which = f"{family} -p tcp --state ESTABLISHED --orig-src {pile.calling}"
+    remedy = Remedy(
+        f"Delete the entries of {pile.what.removeprefix(GONE)}, which is gone: they keep the timeout that they have.",
+        (f"conntrack -D{which}",),
+        cost="connections of a container that has the address by now break too",
+        check=f"conntrack -L{which} shows none",
+        undo_text="nothing: only a new connection makes a new entry",
+    )
+    return (remedy,)
 
 
 def drop_invalid(evidence: Evidence) -> Remedy:

@@ -275,6 +275,8 @@ class Pile:
     """The address that answers, where they have that in common too."""
     servers: tuple[str, ...] = ()
     """The containers that serve them, most flows first; at most MOST_OWNERS names."""
+    calling: str | None = None
+    """The address that opened them, where they are told apart by who did and have that in common."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,9 +105,24 @@ def _to_proxies(flows: Flows, rows: Rows) -> Rows:
 
 
 def _by_client(flows: Flows, rows: Rows) -> tuple[Pile, ...]:
-    codes, counts = np.unique(flows.attribution.client[rows], return_counts=True)
+    client = flows.attribution.client[rows]
+    codes, counts = np.unique(client, return_counts=True)
     largest = np.argsort(-counts, kind="stable")[:TOP]
-    return tuple(_pile(flows, _name(flows, int(codes[i])), int(counts[i]), codes[i : i + 1]) for i in largest)
+    return tuple(
+        replace(
+            _pile(flows, _name(flows, int(codes[i])), int(counts[i]), codes[i : i + 1]),
+            calling=_source(flows, rows[client == codes[i]]),
+        )
+        for i in largest
+    )
+
+
+def _source(flows: Flows, rows: Rows) -> str | None:
+    """The address that all of these flows come from; None where there are several."""
+    addresses = flows.table.orig_src
+    high, low = addresses.hi[rows], addresses.lo[rows]
+    is_one = bool(np.all((high == high[0]) & (low == low[0])))
+    return addresses.text(int(rows[0])) if is_one else None
 
 
 def _piles(flows: Flows, rows: Rows, end: Called) -> tuple[Pile, ...]:

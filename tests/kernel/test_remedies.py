@@ -299,6 +299,35 @@ def test_entries_that_are_deleted_and_no_others(namespace: Namespace, case: Case
     assert printed.shell(namespace, remedies.checking(case.remedy())) == ""
 
 
+ABANDONED = [
+    case
+    for case in remedies.cases(NAMESPACE, "established-zombies")
+    if set(map(kind_of, case.remedy().commands)) == {"conntrack -D"}
+]
+
+
+@pytest.mark.parametrize("case", ABANDONED, ids=str)
+def test_entries_of_a_container_that_is_gone(namespace: Namespace, case: Case) -> None:
+    """Those in ESTABLISHED that it opened, and neither its others nor those of a neighbour."""
+    pile = remedies.scenario(case.path)["facts"]["zombies_of"][0]
+    gone = pile["calling"]
+    neighbour, far = ("fd00:18::9", "2001:db8::7") if ":" in gone else ("172.18.0.9", "198.51.100.7")
+    standing, waiting = (TCP_STATES.index(name) for name in ("ESTABLISHED", "TIME_WAIT"))
+    inject(
+        namespace,
+        [
+            *(Entry(src=gone, dst=far, sport=40_000 + n, dport=443, state=standing) for n in range(3)),
+            Entry(src=gone, dst=far, sport=41_000, dport=443, state=waiting),
+            Entry(src=neighbour, dst=far, sport=40_000, dport=443, state=standing),
+        ],
+    )
+    for command in case.remedy().commands:
+        printed.shell(namespace, command)
+    left = {(flow["orig"]["src"], flow["orig"]["sport"]) for flow in oracle.flows(namespace)}
+    assert left == {(gone, 41_000), (neighbour, 40_000)}
+    assert printed.shell(namespace, remedies.checking(case.remedy())) == ""
+
+
 @pytest.mark.parametrize("case", READ, ids=str)
 def test_what_only_looks(router: Router, case: Case) -> None:
     """It says what it is asked for, and changes nothing."""
@@ -331,4 +360,4 @@ def test_a_card_s_statistics(router: Router) -> None:
 
 def test_no_case_is_left_out() -> None:
     """Every remedy whose commands a namespace suffices for is run by one of these."""
-    assert set(OF_HERE) == {*SET, *DRAWN, *INSERTED, *STALE, *READ}
+    assert set(OF_HERE) == {*SET, *DRAWN, *INSERTED, *STALE, *ABANDONED, *READ}

@@ -327,6 +327,7 @@ def _pile(told: Toml) -> Pile:
         _key(told),
         told.get("answering"),
         tuple(told.get("servers", ())),
+        told.get("calling"),
     )
 
 

@@ -53,7 +53,7 @@ def test_zombies_are_established_and_idle_for_more_than_a_day() -> None:
     other = (out(2001, timeout_s=100, state=7), "app", Kind.MASQUERADED)
     found = facts(*idle, busy, other)
     assert found.zombies == 3
-    assert found.zombies_of == (Pile("app", 3, ("app",), APP.id),)
+    assert found.zombies_of == (Pile("app", 3, ("app",), APP.id, calling="172.18.0.3"),)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,10 @@ def test_zombies_are_those_too_whose_client_is_gone() -> None:
     idle = (out(2001, timeout_s=300_000), "app", Kind.MASQUERADED)
     found = facts(*gone, closed, idle)
     assert (found.zombies, found.zombies_gone) == (4, 3)
-    assert found.zombies_of[0] == Pile("gone: old", 3, ("gone: old",), None)
+    assert found.zombies_of[0] == Pile("gone: old", 3, ("gone: old",), None, calling="172.18.0.3")
+    elsewhere = flow("172.19.0.3:1003", "198.51.100.9:5432", id=1003, timeout_s=431_000)
+    both = facts(*gone, (elsewhere, GONE, Kind.STALE)).zombies_of[0]
+    assert (both.count, both.calling) == (4, None), "no one address is that of all"
 
 
 def test_questions_to_port_53_that_nat_changes() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import Evidence, address_of, few, known_caller, many
 from natop.diagnose.registry import rule
-from natop.diagnose.remedies import deleted_flows, look, probe, sysctl
+from natop.diagnose.remedies import deleted_flows, deleted_of_gone, look, probe, sysctl
 from natop.join.local import GONE
 from natop.model import Finding, FlowFacts, Lead, Pile, Severity
 
@@ -34,13 +34,14 @@ def established_zombies(evidence: Evidence) -> Iterator[Finding]:
         f"{facts.zombies:,} connections ESTABLISHED {_whose_end(facts)}",
         tuple(f"{pile.count:,} opened by {pile.what}" for pile in facts.zombies_of[:3]),
         (
-            sysctl(
+            *sysctl(
                 "Let idle connections go after a day.",
                 evidence,
                 (("net.netfilter.nf_conntrack_tcp_timeout_established", 86_400),),
                 cost="connections idle for longer are forgotten; entries there now keep their timeout",
                 check="ESTABLISHED falls over the next day",
             ),
+            *(each for pile in facts.zombies_of[:3] if pile.what.startswith(GONE) for each in deleted_of_gone(pile)),
         ),
         Lead("flows", filter="state:established"),
     )

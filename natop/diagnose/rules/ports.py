@@ -167,9 +167,8 @@ def _more_ports(evidence: Evidence, pool: Pool) -> Iterator[Remedy]:
             undo_text="the range as it was",
         )
     yield more_addresses(evidence, pool)
-    timeout = evidence.sysctl("nf_conntrack_tcp_timeout_time_wait")
-    if not evidence.evicts(pool.proto) and pool.time_wait and (timeout is None or timeout > SHORT_TIME_WAIT_S):
-        yield sysctl(
+    if not evidence.evicts(pool.proto) and pool.time_wait:
+        yield from sysctl(
             "Free ports sooner; a kernel of 6.5 or later evicts them by itself.",
             evidence,
             (("net.netfilter.nf_conntrack_tcp_timeout_time_wait", SHORT_TIME_WAIT_S),),

@@ -39,7 +39,7 @@ def blind_spots(evidence: Evidence) -> Iterator[Finding]:
             *untold,
         ),
         (
-            *(_remedy(gap, evidence) for gap in gaps if gap.remedy),
+            *(each for gap in gaps if gap.remedy for each in _remedies(gap, evidence)),
             *(_other_table(path) for path in ingress),
         ),
     )
@@ -77,16 +77,16 @@ def _other_table(path: str) -> Remedy:
 BRIDGED = "net.bridge.bridge-nf-call-iptables"
 
 
-def _remedy(gap: Gap, evidence: Evidence) -> Remedy:
+def _remedies(gap: Gap, evidence: Evidence) -> tuple[Remedy, ...]:
     """What the gap says, as commands where they depend on this host alone."""
     if gap.source != "bridge":
-        return look(f"{gap.source}: {gap.remedy}", check="the gap is gone")
+        return (look(f"{gap.source}: {gap.remedy}", check="the gap is gone"),)
     is_loaded = evidence.sysctl(BRIDGED.rpartition(".")[2]) is not None
     text = "Let bridged packets pass iptables, and with it conntrack"
     if is_loaded:
         return sysctl(f"{text}.", evidence, ((BRIDGED, 1),), cost=_BRIDGED_COST, check=_BRIDGED_CHECK)
     text += ": the module does by default."
-    return loaded(text, "br_netfilter", cost=_BRIDGED_COST, check=_BRIDGED_CHECK)
+    return (loaded(text, "br_netfilter", cost=_BRIDGED_COST, check=_BRIDGED_CHECK),)
 
 
 _BRIDGED_CHECK = "flows between containers of one network come: kind:internal"

@@ -40,7 +40,7 @@ def table_full(evidence: Evidence) -> Iterator[Finding]:
             *_thrown_out(evidence),
             *_fillers(evidence),
         ),
-        (_larger_table(evidence, most),),
+        _larger_table(evidence, most),
         Lead("containers"),
         refused,
     )
@@ -67,7 +67,7 @@ def _thrown_out(evidence: Evidence) -> Iterator[str]:
         yield f"early_drop +{early:,} {evidence.span}: unanswered flows thrown out to make room"
 
 
-def _larger_table(evidence: Evidence, most: int) -> Remedy:
+def _larger_table(evidence: Evidence, most: int) -> tuple[Remedy, ...]:
     """Twice the limit, and as many buckets as keep the chains of a full table short; never fewer than there are."""
     values, buckets = [("net.netfilter.nf_conntrack_max", 2 * most)], evidence.snapshot.conntrack.buckets
     wanted = 2 * most // CHAIN_WARNING
@@ -117,7 +117,7 @@ def table_full_in_container(evidence: Evidence) -> Iterator[Finding]:
             f"the conntrack table inside {each.container.name} is {percent_of(each.own_table, most)} % full",
             (f"{each.own_table:,} of {most:,} entries in its own network namespace",),
             (
-                sysctl(
+                *sysctl(
                     "Raise the limit; it counts for each namespace by itself.",
                     evidence,
                     (("net.netfilter.nf_conntrack_max", 2 * most),),
@@ -228,7 +228,7 @@ def _more_buckets(evidence: Evidence, table: Conntrack) -> Iterator[Remedy]:
     """Twice as many at least; all namespaces share them, so that the limit alone does not say how many are enough."""
     if table.buckets and table.max:
         wanted = max(2 * table.buckets, table.max // 2)
-        yield sysctl(
+        yield from sysctl(
             "Enlarge the hash table.",
             evidence,
             (("net.netfilter.nf_conntrack_buckets", wanted),),
@@ -261,14 +261,14 @@ def invalid_packets(evidence: Evidence) -> Iterator[Finding]:
         f"{rose:,} INVALID packets {evidence.span}: NAT leaves them alone, and peers may answer with resets",
         (f"invalid +{rose:,} {evidence.span}, {rose / evidence.since.seconds:.0f} a second",),
         (
-            sysctl(
+            *sysctl(
                 "See for a minute which they are, in the kernel's log; then undo it.",
                 evidence,
                 (("net.netfilter.nf_conntrack_log_invalid", 6),),
                 cost=f"a line in the log for each of TCP: here up to {rose / evidence.since.seconds:,.0f} a second",
                 check="`dmesg` shows lines with nf_ct_proto_6, which say why",
             ),
-            sysctl(
+            *sysctl(
                 "Accept packets out of the window.",
                 evidence,
                 (("net.netfilter.nf_conntrack_tcp_be_liberal", 1),),

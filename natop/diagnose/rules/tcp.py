@@ -14,6 +14,7 @@ from natop.diagnose.remedies import (
     own_sysctl,
     probe,
     sysctl,
+    unmet,
 )
 from natop.model import ContainerSummary, Finding, Lead, Pile, Remedy, Severity
 from natop.summarise.localports import range_of, sysctls_of
@@ -54,12 +55,7 @@ def local_ports_exhausted(evidence: Evidence) -> Iterator[Finding]:
             ),
             (
                 keep_alive(evidence, [name], pile.what),
-                _setting(
-                    evidence,
-                    container,
-                    "Widen its range and let it use ports in TIME_WAIT again",
-                    (("net.ipv4.ip_local_port_range", "1024 65535"), ("net.ipv4.tcp_tw_reuse", "1")),
-                ),
+                *_more_local_ports(evidence, container),
             ),
             Lead("flows", container.container.id, f"dst:{address_of(pile.what)}"),
         )
@@ -76,17 +72,23 @@ def _sysctls(evidence: Evidence, container: ContainerSummary) -> Mapping[str, in
     return sysctls_of(container.container, told, evidence.snapshot.host.sysctls)
 
 
-def _setting(
-    evidence: Evidence, container: ContainerSummary, text: str, values: Sequence[tuple[str, int | str]]
-) -> Remedy:
+RANGE, REUSE = "net.ipv4.ip_local_port_range", "net.ipv4.tcp_tw_reuse"
+_DOES = {RANGE: "widen its range", REUSE: "let it use ports in TIME_WAIT again"}
+
+
+def _more_local_ports(evidence: Evidence, container: ContainerSummary) -> tuple[Remedy, ...]:
     """Kernel parameters where a container's sockets are: Docker takes none for one on the host's network."""
-    check = "failed connects stand still, the share of ports held falls"
+    values = unmet(_sysctls(evidence, container), ((RANGE, "1024 65535"), (REUSE, "1")))
+    words = " and ".join(_DOES[name] for name, _ in values)
+    text, check = words[:1].upper() + words[1:], "failed connects stand still, the share of ports held falls"
     if container.container.network_mode == HOST:
-        return sysctl(f"{text}; it uses the host's.", evidence, values, cost=_WIDER, check=check)
-    return own_sysctl(container, [(name, str(value)) for name, value in values], text, at_once=True, check=check)
+        cost = _WIDER if RANGE in dict(values) else _SOONER
+        return sysctl(f"{text}; it uses the host's.", evidence, values, cost=cost, check=check)
+    return own_sysctl(container, values, text, at_once=True, check=check)
 
 
 _WIDER = "ports from 1024 on are the kernel's to choose, those of services that start later among them"
+_SOONER = "it takes TCP's timestamps at both ends to tell an old connection's segments from a new one's"
 
 
 def _at_least(least: int, sysctls: Mapping[str, int | tuple[int, ...]], name: str) -> int:
@@ -108,7 +110,7 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
         overflows = evidence.tcp(each, "listen_overflows")
         if overflows:
             name = each.container.name
-            values = ((SOMAXCONN, str(_at_least(BACKLOG, _sysctls(evidence, each), SOMAXCONN))),)
+            values = ((SOMAXCONN, _at_least(BACKLOG, _sysctls(evidence, each), SOMAXCONN)),)
             yield Finding(
                 "accept-queue-overflow",
                 _severity(evidence, overflows),
@@ -122,7 +124,7 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
                         check=_QUEUED,
                         undo_text=BACK_TO_THE_OLD,
                     ),
-                    own_sysctl(
+                    *own_sysctl(
                         each, values, "Where its backlog is above somaxconn, raise that", at_once=False, check=_QUEUED
                     ),
                 ),
@@ -162,7 +164,7 @@ def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
                 "ss -ltnp",
                 check="it is the one whose Recv-Q is above its Send-Q",
             ),
-            sysctl(
+            *sysctl(
                 "Where its backlog is above somaxconn, raise that.",
                 evidence,
                 ((SOMAXCONN, value),),
@@ -281,28 +283,28 @@ def time_wait_bucket_overflow(evidence: Evidence) -> Iterator[Finding]:
         rose = evidence.tcp(each, "time_wait_overflow")
         if rose:
             name = each.container.name
-            values = ((MOST_WAITING, str(_at_least(WAITING, _sysctls(evidence, each), MOST_WAITING))),)
-            remedy = own_sysctl(each, values, "Raise its limit", at_once=True, check=_CLOSED_EARLY)
-            yield _overflow(evidence, name, rose, remedy, Lead("containers", each.container.id))
+            values = ((MOST_WAITING, _at_least(WAITING, _sysctls(evidence, each), MOST_WAITING)),)
+            remedies = own_sysctl(each, values, "Raise its limit", at_once=True, check=_CLOSED_EARLY)
+            yield _overflow(evidence, name, rose, remedies, Lead("containers", each.container.id))
     rose = evidence.host_tcp("time_wait_overflow")
     if rose:
         most = _at_least(WAITING, evidence.snapshot.host.sysctls, MOST_WAITING)
         cost = "up to a few hundred bytes of kernel memory for each socket"
-        remedy = sysctl("Raise the limit.", evidence, ((MOST_WAITING, most),), cost=cost, check=_CLOSED_EARLY)
-        yield _overflow(evidence, HOST, rose, remedy, Lead("counters"))
+        remedies = sysctl("Raise the limit.", evidence, ((MOST_WAITING, most),), cost=cost, check=_CLOSED_EARLY)
+        yield _overflow(evidence, HOST, rose, remedies, Lead("counters"))
 
 
 _CLOSED_EARLY = "TCPTimeWaitOverflow stands still"
 MOST_WAITING, WAITING = "net.ipv4.tcp_max_tw_buckets", 262_144
 
 
-def _overflow(evidence: Evidence, name: str, rose: int, remedy: Remedy, lead: Lead) -> Finding:
+def _overflow(evidence: Evidence, name: str, rose: int, remedies: tuple[Remedy, ...], lead: Lead) -> Finding:
     return Finding(
         "time-wait-bucket-overflow",
         Severity.WARNING,
         name,
         f"tcp_max_tw_buckets of {name} is reached: {many(rose, 'TIME_WAIT socket')} closed early {evidence.span}",
         (f"TCPTimeWaitOverflow +{rose:,} {evidence.span}",),
-        (remedy,),
+        remedies,
         lead,
     )
