@@ -16,8 +16,7 @@ BRIDGES = ("docker0", "br-*")
 NAMES_COME_IN = (5, 5)
 """Since then a rule after routing can ask for the interface that a packet came in by (nft_meta.c)."""
 BOTH_NAT = (4, 18)
-"""Since then chains of nft and of iptables may both do NAT; before, those that came first in a namespace do alone
-(nf_nat_core.c: nf_nat_register_fn)."""
+"""Since then nft and iptables may both do NAT (the nftables wiki, Performing Network Address Translation)."""
 PORTED = ("tcp", "udp")
 """What the table takes; everything else stays with the rules that there are."""
 _EITHER = "meta l4proto { tcp, udp }"
@@ -35,8 +34,8 @@ def _by_iptables(evidence: Evidence) -> Remedy:
     first = rules[0][0] if rules else "iptables"
     return Remedy(
         "Let NAT choose source ports at random, by a rule for each network before Docker's (iptables 1.6.2 or later); "
-        "Docker has no option for it. Docker puts its own rule above it when a network is made anew, and so does a "
-        "restart of it: insert it again then."
+        "Docker has no option for it. It puts its own rule above when a network is made anew, as compose does by "
+        "down and up: undo it then, and insert it again."
         + ("" if rules else " Not yet: natop knows no bridge network that has NAT.")
         + elsewhere(evidence),
         tuple(f"{tool} -t nat -I POSTROUTING 1 {rule}" for tool, rule in rules),
