@@ -202,6 +202,13 @@ def test_a_boot_sets_nothing_in_another_namespace(case: remedies.Case) -> None:
         assert "sysctl" not in remedy.commands[0] or "gone with the network namespace" in (remedy.undo_text or "")
 
 
+@pytest.mark.parametrize("story", ["fires", "fires-module"])
+def test_what_passes_iptables_then_is_every_bridge_s(story: str) -> None:
+    """A host with virtual machines loses them the network where it forwards nothing by default."""
+    cases = [case for case in remedies.cases(of="blind-spots") if case.path.stem == story]
+    assert all(words in (cases[0].remedy().cost or "") for words in ("every other bridge", "libvirt", "FORWARD"))
+
+
 def test_a_new_kind_is_noticed() -> None:
     with pytest.raises(LookupError):
         remedies.kind_of("ip link set docker0 down")

@@ -90,4 +90,7 @@ def _remedies(gap: Gap, evidence: Evidence) -> tuple[Remedy, ...]:
 
 
 _BRIDGED_CHECK = "flows between containers of one network come: kind:internal"
-_BRIDGED_COST = "rules of iptables and nft then judge packets between containers of one network too"
+_BRIDGED_COST = (
+    "rules of iptables and nft then judge packets between containers of one network too, and those of every other "
+    "bridge of this network namespace, as of libvirt and LXC: where FORWARD's policy is DROP, their traffic may stop"
+)
