@@ -26,7 +26,7 @@ from tests.unit import remedies
 from tests.unit.remedies import MACHINE, NAMESPACE, Case, Scenario, kind_of
 
 SETTING = re.compile(r"sysctl -w '?([\w.-]+)=([^']*)'?$")
-READING = {"conntrack -L", "iptables -nvL", "nft list ruleset", "ss -ltnp"}
+READING = {"conntrack -L", "ip6tables-save -c", "iptables-save -c", "nft list ruleset", "ss -ltnp"}
 AGAIN = {"nft -f"}
 """What may be pasted a second time and leaves all as the first time did."""
 DRAWN = {
@@ -330,8 +330,10 @@ def test_entries_of_a_container_that_is_gone(namespace: Namespace, case: Case) -
 
 @pytest.mark.parametrize("case", READ, ids=str)
 def test_what_only_looks(router: Router, case: Case) -> None:
-    """It says what it is asked for, and changes nothing."""
-    router.load(*DOCKERS)
+    """It says what it is asked for, and changes nothing. What drops stands in a table that is not filter."""
+    drops = "-t raw -A PREROUTING -d 192.0.2.1 -j DROP"
+    router.load(*DOCKERS, f"iptables {drops}", f"iptables-nft {drops}")
+    router.load("ip6tables -t raw -A PREROUTING -d 2001:db8::1 -j DROP")
     with entered(router.place), socket.socket() as listener:
         listener.bind(("", 0))
         listener.listen(7)
@@ -344,9 +346,12 @@ def test_what_only_looks(router: Router, case: Case) -> None:
         wanted = {
             "ss -ltnp": rf"LISTEN +0 +7 .*:{listener.getsockname()[1]} ",
             "conntrack -L": r"LAST_ACK src=198.51.100.9 dst=198.51.100.7 ",
+            "ip6tables-save -c": r"\[0:0\] -A PREROUTING -d 2001:db8::1/128 -j DROP",
+            "iptables-save -c": r"\[0:0\] -A PREROUTING -d 192\.0\.2\.1/32 -j DROP",
+            "nft list ruleset": r"ip daddr 192\.0\.2\.1 counter packets 0 bytes 0 drop",
         }
-    (kind,) = map(kind_of, case.remedy().commands)
-    assert re.search(wanted.get(kind, "Chain FORWARD|chain POSTROUTING"), told)
+    for kind in map(kind_of, case.remedy().commands):
+        assert re.search(wanted[kind], told), told
     assert ruleset(router.place) == before
 
 

@@ -25,10 +25,11 @@ NEEDS = {
     "docker network": ENGINE,
     "iptables -D DOCKER-USER": ENGINE,
     "iptables -I DOCKER-USER": ENGINE,
-    "iptables -nvL": NAMESPACE,
     "iptables -t nat -D POSTROUTING": NAMESPACE,
     "iptables -t nat -I POSTROUTING": NAMESPACE,
     "iptables -t nat -nvL POSTROUTING": NAMESPACE,
+    "ip6tables-save -c": NAMESPACE,
+    "iptables-save -c": NAMESPACE,
     "modprobe -r br_netfilter": UNRUN,
     "modprobe br_netfilter": UNRUN,  # the kernel's modules are the machine's, and not every machine has them as files
     "natop probe": ENGINE,

@@ -223,8 +223,8 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
             _probed(evidence, first.name, piles),
             look(
                 "Look for rules that drop on this host: a dropped SYN leaves no trace in conntrack.",
-                _rules_with_counters(evidence),
-                check="a rule that drops has a counter that rises with the losses",
+                *_rules_with_counters(evidence),
+                check="a rule that drops has a counter that rises with the losses; in brackets, packets and bytes",
             ),
             look(
                 "In a cloud, look for its own limit in `ethtool -S` of the interface that leads out.",
@@ -254,8 +254,9 @@ def _accounted(evidence: Evidence) -> Iterator[str]:
         yield f"ListenOverflows +{evidence.overflows:,}: accept queues here explain as many"
 
 
-def _rules_with_counters(evidence: Evidence) -> str:
-    return "nft list ruleset" if uses_nftables(evidence) else "iptables -nvL"
+def _rules_with_counters(evidence: Evidence) -> tuple[str, ...]:
+    """Those of all tables: Docker drops in raw's PREROUTING too, from 28 on."""
+    return ("nft list ruleset",) if uses_nftables(evidence) else ("iptables-save -c", "ip6tables-save -c")
 
 
 def _probed(evidence: Evidence, name: str, unreplied: Sequence[Pile]) -> Remedy:
