@@ -296,9 +296,11 @@ def busiest_pools(pools: NatPools, containers: int) -> list[int | None]:
 
 
 def sustainable_per_s(pools: NatPools, sysctls: Mapping[str, int | tuple[int, ...]]) -> npt.NDArray[np.float64]:
-    """New flows per second that each pool can sustain, if nothing is evicted: capacity over an entry's last timeout.
+    """New flows per second that each pool can sustain, if nothing is evicted: the ports that come free, over the last
+    timeout of an entry.
 
-    That is nf_conntrack_tcp_timeout_time_wait for TCP, nf_conntrack_udp_timeout for UDP; NaN for the other protocols.
+    Ports held by what does not go by itself are as good as gone: only the others are given out again and again. The
+    timeout is nf_conntrack_tcp_timeout_time_wait for TCP, nf_conntrack_udp_timeout for UDP; NaN for other protocols.
     """
     names = {
         IpProto.TCP: "nf_conntrack_tcp_timeout_time_wait",
@@ -309,7 +311,7 @@ def sustainable_per_s(pools: NatPools, sysctls: Mapping[str, int | tuple[int, ..
         seconds = sysctls.get(name)
         if isinstance(seconds, int) and seconds:
             lasts[proto] = seconds
-    found: npt.NDArray[np.float64] = pools.capacity / lasts[pools.proto]
+    found: npt.NDArray[np.float64] = (pools.capacity - (pools.used - pools.draining)) / lasts[pools.proto]
     return found
 
 

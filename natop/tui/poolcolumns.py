@@ -139,7 +139,7 @@ def _loss(pools: Pools, row: int, _width: int, glyphs: Glyphs) -> Piece:
 
 def _new(pools: Pools, row: int, _width: int, glyphs: Glyphs) -> Piece:
     new, limit = pools.new(row), pools.limit(row)
-    tone = Tone.NOTICE if new and limit and new > limit else Tone.PLAIN if new else Tone.QUIET
+    tone = Tone.NOTICE if new and limit is not None and new > limit else Tone.PLAIN if new else Tone.QUIET
     return marked(rate(new, glyphs).removesuffix("/s"), tone, glyphs)
 
 
@@ -234,7 +234,7 @@ COLUMNS = (
     ),
     PoolColumn(
         *("sustain", "SUSTAIN/s", 9, True, _sustainable, lambda pools: np.nan_to_num(pools.sustainable, nan=UNKNOWN)),
-        "new flows per second that it can sustain if nothing is evicted: capacity over the last timeout",
+        "new flows per second that it can sustain if nothing is evicted: ports that do not stay over the last timeout",
         3,
     ),
     PoolColumn(

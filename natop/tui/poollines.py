@@ -163,7 +163,7 @@ def _parts(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
 def _speed(pools: Pools, row: int, glyphs: Glyphs) -> list[Piece]:
     """New flows beside what the pool bears, and when what goes by itself will have gone."""
     new, limit = pools.new(row), pools.limit(row)
-    tone = Tone.NOTICE if new and limit and new > limit else Tone.PLAIN
+    tone = Tone.NOTICE if new and limit is not None and new > limit else Tone.PLAIN
     return [
         marked(rate(new, glyphs), tone, glyphs),
         (", ", Tone.QUIET),

@@ -266,7 +266,7 @@ def _pools(scenario: Toml, part: float) -> NatPools | None:
         masqueraded=column("used", 0, "u4"),
         by_rule=column("used", 0, "u4"),
         kept=column("used", 0, "u4") - column("rewritten", 0, "u4"),
-        draining=column("soft", 0, "u4"),
+        draining=np.maximum(column("soft", 0, "u4"), column("time_wait", 0, "u4")),
         drain_s=column("drain_s", 0, "u4"),
         new_per_s=None,
         loss=column("loss", 0.0, "f8"),

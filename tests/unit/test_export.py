@@ -320,7 +320,7 @@ POOL = {
     "draining": 1,
     "drain_s": 90,
     "new_per_s": 0.5,
-    "sustainable_per_s": 537.6,
+    "sustainable_per_s": 64511 / 120,
     "loss": 0.0,
     "containers": {"app": 2},
     "others": {},

@@ -205,10 +205,20 @@ def test_what_a_pool_can_sustain() -> None:
     found = pooled(
         [out(40000), out(40001), *(replace(out(n), proto=UDP) for n in (1, 2)), replace(out(40000), proto=SCTP)]
     )
-    expected = {(TCP, 64512): 64512 / 120, (UDP, 511): 511 / 30, (SCTP, 64512): pytest.approx(nan, nan_ok=True)}
+    expected = {(TCP, 64512): 64510 / 120, (UDP, 511): 511 / 30, (SCTP, 64512): pytest.approx(nan, nan_ok=True)}
     told = zip(found.proto.tolist(), found.capacity.tolist(), strict=True)
     assert dict(zip(told, sustainable_per_s(found, SYSCTLS), strict=True)) == expected
     assert np.isnan(sustainable_per_s(found, {})).all()
+
+
+@pytest.mark.parametrize("evicting", [True, False])
+def test_ports_that_stay_sustain_nothing(evicting: bool) -> None:
+    """Of 511 ports, 391 are connected, and what is closed comes back whether the kernel evicts it or not."""
+    held = [out(n) for n in range(1, 392)]
+    waiting = [replace(out(n), state=7) for n in range(392, 452)]
+    assert sustainable_per_s(pooled([*held, *waiting], evicting), SYSCTLS).tolist() == [120 / 120]
+    full = [out(n) for n in range(1, 512)]
+    assert sustainable_per_s(pooled(full, evicting), SYSCTLS).tolist() == [0]
 
 
 @pytest.mark.parametrize(
