@@ -155,7 +155,7 @@ class TimeWait:
     steady_state: float | None = None
     """Flows entering TIME_WAIT per second × its timeout: where the count would settle; None where that is unknown."""
     concern: str | None = None
-    """Why it matters here (NAT ports, table fill); None where it is harmless."""
+    """Why it matters here (NAT ports, table fill, now or at this rate); None where it is harmless."""
 
 
 @dataclass(frozen=True, slots=True)

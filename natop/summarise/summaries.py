@@ -38,9 +38,10 @@ from natop.summarise.pools import (
     nat_pools,
     port_choice,
     rewritten,
+    sustainable_per_s,
     translated_by_rule,
 )
-from natop.summarise.timewait import concern, crowded_pools, growth_per_min, in_time_wait, time_waits
+from natop.summarise.timewait import Room, first_pools, growth_per_min, in_time_wait, time_waits
 from natop.uapi import TCP_STATES, IpProto, Ips, proto_name
 
 WHOLE = "whole"
@@ -274,7 +275,10 @@ def _time_waits(
     tcp = [sum(summaries[key].counts.states.values()) for key in keys]
     found = time_waits(flows, attribution, Ownership.of(attribution, len(containers)), tcp[:-1], timeout_s)
     found += time_waits(flows, attribution, Ownership.whole(len(flows)), tcp[-1:], timeout_s)
-    crowded = crowded_pools(pools, len(containers))
+    room = Room(
+        pools, sustainable_per_s(pools, setting.sysctls), evicts(setting.kernel), setting.conntrack, whole=found[-1]
+    )
+    crowded, filling = (first_pools(pools, rows, len(containers)) for rows in (room.crowded(), room.filling()))
     history = previous.history if previous else History()
     subjects = [None if key == WHOLE else key for key in keys]
     counts = {subject: each.count for subject, each in zip(subjects, found, strict=True)}
@@ -283,7 +287,7 @@ def _time_waits(
         key: replace(
             each,
             growth_per_min=growth.get(subject),
-            concern=concern(each.count, pools, crowded.get(group), setting.conntrack),
+            concern=room.concern(each, crowded.get(group), filling.get(group)),
         )
         for group, (key, subject, each) in enumerate(zip(keys, subjects, found, strict=True))
     }

@@ -1,7 +1,7 @@
 """The flows in conntrack's TIME_WAIT: how many, which side closes first, whom they were with, and whether it matters.
 
 An entry stays for nf_conntrack_tcp_timeout_time_wait (120 s) after the last ACK and holds its NAT port as long. It is
-harmless by itself; it matters where it keeps NAT ports from others or fills the table.
+harmless by itself; it matters where it keeps NAT ports from others or fills the table, or will at the present rate.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -196,45 +196,92 @@ def _at(history: History, moment: Moment, subject: Subject) -> float | None:
     return None if np.isnan(value) else value
 
 
-def crowded(pools: NatPools) -> Rows:
-    """The pools that TIME_WAIT which cannot be evicted has a large part in filling."""
-    full = (pools.hard >= POOL_USE * pools.capacity) & (pools.time_wait_hard >= LARGE_PART * pools.capacity)
-    return np.flatnonzero(full)
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What TIME_WAIT takes room in, and whether there is enough: now, and where the present rate leads."""
+
+    pools: NatPools
+    sustainable: npt.NDArray[np.float64]
+    """New flows per second that each pool can sustain where nothing is evicted; NaN is unknown."""
+    evicting: bool
+    """Whether the kernel evicts: then a pool of TIME_WAIT never runs out by its rate."""
+    conntrack: Conntrack
+    whole: TimeWait
+    """Of the whole table."""
+
+    def crowded(self) -> Rows:
+        """The pools that TIME_WAIT which cannot be evicted has a large part in filling."""
+        return np.flatnonzero((self.pools.hard >= POOL_USE * self.pools.capacity) & self._is_of_time_wait())
+
+    def filling(self) -> Rows:
+        """The pools with such a part that get more new flows than they can sustain."""
+        if self.evicting or self.pools.new_per_s is None:
+            return np.zeros(0, np.intp)
+        return np.flatnonzero((self.pools.new_per_s > self.sustainable) & self._is_of_time_wait())
+
+    def _is_of_time_wait(self) -> Mask:
+        found: Mask = self.pools.time_wait_hard >= LARGE_PART * self.pools.capacity
+        return found
+
+    def concern(self, waiting: TimeWait, crowded: int | None, filling: int | None) -> str | None:
+        """Why so many flows in TIME_WAIT matter: a pool is full of them or will be, or the table; None where none is.
+
+        The pools are those that their owner holds ports of.
+        """
+        if not waiting.count:
+            return None
+        if crowded is not None:
+            return self._of_crowded(crowded)
+        return self._of_table(waiting) or (None if filling is None else self._of_filling(filling))
+
+    def _of_crowded(self, row: int) -> str:
+        hard, capacity = int(self.pools.hard[row]), int(self.pools.capacity[row])
+        return (
+            f"{100 * hard / capacity:.0f} % of the {capacity:,} NAT ports to {self._remote(row)} cannot be had, "
+            f"{int(self.pools.time_wait_hard[row]):,} of them for TIME_WAIT that this kernel does not evict"
+        )
+
+    def _of_filling(self, row: int) -> str:
+        assert self.pools.new_per_s is not None
+        return (
+            f"the {int(self.pools.capacity[row]):,} NAT ports to {self._remote(row)} will fill: "
+            f"{self.pools.new_per_s[row]:,.0f} new flows/s, {self.sustainable[row]:,.0f}/s sustainable on this kernel"
+        )
+
+    def _of_table(self, waiting: TimeWait) -> str | None:
+        """Of the table as it is, else as it will be once as many leave TIME_WAIT as come."""
+        count, most = self.conntrack.count, self.conntrack.max
+        if not count or not most:
+            return None
+        if count >= TABLE_FILL * most and waiting.count >= LARGE_PART * count:
+            return (
+                f"the conntrack table is {100 * count / most:.0f} % full ({count:,} of {most:,} entries), "
+                f"{waiting.count:,} of them in TIME_WAIT"
+            )
+        if self.whole.steady_state is None or waiting.steady_state is None:
+            return None
+        settled = max(0, count - self.whole.count) + self.whole.steady_state
+        if settled <= most or waiting.steady_state < LARGE_PART * settled:
+            return None
+        return (
+            f"the conntrack table will fill: at this rate it settles at about {settled:,.0f} entries, "
+            f"{waiting.steady_state:,.0f} of them in TIME_WAIT, and {most:,} is its limit"
+        )
+
+    def _remote(self, row: int) -> str:
+        proto = int(self.pools.proto[row])
+        remote = endpoint(address_text(self.pools.remote.value(row)), int(self.pools.remote_port[row]), proto)
+        return f"{remote}/{proto_name(proto)}"
 
 
-def crowded_pools(pools: NatPools, containers: int) -> Mapping[int, int]:
-    """The fullest crowded pool by container that holds ports of it.
+def first_pools(pools: NatPools, rows: Rows, containers: int) -> Mapping[int, int]:
+    """The first, and so the fullest, of some pools by container that holds ports of it.
 
     `containers`, their number, stands for those who are no container, one more for all together.
     """
     found: dict[int, int] = {}
-    for pool in crowded(pools).tolist():
+    for pool in rows.tolist():
         for code in pools.holder[pools.start[pool] : pools.start[pool + 1]].tolist():
             found.setdefault(code if code >= 0 else containers, pool)
         found.setdefault(containers + 1, pool)
     return found
-
-
-def concern(waiting: int, pools: NatPools, pool: int | None, conntrack: Conntrack) -> str | None:
-    """Why so many flows in TIME_WAIT matter: `pool` is full of them, or the table; None where neither is."""
-    if not waiting:
-        return None
-    if pool is not None:
-        return _of_pool(pools, pool)
-    count, most = conntrack.count, conntrack.max
-    if count and most and count >= TABLE_FILL * most and waiting >= LARGE_PART * count:
-        return (
-            f"the conntrack table is {100 * count / most:.0f} % full ({count:,} of {most:,} entries), "
-            f"{waiting:,} of them in TIME_WAIT"
-        )
-    return None
-
-
-def _of_pool(pools: NatPools, row: int) -> str:
-    hard, capacity = int(pools.hard[row]), int(pools.capacity[row])
-    proto = int(pools.proto[row])
-    remote = endpoint(address_text(pools.remote.value(row)), int(pools.remote_port[row]), proto)
-    return (
-        f"{100 * hard / capacity:.0f} % of the {capacity:,} NAT ports to {remote}/{proto_name(proto)} cannot be had, "
-        f"{int(pools.time_wait_hard[row]):,} of them for TIME_WAIT that this kernel does not evict"
-    )

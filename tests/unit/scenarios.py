@@ -46,7 +46,9 @@ from natop.model import (
     TimeWait,
     kernel_version,
 )
+from natop.summarise.pools import evicts, sustainable_per_s
 from natop.summarise.scarce import remembered_pools
+from natop.summarise.timewait import Room
 from natop.uapi import TCP_STATES, IpProto
 from tests.unit import plain
 from tests.unit.hosts import container
@@ -114,7 +116,19 @@ def snapshot(scenario: Toml) -> Snapshot:
         firewall=_firewall(scenario) if networks or "address" in scenario else None,
         facts=_facts(scenario.get("facts", {})),
     )
+    taken = replace(taken, time_wait=_judged(taken))
     return replace(taken, marks=tuple(_with_pools(mark, taken, scenario, seconds) for mark in marks))
+
+
+def _judged(taken: Snapshot) -> TimeWait | None:
+    """TIME_WAIT of the whole table with its concern, by the pools and the table of the scenario."""
+    waiting, pools = taken.time_wait, taken.pools
+    if waiting is None or pools is None:
+        return waiting
+    sustainable = sustainable_per_s(pools, taken.host.sysctls)
+    room = Room(pools, sustainable, evicts(taken.host.kernel), taken.conntrack, waiting)
+    crowded, filling = (next(iter(rows.tolist()), None) for rows in (room.crowded(), room.filling()))
+    return replace(waiting, concern=room.concern(waiting, crowded, filling))
 
 
 def _with_pools(mark: Mark, taken: Snapshot, scenario: Toml, seconds: float) -> Mark:
@@ -268,7 +282,7 @@ def _pools(scenario: Toml, part: float) -> NatPools | None:
         kept=column("used", 0, "u4") - column("rewritten", 0, "u4"),
         draining=np.maximum(column("soft", 0, "u4"), column("time_wait", 0, "u4")),
         drain_s=column("drain_s", 0, "u4"),
-        new_per_s=None,
+        new_per_s=column("new_per_s", 0.0, "f8"),
         loss=column("loss", 0.0, "f8"),
         holder=np.array([code for code, _ in holders], "i4"),
         holds=np.array([ports for _, ports in holders], "u4"),

@@ -262,6 +262,37 @@ def test_statistics_by_ctnetlink_tell_the_fill_too() -> None:
     assert concern(waiting(700), stats=netlink.stats_global(800, 1000))["app"]
 
 
+def coming(number: int, *, remote: str = "198.51.100.7:443") -> list[Flow]:
+    """So many that came within the last half minute: four times as many are where it settles."""
+    return [called(each, remote=remote, timeout_s=119) for each in range(number)]
+
+
+def test_a_table_that_will_fill_matters_to_whom_a_large_part_of_it_will_belong() -> None:
+    """Of 300 entries 200 are in TIME_WAIT; with 800 of these there will be 900."""
+    few = PROC | {counters.MAX_FILE: "899\n", counters.COUNT_FILE: "300\n"}
+    told = concern([*coming(200), served(1, timeout_s=119)], few)
+    assert told["app"] == (
+        "the conntrack table will fill: at this rate it settles at about 903 entries, "
+        "800 of them in TIME_WAIT, and 899 is its limit"
+    )
+    assert {name for name, each in told.items() if each} == {"app", "whole"}
+    assert set(concern(coming(200), few | {counters.MAX_FILE: "900\n"}).values()) == {None}, "just room enough"
+    old = [called(each, timeout_s=10) for each in range(200)]
+    assert set(concern(old, few).values()) == {None}, "nothing new comes"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "proc", "matters"), [(30, OLD, True), (120, OLD, False), (30, PROC, False)], ids=["old", "slow", "new"]
+)
+def test_a_pool_that_gets_more_than_it_can_sustain_will_fill(seconds: int, proc: dict[str, str], matters: bool) -> None:
+    """200 of 511 ports in so many seconds, of which each is held for two minutes: 511 / 120 is 4.3 a second."""
+    first, second = (sample(flows, at=at, proc=proc) for flows, at in (([], 0), (crowd(200), seconds)))
+    told = whole(observed(first, second)).concern
+    text = "the 511 NAT ports to 198.51.100.7:443/tcp will fill: 7 new flows/s, 4/s sustainable on this kernel"
+    assert told == (text if matters else None)
+    assert whole(observed(second)).concern is None, "of a first reading nobody knows"
+
+
 # Against plain loops
 
 REMOTES = ("100.64.0.9", "198.51.100.7", "172.18.0.2", "172.18.0.3", HOST, "fd00:18::2", "2001:db8::7")

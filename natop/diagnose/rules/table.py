@@ -141,11 +141,13 @@ def time_wait_buildup(evidence: Evidence) -> Iterator[Finding]:
     port.
 
     By itself that is harmless, and it is not what makes first connections slow: a kernel of 6.5 or later gives such
-    ports to new connections, and before that only a pool that is nearly full matters.
+    ports to new connections, and before that only a pool that is nearly full, or will be, matters.
 
     Decided by: more than 60 % of the TCP flows and at least 1,000 in TIME_WAIT. It is a warning only where it matters:
-    a NAT pool of which 80 % are held and cannot be evicted, or a table that is 75 % full. Where it is not known how
-    full the table is, nobody can say that it is harmless.
+    a NAT pool of which 80 % are held and cannot be evicted, or a table that is 75 % full; or where one will fill at
+    this rate: the table, whose other entries and the number at which TIME_WAIT settles are more than its limit, or,
+    before 6.5, a pool that gets more new flows than it can sustain. Where it is not known how full the table is, nobody
+    can say that it is harmless.
 
     To fix: keep-alive, so that fewer connections are opened.
     """
