@@ -111,10 +111,20 @@ def lost_syns(rates: Mapping[str, float], version: Version | None) -> float | No
     return clash_lost(rates, version) if _is_before(version, CLASHES_APART, rates) else rates.get("insert_failed")
 
 
-def found_per_new(found: int, new: float) -> float | None:
-    """NAT ports probed in vain for each new flow; None where no flow is new.
+def tried(new: float, risen: Mapping[str, float], version: Version | None) -> float:
+    """First packets that NAT looked for ports for while the counters rose so far: of new flows, and those lost to a
+    clash, which never become a flow."""
+    return new + (clash_lost(risen, version) or 0.0)
+
+
+def found_per_new(new: float, risen: Mapping[str, float], version: Version | None) -> float | None:
+    """NAT ports probed in vain for each new flow and each one lost to a clash, while the counters rose so far.
+
+    None where there was neither, or of a kernel that counts other things as found.
 
     The early warning of port exhaustion. Measured on Linux 6.18 with one remote address and port: about 1 where half of
     the ports are in use, 9 at 90 %, 21 at 95 %, 43 at 98 %, 75 at 99 %, 129 when all are.
     """
-    return found / new if new > 0 else None
+    found, flows = risen.get("found"), tried(new, risen, version)
+    is_modern = "clash_resolve" in risen or (version is not None and version >= HOTPATH_GONE)
+    return found / flows if found is not None and is_modern and flows > 0 else None

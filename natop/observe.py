@@ -80,13 +80,13 @@ def observe(previous: Snapshot | None, sample: Sample) -> Snapshot:
     host = _host(sample)
     conntrack = counters.conntrack(sample.stats, sample.proc)
     containers = inventory.containers if inventory else ()
-    reading, flow_gaps = _read_flows(previous, sample, inventory, former, conntrack.counters.get("found"))
+    reading, flow_gaps = _read_flows(previous, sample, inventory, former, conntrack.counters)
     summary = _summary(
         previous, reading, Setting(containers, host.kernel, host.sysctls, conntrack, firewall, sample.addresses)
     )
     seconds = sample.monotonic_s - previous.monotonic_s if previous else 0.0
     rates, cpu_rates = _rates(previous, conntrack, seconds)
-    derived = meanings.derived(rates, host.version, _found_per_new(previous, reading, summary.whole))
+    derived = meanings.derived(rates, host.version, _found_per_new(previous, reading, summary.whole, host))
     testimony = testify(previous, sample, containers, seconds, derived.lost_syns_per_s)
     probes, namespaces = _probes(previous, sample), _namespaces(previous, sample, inventory)
     taken = Snapshot(
@@ -168,7 +168,9 @@ def _rates(previous: Snapshot | None, conntrack: Conntrack, seconds: float) -> R
     return counters.per_second(conntrack, previous.conntrack, seconds) if previous and seconds > 0 else (None, ())
 
 
-def _found_per_new(previous: Snapshot | None, reading: FlowReading | None, whole: FlowSummary | None) -> float | None:
+def _found_per_new(
+    previous: Snapshot | None, reading: FlowReading | None, whole: FlowSummary | None, host: HostFacts
+) -> float | None:
     """NAT's vain probes for each new flow between the last two dumps; as before where there is no new one."""
     before = previous.reading if previous else None
     if previous is None or before is None or reading is None:
@@ -176,9 +178,11 @@ def _found_per_new(previous: Snapshot | None, reading: FlowReading | None, whole
     seconds = reading.monotonic_s - before.monotonic_s
     if seconds <= 0:
         return previous.derived.found_per_new
-    if reading.found is None or before.found is None or whole is None or whole.rates is None:
+    if whole is None or whole.rates is None:
         return None
-    return meanings.found_per_new((reading.found - before.found) % counters.MODULUS, whole.rates.new * seconds)
+    now, then = reading.counters, before.counters
+    risen = {name: (number - then[name]) % counters.MODULUS for name, number in now.items() if name in then}
+    return meanings.found_per_new(whole.rates.new * seconds, risen, host.version)
 
 
 def _firewall(previous: Snapshot | None, sample: Sample) -> tuple[Firewall | None, tuple[Gap, ...]]:
@@ -224,11 +228,11 @@ def _read_flows(
     sample: Sample,
     inventory: Inventory | None,
     former: Mapping[str, str],
-    found: int | None,
+    told: Mapping[str, int],
 ) -> tuple[FlowReading | None, tuple[Gap, ...]]:
     """The sample's dump or, without one, the last that succeeded; attributed to the containers of now."""
-    told = {gap.source for gap in sample.gaps}
-    kept = (gap for gap in previous.gaps if gap.source in OF_DUMPS - told) if previous else ()
+    missing = {gap.source for gap in sample.gaps}
+    kept = (gap for gap in previous.gaps if gap.source in OF_DUMPS - missing) if previous else ()
     gaps = tuple(kept)
     sockets = _ToldSockets(sample.sockets)
     ends = dead_ends(inventory.networks, unanswered(sample.proc.get(ARP_FILE, ""))) if inventory else ()
@@ -246,7 +250,7 @@ def _read_flows(
                 sample.taken_at,
                 sample.monotonic_s,
                 dump.skipped,
-                found,
+                told,
                 own.found if own else frozenset(),
                 own.waiting if own else frozenset(),
             )

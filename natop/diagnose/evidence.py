@@ -142,16 +142,11 @@ class Evidence:
 
     @property
     def found_per_new(self) -> float | None:
-        """NAT ports tried in vain for each new flow, those among them that found none and were dropped.
-
-        None where it is unknown, or of too few flows, or of a kernel that counts other things as found.
-        """
-        found, new = self.risen("found"), self.new_flows
-        is_modern = "clash_resolve" in (self.since.counters if self.since else ())
-        if found is None or new is None or not (is_modern or self.kernel_is(meanings.HOTPATH_GONE)):
+        """NAT ports tried in vain for each new flow of the time watched; None where it is unknown, or of too few."""
+        new, version = self.new_flows, self.snapshot.host.version
+        if self.since is None or new is None or meanings.tried(new, self.since.counters, version) < FLOWS_TELL:
             return None
-        tried = new + (self.losses.clash if self.losses else 0)
-        return found / tried if tried >= FLOWS_TELL else None
+        return meanings.found_per_new(new, self.since.counters, version)
 
     @cached_property
     def found_warns(self) -> bool:

@@ -43,7 +43,7 @@ class Derived:
     lost_syns_per_s: float | None = None
     """New flows that conntrack refused, whatever for: the host-wide sum of `NetnsTcp.lost_syns_per_s`."""
     found_per_new: float | None = None
-    """NAT ports probed in vain for each new flow, between the last two dumps."""
+    """NAT ports probed in vain for each new flow, and for each one lost to a clash, between the last two dumps."""
 
 
 NOTHING_DERIVED = Derived()

@@ -51,8 +51,8 @@ class FlowReading:
     taken_at: float
     monotonic_s: float
     skipped: Skipped
-    found: int | None = None
-    """The counter `found` when it was taken."""
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """Conntrack's when it was taken, as in `Conntrack`."""
     own: frozenset[OwnFlow] = frozenset()
     """natop's own connections that the dump held and `flows` is without."""
     waiting: frozenset[OwnFlow] = frozenset()

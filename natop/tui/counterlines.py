@@ -120,8 +120,8 @@ def _derived(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
         (
             "found per new",
             glyphs.unknown if found is None else f"{found:,.1f}",
-            "NAT ports tried in vain for each new flow: about 1 when half full, 9 at 90 %, 21 at 95 %, "
-            "129 and more when full",
+            "NAT ports tried in vain for each new flow, and for each that was lost, between the last two dumps: "
+            "about 1 when half full, 9 at 90 %, 21 at 95 %, 129 and more when full",
         ),
     ):
         yield [(f" {name:<{_NAME}}", Tone.NAME), (f"{text:>{_NUMBER}}", Tone.PLAIN)]

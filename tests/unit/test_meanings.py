@@ -100,6 +100,21 @@ def test_what_follows_is_never_negative(failed: float, dropped: float, chains: f
 
 
 def test_found_for_each_new_flow() -> None:
-    assert meanings.found_per_new(430, 10) == 43
-    assert meanings.found_per_new(0, 10) == 0
-    assert meanings.found_per_new(7, 0) is None
+    assert meanings.found_per_new(10, {"found": 430}, MODERN) == 43
+    assert meanings.found_per_new(10, {"found": 0}, MODERN) == 0
+    assert meanings.found_per_new(0, {"found": 7}, MODERN) is None
+    assert meanings.found_per_new(10, {}, MODERN) is None
+
+
+def test_flows_that_were_lost_looked_for_a_port_too() -> None:
+    """Of a full pool nothing is new: each SYN tries 129 ports, clashes and is dropped."""
+    lost = {"found": 1290, "insert_failed": 10, "drop": 10, "chaintoolong": 0}
+    assert meanings.found_per_new(0, lost, MODERN) == 129
+    assert meanings.found_per_new(20, lost, MODERN) == 43
+    assert meanings.found_per_new(0, lost | {"chaintoolong": 10}, MODERN) is None, "no clash"
+
+
+def test_found_counts_other_things_on_an_old_kernel() -> None:
+    assert meanings.found_per_new(10, {"found": 430}, (4, 4)) is None
+    assert meanings.found_per_new(10, {"found": 430}, None) is None
+    assert meanings.found_per_new(10, {"found": 430, "clash_resolve": 0}, None) == 43

@@ -291,3 +291,11 @@ def test_found_for_each_new_flow_is_between_dumps() -> None:
     assert moved.derived.found_per_new == 21
     assert observe(dumped, sample(flows(1, 2, 3), at=4, stats=stats(found=99))).derived.found_per_new is None
     assert observe(dumped, sample(flows(4), at=4, stats=b"")).derived.found_per_new is None
+
+
+def test_found_where_every_new_flow_is_lost() -> None:
+    """A full pool has no new flow: what is lost between the dumps, ticks between them included, is what tried."""
+    first = observed(sample([], stats=stats(found=100, insert_failed=5, drop=5)))
+    ticked = observe(first, sample(None, at=1, stats=stats(found=745, insert_failed=10, drop=10)))
+    dumped = observe(ticked, sample([], at=2, stats=stats(found=1390, insert_failed=15, drop=15)))
+    assert dumped.derived.found_per_new == 129
