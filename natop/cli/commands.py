@@ -126,7 +126,11 @@ def _probed(rounds: int, wanted: "Probes", counts_own: bool) -> "Callable[[Sourc
 @program.command()
 @click.option("--for", "watch_s", type=WATCH, default=5.0, metavar="S", help="Seconds to watch for rates (5).")
 @click.option("--format", "form", type=click.Choice(("text", "json", "md")), default="text", help="text.")
-@click.option("--check", is_flag=True, help="Exit status 1 where a finding of severity warning or worse stands.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Exit status 1 where a finding of severity warning or worse stands, 3 where too little could be read to tell.",
+)
 @whole_host_options
 @click.pass_context
 def doctor(context: click.Context, /, watch_s: float, form: str, check: bool, **common: Any) -> None:
@@ -140,6 +144,9 @@ def doctor(context: click.Context, /, watch_s: float, form: str, check: bool, **
     try:
         with opened(None) as out:
             watched = feed.watched(source_of(options), watch_s, options.interval_s)
+            unjudged = report.unjudged(watched.snapshot) if check else None
+            if unjudged:
+                raise Refused(Exit.UNREADABLE, unjudged)
             if form == "text":
                 out.writelines(report.as_text(watched.snapshot, watched.seconds, room_of(out)))
             else:

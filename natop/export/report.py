@@ -138,6 +138,15 @@ def is_grave(snapshot: Snapshot) -> bool:
     return any(each.severity is not Severity.INFO for each in snapshot.findings or ())
 
 
+def unjudged(snapshot: Snapshot) -> str | None:
+    """One to three lines why a host without a grave finding cannot be called healthy; None where it can, or has one."""
+    said = verdict(snapshot.findings, snapshot)
+    if said.is_known:
+        return None
+    missing = sorted(snapshot.gaps, key=lambda gap: gap.source != "flows")
+    return "\n".join([f"no verdict: {said.text}", *(gap.told() for gap in missing[:2])])
+
+
 def explanation(name: str, room: int | None = None) -> str | None:
     """What a rule means, how it decides and what its remedy costs, on a terminal `room` cells wide.
 

@@ -179,6 +179,34 @@ def test_doctor_watches_and_checks(natop: Natop) -> None:
     assert document["findings"] == [] or {each["severity"] for each in document["findings"]} == {"info"}
 
 
+def test_a_check_of_what_cannot_be_read_is_not_passed(natop: Natop) -> None:
+    """Else a check without rights would be green for ever; without --check it is a report as any other."""
+    blind = [sample(dump=[netlink.error(1)], at=at, containers=CONTAINERS) for at in range(9)]
+    first, *others = refused(natop("doctor", "--for", "1", "--check", samples=blind), 3)
+    assert first == "natop: no verdict: nothing seen wrong in 1 s, but flows could not be read"
+    assert any("CAP_NET_ADMIN" in line for line in others)
+    told = natop("doctor", "--for", "1", samples=blind)
+    assert (told.status, told.err) == (0, "")
+    assert "UNKNOWN: nothing seen wrong" in told.out
+
+
+def test_a_check_finds_what_is_wrong_though_flows_cannot_be_read(natop: Natop) -> None:
+    rising = [sample(dump=[netlink.error(1)], at=at, containers=CONTAINERS, stats=_lost(100 * at)) for at in range(9)]
+    ended = natop("doctor", "--for", "1", "--check", samples=rising)
+    assert (ended.status, ended.err) == (1, "")
+    assert "WARNING: " in ended.out
+
+
+def _lost(number: int) -> bytes:
+    counters = {"insert_failed": number, "drop": number, "chain_toolong": 0, "found": 0}
+    return netlink.stats_global(1, 1000) + netlink.stats_cpu(0, counters) + netlink.done()
+
+
+def test_a_check_of_a_healthy_host_is_passed(natop: Natop) -> None:
+    ended = natop("doctor", "--for", "1", "--check")
+    assert (ended.status, ended.err) == (0, "")
+
+
 def test_doctor_watches_long_enough_to_judge(natop: Natop) -> None:
     assert "0.5 is not in the range" in refused(natop("doctor", "--for", "0.5"), 2)[0]
 
