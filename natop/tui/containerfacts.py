@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from textwrap import wrap
 
 from natop.columns.containers import HOST_KEY, ContainerRow, network_mode, published_text
 from natop.columns.grouping import NO_PROJECT
@@ -15,6 +16,8 @@ from natop.tui.glyphs import Glyphs
 from natop.tui.tones import Line, Piece, Tone, length_of
 
 _LABEL = 11
+_LEAST = 20
+"""Cells for words beside the labels, however narrow the screen."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,30 @@ def container_lines(row: ContainerRow, around: Around, glyphs: Glyphs) -> list[L
 
 
 def folded(line: Line, width: int) -> Sequence[Line]:
-    """The line in lines of at most so many cells where it can be parted: after a fact, which ends in blanks."""
+    """The line in lines of at most so many cells where it can be parted: after a fact, which ends in blanks, or within
+    one that is too long for a line of its own."""
     lines: list[list[Piece]] = [[]]
     fact: list[Piece] = []
-    for piece in line:
+    pieces = [*line[:1], *(part for piece in line[1:] for part in _parts(piece, width - _LABEL))]
+    for piece in pieces:
         fact.append(piece)
-        if not piece[0].endswith("  ") and piece is not line[-1]:
+        if not piece[0].endswith("  ") and piece is not pieces[-1]:
             continue
-        if len(lines[-1]) > 1 and length_of([*lines[-1], *fact]) - 3 > width:
+        blanks = len(piece[0]) - len(piece[0].rstrip())
+        if len(lines[-1]) > 1 and length_of([*lines[-1], *fact]) - blanks > width:
             lines.append([(" " * _LABEL, Tone.QUIET)])
         lines[-1] += fact
         fact = []
     return lines
+
+
+def _parts(piece: Piece, room: int) -> Sequence[Piece]:
+    """A piece that is a sentence too long for a line as several, each as long as there is room."""
+    text, tone = piece
+    if length_of([piece]) <= room:
+        return [piece]
+    parts = wrap(text, max(_LEAST, room), break_long_words=False, break_on_hyphens=False)
+    return [(f"{part}  ", tone) for part in parts] or [piece]
 
 
 def network_text(row: ContainerRow, around: Around) -> str | None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 
 from natop.columns.containers import container_rows
 from natop.model import TCP_NAMES, ContainerSummary, Firewall, NatRule, NetnsTcp, NetworkNat, Snapshot
-from natop.tui.containerfacts import Around, container_lines
+from natop.tui.containerfacts import Around, container_lines, folded
 from natop.tui.containernat import container_nat_lines
 from natop.tui.containertcp import container_tcp_line
 from natop.tui.glyphs import UNICODE
-from natop.tui.tones import text_of
+from natop.tui.tones import Tone, text_of
 from tests.tui.poolhosts import three_pools
 from tests.tui.worlds import container, world
 
@@ -113,6 +114,23 @@ def test_tcp_s_testimony_of_a_container() -> None:
     )
     assert tcp_of(None, "web") == "TCP counted with web, whose namespace it shares"
     assert tcp_of(None) == f"TCP {UNICODE.unknown}"
+
+
+@pytest.mark.parametrize("last", ["in TIME_WAIT 12 of 131,072", "in TIME_WAIT 12 of 131,072   "])
+def test_a_line_is_parted_where_its_last_fact_would_be_cut(last: str) -> None:
+    """Blanks at the end of a fact need no room; where there are none, none are left out."""
+    line = [(" TCP       ", Tone.QUIET), ("sockets 3  ", Tone.PLAIN), (last, Tone.PLAIN)]
+    needed = 11 + len("sockets 3  ") + len(last.rstrip())
+    assert [text_of(each).rstrip() for each in folded(line, needed)] == [f" TCP       sockets 3  {last.rstrip()}"]
+    parted = [" TCP       sockets 3", f"           {last.rstrip()}"]
+    assert [text_of(each).rstrip() for each in folded(line, needed - 1)] == parted
+
+
+def test_a_sentence_that_is_too_long_for_a_line_goes_on_below() -> None:
+    sentence = "the conntrack table will fill: at this rate it settles at about 903 entries, 800 of them in TIME_WAIT"
+    lines = folded([("           ", Tone.QUIET), (sentence, Tone.NOTICE)], 78)
+    assert all(cell_len(text_of(each).rstrip()) <= 78 for each in lines)
+    assert " ".join(text_of(each).strip() for each in lines) == sentence
 
 
 def test_why_time_wait_matters_stands_below() -> None:
