@@ -152,6 +152,8 @@ class TimeWait:
     """Ports called (`443/tcp`), most flows first; at most TOP of them."""
     growth_per_min: float | None = None
     """Over the last minute or, where there were fewer dumps, since the one before; None on a first reading."""
+    growth_s: float | None = None
+    """Over how many seconds that was."""
     steady_state: float | None = None
     """Flows entering TIME_WAIT per second × its timeout: where the count would settle; None where that is unknown."""
     concern: str | None = None

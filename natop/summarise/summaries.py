@@ -41,7 +41,7 @@ from natop.summarise.pools import (
     sustainable_per_s,
     translated_by_rule,
 )
-from natop.summarise.timewait import Room, first_pools, growth_per_min, in_time_wait, time_waits
+from natop.summarise.timewait import Room, first_pools, growth, in_time_wait, time_waits
 from natop.uapi import TCP_STATES, IpProto, Ips, proto_name
 
 WHOLE = "whole"
@@ -282,11 +282,12 @@ def _time_waits(
     history = previous.history if previous else History()
     subjects = [None if key == WHOLE else key for key in keys]
     counts = {subject: each.count for subject, each in zip(subjects, found, strict=True)}
-    growth = growth_per_min(history, reading.monotonic_s, counts)
+    grown = growth(history, reading.monotonic_s, counts)
     return {
         key: replace(
             each,
-            growth_per_min=growth.get(subject),
+            growth_per_min=grown[subject].per_min if subject in grown else None,
+            growth_s=grown[subject].seconds if subject in grown else None,
             concern=room.concern(each, crowded.get(group), filling.get(group)),
         )
         for group, (key, subject, each) in enumerate(zip(keys, subjects, found, strict=True))

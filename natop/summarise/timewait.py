@@ -7,6 +7,7 @@ harmless by itself; it matters where it keeps NAT ports from others or fills the
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from natop.join.flows import endpoint
 from natop.model import (
     U32,
     U64,
+    UNOWNED,
     Attribution,
     Closer,
     Conntrack,
@@ -161,14 +163,21 @@ GROWTH_S = 60.0
 """Growth is that of so long: what came of a spike, or of a remedy, is soon seen."""
 
 
-def growth_per_min(history: History, monotonic_s: float, counts: Mapping[Subject, int]) -> dict[Subject, float]:
+class Growth(NamedTuple):
+    per_min: float
+    seconds: float
+    """Between the two dumps that it is of."""
+
+
+def growth(history: History, monotonic_s: float, counts: Mapping[Subject, int]) -> dict[Subject, Growth]:
     """How fast the number in TIME_WAIT of each subject grows: since its first dump within GROWTH_S, else its last one.
 
+    The dumps from before containers were known are left out, so that the whole and its parts have one base.
     `monotonic_s` is when these counts were taken. Those of whom nothing is known from before are left out.
     """
-    found: dict[Subject, float] = {}
+    found: dict[Subject, Growth] = {}
     roster, known = None, list(counts)
-    for moment in _compared(history, monotonic_s) if METRIC in history.container_metrics else ():
+    for moment in _compared(history, monotonic_s, counts) if METRIC in history.container_metrics else ():
         if len(found) == len(counts):
             break
         if moment.roster is not roster:
@@ -177,15 +186,24 @@ def growth_per_min(history: History, monotonic_s: float, counts: Mapping[Subject
         if known:
             seconds = monotonic_s - moment.monotonic_s
             then = {each: _at(history, moment, each) for each in known}
-            found |= {each: 60 * (counts[each] - at) / seconds for each, at in then.items() if at is not None}
+            found |= {
+                each: Growth(60 * (counts[each] - at) / seconds, seconds) for each, at in then.items() if at is not None
+            }
             known = [each for each in known if each not in found]
     return found
 
 
-def _compared(history: History, monotonic_s: float) -> Sequence[Moment]:
+def _compared(history: History, monotonic_s: float, counts: Mapping[Subject, int]) -> Sequence[Moment]:
     """The dumps before that instant by which growth is told, in the order in which they are asked."""
     dumps = [each for each in history.moments if each.has_dump and each.monotonic_s < monotonic_s]
-    return [each for each in dumps if monotonic_s - each.monotonic_s <= GROWTH_S] or dumps[-1:]
+    lately = [each for each in dumps if monotonic_s - each.monotonic_s <= GROWTH_S] or dumps[-1:]
+    containers = [each for each in counts if each not in (None, UNOWNED)]
+    first = next((place for place, each in enumerate(lately) if _tells_of_any(history, each, containers)), 0)
+    return lately[first:]
+
+
+def _tells_of_any(history: History, moment: Moment, containers: Sequence[Subject]) -> bool:
+    return any(each in moment.roster.rows and _at(history, moment, each) is not None for each in containers)
 
 
 def _at(history: History, moment: Moment, subject: Subject) -> float | None:

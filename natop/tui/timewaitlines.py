@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from natop.model import Conntrack, Snapshot, TimeWait
-from natop.tui.formats import count, fit
+from natop.summarise.timewait import GROWTH_S
+from natop.tui.formats import count, fit, span
 from natop.tui.glyphs import Glyphs
 from natop.tui.hostlines import NAME, explained
 from natop.tui.tones import Line, Piece, Tone
 
+_NEARLY_S = 5
 MOST_WAITING = 10
 """Of more containers than so many, TIME_WAIT stands in their details alone."""
 
 
 def time_wait_title(snapshot: Snapshot) -> str:
     lasts = snapshot.host.sysctls.get("nf_conntrack_tcp_timeout_time_wait")
-    return f"flows in TIME_WAIT (conntrack's{'' if lasts is None else f', {lasts} s'}), growth over the last minute"
+    return f"flows in TIME_WAIT (conntrack's{'' if lasts is None else f', {lasts} s'}){_over(snapshot.time_wait)}"
+
+
+def _over(waiting: TimeWait | None) -> str:
+    """How long growth is of; dumps seldom lie exactly a minute apart."""
+    if waiting is None or waiting.growth_s is None:
+        return ""
+    is_a_minute = GROWTH_S - _NEARLY_S <= waiting.growth_s <= GROWTH_S
+    return f", growth over the last {'minute' if is_a_minute else span(waiting.growth_s)}"
 
 
 def time_wait_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:

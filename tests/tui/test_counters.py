@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import accumulate
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -273,13 +274,21 @@ def crowd(number: int, *, most: int | None = 1_000_000) -> Snapshot:
 def test_time_wait_is_told_of_those_who_have_most() -> None:
     taken = crowd(20)
     title, host, *lines = time_wait_section(taken)
-    assert title == " flows in TIME_WAIT (conntrack's, 30 s), growth over the last minute"
+    assert title == " flows in TIME_WAIT (conntrack's, 30 s)", "growth is unknown"
     assert host.split()[:3] == ["this", "host", "5,000"]
     names = [each.container.name for each in taken.containers]
     shown = [line.split()[0] for line in lines if line.split()[0] in names]
     assert shown == names[:9:-1]
     assert lines[-1].strip() == "and 9 containers with less: i has each"
     assert sum("harmless" in line for line in lines) == 11
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(11.2, "11 s"), (58.0, "minute"), (60.0, "minute"), (100, "1 min 40 s")])
+def test_the_title_names_the_time_that_growth_is_of(seconds: float, told: str) -> None:
+    taken = crowd(1)
+    assert taken.time_wait
+    grown = replace(taken, time_wait=replace(taken.time_wait, growth_per_min=12.0, growth_s=seconds))
+    assert time_wait_section(grown)[0].endswith(f", growth over the last {told}")
 
 
 def test_why_time_wait_matters_stands_in_place_of_harmless() -> None:

@@ -134,6 +134,21 @@ def test_growth_is_per_minute_since_natop_looks() -> None:
     assert of(third, WEB).growth_per_min == 0
 
 
+def test_the_host_grows_from_the_dump_from_which_its_containers_do() -> None:
+    """Docker tells of them a little after the first dump: until then nobody knows whose a flow is."""
+    taken: Snapshot | None = None
+    for at, number, containers in ((0, 0, None), (2, 40, CONTAINERS), (12, 140, CONTAINERS)):
+        taken = observe(taken, sample(waiting(number), at=at, containers=containers))
+    assert taken is not None
+    assert (of(taken, APP).growth_per_min, of(taken, APP).growth_s) == (600, 10)
+    assert (whole(taken).growth_per_min, whole(taken).growth_s) == (600, 10)
+
+
+def test_where_there_are_no_containers_the_host_grows_from_the_first_dump() -> None:
+    taken = observed(*(sample(waiting(10 * at), at=at, containers=None) for at in (0, 2, 12)))
+    assert (whole(taken).growth_per_min, whole(taken).growth_s) == (600, 12)
+
+
 def test_what_grew_more_than_a_minute_ago_does_not_grow() -> None:
     taken: Snapshot | None = None
     for at, number in ((0, 4), (20, 400), (40, 400), (60, 400), (80, 400)):
