@@ -24,10 +24,6 @@ class Since:
     tcp: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By container id or HOST_MARK, then by TCP_NAMES; only namespaces that were the same at both marks."""
 
-    def per_minute(self, name: str) -> float | None:
-        """The rate of one of conntrack's counters."""
-        return 60 * self.counters[name] / self.seconds if name in self.counters else None
-
     def tcp_total(self, name: str) -> int | None:
         """One of TCP's counters over all network namespaces; None where none was read."""
         found = [counts[name] for counts in self.tcp.values() if name in counts]

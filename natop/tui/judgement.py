@@ -6,12 +6,14 @@ from natop.diagnose import verdict
 from natop.model import Snapshot
 from natop.summarise.window import Marker, Since
 from natop.tui.findinglines import severity_mark
-from natop.tui.formats import clock, fit
+from natop.tui.formats import clock, fit, span
 from natop.tui.glyphs import Glyphs
 from natop.tui.tones import Line, Tone
 
 COMPARED = ("insert_failed", "drop", "found")
 """The counters that a remedy should bring to rest."""
+_TELLS_A_RATE_S = 10
+"""What happened in less time is told as it is: nothing in three seconds is no rate of 0."""
 
 
 def verdict_line(snapshot: Snapshot, room: int, glyphs: Glyphs) -> Line:
@@ -25,11 +27,16 @@ def verdict_line(snapshot: Snapshot, room: int, glyphs: Glyphs) -> Line:
 
 
 def changes(marker: Marker, snapshot: Snapshot, glyphs: Glyphs) -> list[Line]:
-    """As `insert_failed 41/min → 0/min`, `since 19:02:11`, …: the minute before the marker, and the time since."""
-    first, *others = [
+    """As `insert_failed 41/min → 0/min`, `since 19:02:11`, …: the minute before the marker, and the time since.
+
+    In the first seconds after it as `insert_failed 41/min → 0 in 4 s`, `drop …`, and the clock behind them, if it fits.
+    """
+    numbers = [
         [(f"{name} ", Tone.QUIET), (f"{change}   ", Tone.PLAIN)] for name, change in _numbers(marker, snapshot, glyphs)
     ]
-    return [first, [(f"since {clock(marker.mark.taken_at)}   ", Tone.TITLE)], *others]
+    after = marker.after(snapshot)
+    place = 2 if after and after.seconds < _TELLS_A_RATE_S else 1
+    return [*numbers[:place], [(f"since {clock(marker.mark.taken_at)}   ", Tone.TITLE)], *numbers[place:]]
 
 
 def comparison(marker: Marker | None, snapshot: Snapshot, glyphs: Glyphs) -> list[str]:
@@ -42,22 +49,31 @@ def comparison(marker: Marker | None, snapshot: Snapshot, glyphs: Glyphs) -> lis
 
 def _numbers(marker: Marker, snapshot: Snapshot, glyphs: Glyphs) -> list[tuple[str, str]]:
     before, after = marker.before, marker.after(snapshot)
-    pairs = [(name, _per_minute(before, name), _per_minute(after, name)) for name in COMPARED]
-    pairs.append(("SYN retransmits", _syns_a_minute(before), _syns_a_minute(after)))
-    return [(name, f"{_rate(was, glyphs)} {glyphs.arrow} {_rate(now, glyphs)}") for name, was, now in pairs]
+    pairs = [(name, _count(before, name), _count(after, name)) for name in COMPARED]
+    pairs.append(("SYN retransmits", _syns(before), _syns(after)))
+    return [
+        (name, f"{_rate(was, before, glyphs)} {glyphs.arrow} {_so_far(now, after, glyphs)}") for name, was, now in pairs
+    ]
 
 
-def _per_minute(since: Since | None, name: str) -> float | None:
-    return since.per_minute(name) if since else None
+def _count(since: Since | None, name: str) -> int | None:
+    return since.counters.get(name) if since else None
 
 
-def _syns_a_minute(since: Since | None) -> float | None:
-    total = since.tcp_total("syn_retrans") if since else None
-    return 60 * total / since.seconds if since and total is not None else None
+def _syns(since: Since | None) -> int | None:
+    return since.tcp_total("syn_retrans") if since else None
 
 
-def _rate(a_minute: float | None, glyphs: Glyphs) -> str:
+def _so_far(number: int | None, since: Since | None, glyphs: Glyphs) -> str:
+    """As `0 in 4 s`, until there is a rate to tell."""
+    if number is None or since is None or since.seconds >= _TELLS_A_RATE_S:
+        return _rate(number, since, glyphs)
+    return f"{number:,} in {span(since.seconds)}"
+
+
+def _rate(number: int | None, since: Since | None, glyphs: Glyphs) -> str:
     """As `41/min`; what is less than one is not 0."""
-    if a_minute is None:
+    if number is None or since is None:
         return glyphs.unknown
+    a_minute = 60 * number / since.seconds
     return "<1/min" if 0 < a_minute < 1 else f"{a_minute:,.0f}/min"

@@ -164,8 +164,21 @@ async def test_findings_say_what_changed_at_the_marker() -> None:
         assert any("SYN retransmits 39/min → 0/min since the marker" in line for line in live.frame)
 
 
-def _later(taken: Snapshot) -> Snapshot:
-    """Half a minute in which nothing was lost."""
+async def test_the_first_seconds_after_the_marker_are_no_rate() -> None:
+    racing = judged("snat-race/fires")
+    async with open_live([racing, _later(racing, 4), _later(racing, 10)], SMALL) as live:
+        await live.press("6", "m")
+        await live.step()
+        line = next(line for line in live.frame if line.startswith(" marker"))
+        assert line.rstrip() == " marker    insert_failed 41/min → 0 in 4 s   drop 41/min → 0 in 4 s"
+        assert " · insert_failed 41/min → 0 in 4 s since the marker" in live.frame
+        assert any("SYN retransmits 39/min → 0 in 4 s since the marker" in line for line in live.frame)
+        await live.step()
+        assert " · insert_failed 41/min → 0/min since the marker" in live.frame
+
+
+def _later(taken: Snapshot, seconds: float = 30) -> Snapshot:
+    """So long in which nothing was lost."""
     last = taken.marks[-1]
-    mark = replace(last, taken_at=last.taken_at + 30, monotonic_s=last.monotonic_s + 30)
-    return replace(taken, taken_at=taken.taken_at + 30, monotonic_s=mark.monotonic_s, marks=(*taken.marks, mark))
+    mark = replace(last, taken_at=last.taken_at + seconds, monotonic_s=last.monotonic_s + seconds)
+    return replace(taken, taken_at=taken.taken_at + seconds, monotonic_s=mark.monotonic_s, marks=(*taken.marks, mark))
