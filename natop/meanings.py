@@ -23,7 +23,7 @@ _MODERN = {
     "invalid": "packets that fit no connection: broken, out of window, or never begun; NAT leaves them as they are",
     "insert": "entries that tools put in (conntrack -I, conntrackd); traffic is not counted here",
     "insert_failed": "new flows refused, mostly because another was first; the packet is lost, a SYN comes again",
-    "drop": "packets dropped: for a clash (then insert_failed rises too), else because the table has no room",
+    "drop": "packets dropped: for a clash (then insert_failed rises too), for a full table, or by a helper",
     "early_drop": "flows thrown out before their time, because the table was full",
     "error": "ICMP packets that were damaged or made no sense",
     "search_restart": "lookups begun anew because the table changed meanwhile; harmless",

@@ -37,7 +37,7 @@ class Derived:
     """What follows from several counters, by the rules of `natop.meanings`; None where one of them is unknown."""
 
     table_full_per_s: float | None = None
-    """Packets dropped because the table was full."""
+    """Packets dropped for no clash: because the table was full or, where it had room, by a tracker or helper."""
     clash_lost_per_s: float | None = None
     """New flows lost because another took the same addresses and ports first."""
     lost_syns_per_s: float | None = None

@@ -167,7 +167,12 @@ METRICS = (
         True,
     ),
     _derived("clash_lost", "lost to clashes", "new flows lost, as another was first", lambda d: d.clash_lost_per_s),
-    _derived("table_full", "table full", "packets dropped, as the table had no room", lambda d: d.table_full_per_s),
+    _derived(
+        "table_full",
+        "table full",
+        "packets dropped for no clash: for a full table or, where it had room, by a helper",
+        lambda d: d.table_full_per_s,
+    ),
     _counter("clash_resolve"),
     _counter("invalid"),
     _counter("error"),

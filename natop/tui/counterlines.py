@@ -111,7 +111,11 @@ def _derived(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
     derived = snapshot.derived
     found = derived.found_per_new
     for name, text, words in (
-        ("table full", rate(derived.table_full_per_s, glyphs), "drop less insert_failed: refused for want of room"),
+        (
+            "table full",
+            rate(derived.table_full_per_s, glyphs),
+            "drop less insert_failed: refused for want of room or, where the table had room, by a tracker or helper",
+        ),
         (
             "clash lost",
             rate(derived.clash_lost_per_s, glyphs),

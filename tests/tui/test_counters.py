@@ -283,6 +283,13 @@ def test_time_wait_is_told_of_those_who_have_most() -> None:
     assert sum("harmless" in line for line in lines) == 11
 
 
+def test_a_table_with_room_is_not_said_to_have_refused() -> None:
+    """A tracker or helper drops packets too, which the counters do not tell apart."""
+    lines = [text_of(line) for line in counter_lines(crowd(1), 160, UNICODE)]
+    (place,) = [number for number, line in enumerate(lines) if line.startswith(" table full ")]
+    assert "for want of room or, where the table had room, by a tracker or helper" in lines[place + 1]
+
+
 @pytest.mark.parametrize(("seconds", "told"), [(11.2, "11 s"), (58.0, "minute"), (60.0, "minute"), (100, "1 min 40 s")])
 def test_the_title_names_the_time_that_growth_is_of(seconds: float, told: str) -> None:
     taken = crowd(1)
