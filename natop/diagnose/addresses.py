@@ -6,9 +6,9 @@ from ipaddress import ip_address
 
 from natop.diagnose import compose
 from natop.diagnose.evidence import Evidence, listed
-from natop.diagnose.losses import POOL_WARN
 from natop.diagnose.places import called, container_of, elsewhere, engine_version, is_docker, unused_network
 from natop.model import Container, Pool, Remedy
+from natop.summarise.portsearch import POOL_WARN
 
 OPTION_SINCE = {4: (20, 10), 6: (27, 0)}
 """Docker's version that knows com.docker.network.host_ipv4 (libnetwork 2454), and the one that also finds an IPv6

@@ -13,8 +13,6 @@ from natop.model import Mark, Pool, Version
 from natop.summarise.testimony import SYN_PATIENCE_S
 from natop.summarise.window import risen
 
-POOL_WARN, POOL_CRITICAL = 0.80, 0.95
-"""Use of a NAT pool: measured, a new SYN costs some 5 probes at 80 % and 20 at 95 %, and the first is lost at 98 %."""
 POOL_NO_RACE = 0.90
 """From this use on, a lost SYN is never called a race."""
 LOSS_TELLS = 0.005

@@ -1,8 +1,9 @@
 """What is said of clashes and of NAT pools, the same by every rule."""
 
 from natop.diagnose.evidence import Evidence, percent_of
-from natop.diagnose.losses import POOL_NO_RACE, POOL_WARN, is_scarce
+from natop.diagnose.losses import POOL_NO_RACE, is_scarce
 from natop.model import Pool
+from natop.summarise.portsearch import POOL_WARN
 
 
 def clash_text(evidence: Evidence, clashes: int) -> str:

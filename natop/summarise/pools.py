@@ -40,6 +40,8 @@ CLASSES = ((1, 511), (600, 1023), (1024, 65535), (0, 65535))
 """The ports that NAT picks from where no rule says otherwise, by the original port: below 512, below 1024, all others;
 the last is of ICMP's ids (nf_nat_l4proto_unique_tuple, net/netfilter/nf_nat_core.c). A port of 512 to 599 that was
 kept is in no range that NAT picks from."""
+WHOLE_RANGE = CLASSES[2][1] - CLASSES[2][0] + 1
+"""Ports that NAT picks from where neither a rule nor a privileged source port confines it: 64,512."""
 _IDS = 3
 _NO_CLASS = 0xFF
 _CLASS_OF_PORT = np.full(1 << 16, _NO_CLASS, np.uint8)

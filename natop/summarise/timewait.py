@@ -31,6 +31,8 @@ from natop.model import (
 )
 from natop.summarise.alike import kinds, order_of
 from natop.summarise.ownership import Ints, Ownership
+from natop.summarise.portsearch import POOL_WARN
+from natop.sysctls import FULL_WARNING
 from natop.uapi import IpProto, TcpState, proto_name
 
 TOP = 5
@@ -39,10 +41,6 @@ METRIC = "time_wait"
 """The key of the number in the history, from which its growth is."""
 RATE_S = 30
 """New entries are counted over so many seconds, or a quarter of the timeout where that is less."""
-POOL_USE = 0.80
-"""Share of a pool's ports that cannot be had, from which on its TIME_WAIT is a concern."""
-TABLE_FILL = 0.75
-"""Fill of the table from which on TIME_WAIT in it is a concern."""
 LARGE_PART = 0.25
 """TIME_WAIT is a concern where it is so large a part of what is full."""
 
@@ -229,7 +227,7 @@ class Room:
 
     def crowded(self) -> Rows:
         """The pools that TIME_WAIT which cannot be evicted has a large part in filling."""
-        return np.flatnonzero((self.pools.hard >= POOL_USE * self.pools.capacity) & self._is_of_time_wait())
+        return np.flatnonzero((self.pools.hard >= POOL_WARN * self.pools.capacity) & self._is_of_time_wait())
 
     def filling(self) -> Rows:
         """The pools with such a part that get more new flows than they can sustain."""
@@ -271,7 +269,7 @@ class Room:
         count, most = self.conntrack.count, self.conntrack.max
         if not count or not most:
             return None
-        if count >= TABLE_FILL * most and waiting.count >= LARGE_PART * count:
+        if count >= FULL_WARNING * most and waiting.count >= LARGE_PART * count:
             return (
                 f"the conntrack table is {100 * count / most:.0f} % full ({count:,} of {most:,} entries), "
                 f"{waiting.count:,} of them in TIME_WAIT"

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from rich.cells import cell_len, chop_cells
 
 from natop.columns.flows import address_order
-from natop.diagnose.losses import POOL_CRITICAL, POOL_WARN
 from natop.formats import decimal
 from natop.join.flows import Flows
 from natop.model import NatPools, Snapshot
 from natop.summarise.pools import evicts, pool_name, sustainable_per_s
+from natop.summarise.portsearch import POOL_CRITICAL, POOL_WARN
 from natop.tui.bars import gauge_of_two
 from natop.tui.formats import chance, count, rate
 from natop.tui.glyphs import Glyphs

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from natop.diagnose.addresses import more_addresses
 from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import FOUND_CRITICAL, FOUND_WARN, Cause, Evidence, listed, many, named, percent_of
-from natop.diagnose.losses import LOSS_TELLS, MANY_LOST, POOL_CRITICAL, POOL_WARN
+from natop.diagnose.losses import LOSS_TELLS, MANY_LOST
 from natop.diagnose.poolwords import clash_text, fullest_text
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import BACK_TO_THE_OLD, IN_THE_APPLICATION, keep_alive, look, sysctl
 from natop.model import Finding, Lead, Pool, Remedy, Severity
+from natop.summarise.pools import WHOLE_RANGE
+from natop.summarise.portsearch import POOL_CRITICAL, POOL_WARN
 from natop.sysctls import SHORT_TIME_WAIT_S
 from natop.uapi import IpProto
 
@@ -175,10 +177,6 @@ def _more_ports(evidence: Evidence, pool: Pool) -> Iterator[Remedy]:
             cost="late segments of an old connection may meet a new one; entries there now keep their timeout",
             check="the pool's TIME_WAIT falls within two minutes",
         )
-
-
-WHOLE_RANGE = 64_512
-"""Ports that NAT picks from where neither a rule nor a privileged source port confines it."""
 
 
 REMAPPED_LEAST = 10
