@@ -292,7 +292,8 @@ class FlowFacts:
     zombies_of: tuple[Pile, ...]
     """By client."""
     unreplied: tuple[Pile, ...]
-    """SYN_SENT without an answer, by what is called."""
+    """SYN_SENT that has waited for an answer for 2 s, by what is called; without ends that answer more than they let
+    wait."""
     stale: tuple[Pile, ...]
     """Flows to containers that are gone (Kind.STALE), by what was called and who should answer; the owners are those
     who are gone."""

@@ -32,6 +32,15 @@ SOCKET_TIME_WAIT_S = 60
 LOCAL_PORTS_FLOOR = 0.5
 """Of a container's range of local ports: where it has fewer outbound flows, it is not short of them."""
 
+WAITED_S = 2
+"""A SYN without an answer for longer waits; one that is younger may be on its way. The timeout left tells: it has begun
+with the first SYN (nf_conntrack_proto_tcp.c); before Linux 5.15 with the last one, so that a flow whose SYN has just
+come again counts once it has waited anew."""
+LATELY_S = 10
+"""A flow in TIME_WAIT for longer does not show that its end answers now."""
+SYN_SENT_S = TIME_WAIT_S = 120
+"""The timeouts of both, where they were not read: nf_conntrack_proto_tcp.c."""
+
 DNS, NATED = 53, Ips.SRC_NAT | Ips.DST_NAT
 
 Called = tuple[Addresses, npt.NDArray[np.uint16]]
@@ -48,12 +57,11 @@ def flow_facts(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]], local
     tcp = table.proto == IpProto.TCP
     orphaned = np.isin(flows.attribution.client, _gone(flows))
     zombies = _rows(tcp & (table.state == TcpState.ESTABLISHED) & (_idle(flows, sysctls) | orphaned))
-    silent = tcp & (table.state == TcpState.SYN_SENT) & ((table.status & Ips.SEEN_REPLY) == 0)
     return FlowFacts(
         zombies=len(zombies),
         zombies_gone=int(np.count_nonzero(orphaned[zombies])),
         zombies_of=_by_client(flows, zombies),
-        unreplied=_piles(flows, _rows(silent), _answering(flows)),
+        unreplied=_piles(flows, _silent(flows, sysctls), _answering(flows)),
         stale=_stale(flows),
         proxied=_piles(flows, _to_proxies(flows, _rows((kind == Kind.PROXIED) & from_container)), _called(flows)),
         hairpin=_piles(flows, _rows((kind == Kind.HAIRPIN) & from_container), _called(flows)),
@@ -86,6 +94,36 @@ def _idle(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Mask:
     cut = max(value if isinstance(value, int) else SHORTENED_S for value in told)
     idle: Mask = (left > cut) & (left < whole - IDLE_S) & (left != UNKNOWN32)
     return idle
+
+
+def _silent(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Rows:
+    """TCP flows that wait in vain for an answer, to ends that leave more of them waiting than they answer.
+
+    An end that answers most has lost some; it is neither down nor filtered.
+    """
+    table = flows.table
+    tcp, answered = table.proto == IpProto.TCP, (table.status & Ips.SEEN_REPLY) != 0
+    waits = tcp & (table.state == TcpState.SYN_SENT) & ~answered
+    waits &= table.timeout_s < _timeout(sysctls, "syn_sent", SYN_SENT_S) - WAITED_S
+    called = np.zeros(1 << 16, np.bool_)
+    called[table.reply_sport[waits]] = True
+    old = (table.state == TcpState.TIME_WAIT) & (
+        table.timeout_s < _timeout(sysctls, "time_wait", TIME_WAIT_S) - LATELY_S
+    )
+    answers = tcp & answered & ~old & called[table.reply_sport]
+    answers[answers] = np.isin(table.reply_src.lo[answers], np.unique(table.reply_src.lo[waits]))
+    rows = _rows(waits | answers)
+    ends = table.reply_src
+    group = _grouped(ends.hi[rows], ends.lo[rows], table.reply_sport[rows])
+    waiting = np.bincount(group, waits[rows])
+    is_silent: Mask = waits[rows] & (2 * waiting >= np.bincount(group))[group]
+    return rows[is_silent]
+
+
+def _timeout(sysctls: Mapping[str, int | tuple[int, ...]], state: str, default: int) -> int:
+    """Of a TCP state, in seconds."""
+    told = sysctls.get(f"nf_conntrack_tcp_timeout_{state}")
+    return told if isinstance(told, int) else default
 
 
 def _to_proxies(flows: Flows, rows: Rows) -> Rows:

@@ -131,7 +131,7 @@ def test_an_end_that_never_answers(made: FaultHost) -> None:
     made.outside.nft(ALL.format(far=FAR_TOO))
     with listener(made.outside, (FAR, 81)), traffic.Held([traffic.connect(made.inside["web"], FAR, 81)]):
         with Watch(made) as watch, knocking(made.inside["app"], (FAR_TOO, 443), 60):
-            wait_until(lambda: sent_again(made) >= 60, what="SYNs to be sent again")
+            wait_until(lambda: sent_again(made) >= 180, what="SYNs to be sent again, so that all have waited")
             told = watch.verdict()
             piled = oracle.state_counts(made.host)["SYN_SENT"]
         assert piled == 60
@@ -139,7 +139,7 @@ def test_an_end_that_never_answers(made: FaultHost) -> None:
         assert grave(told) == [("unreplied-syns", "app")]
         finding = the(told, "unreplied-syns")
         assert finding["summary"].startswith(f"{piled} connections to {FAR_TOO}:443/tcp are not answered")
-        assert finding["evidence"] == [f"{piled} flows in SYN_SENT without a reply", "opened by app"]
+        assert finding["evidence"] == [f"{piled} flows in SYN_SENT without a reply for 2 s", "opened by app"]
         assert nothing_lost(made)
         made.host.flush()
         quiet(made.doctor())

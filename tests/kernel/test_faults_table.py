@@ -41,6 +41,8 @@ PER_REMOTE = 20_000
 REMOTE = "198.18.64.0"
 FRESH_S = 432_000
 """The whole timeout of ESTABLISHED, so that no flow counts as idle."""
+WAITED_S = 100
+"""What is left of a SYN's 120 s when it has waited for 20."""
 ESTABLISHED = Entry(src=ADDRESSES["web"], dst=REMOTE, dport=5432, timeout_s=FRESH_S, status=REPLIED)
 BLOCKED = """
 table ip own {
@@ -143,7 +145,7 @@ def test_a_table_that_connections_have_filled(made: FaultHost, machine: Machine)
 
 def test_a_table_full_of_unanswered_flows_makes_room(made: FaultHost) -> None:
     """The kernel throws such flows out for new ones: nothing is refused, and early_drop says why."""
-    unanswered = replace(ESTABLISHED, status=UNREPLIED, state=TCP_STATES.index("SYN_SENT"))
+    unanswered = replace(ESTABLISHED, status=UNREPLIED, state=TCP_STATES.index("SYN_SENT"), timeout_s=WAITED_S)
     filled(made.host, unanswered)
     with listener(made.outside, (FAR, 81)), Watch(made) as watch:
         before = oracle.counters(made.host)

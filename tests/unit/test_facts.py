@@ -68,19 +68,51 @@ def test_data_in_flight_is_no_zombie(sysctls: dict[str, int], zombies: int) -> N
     assert flow_facts(Flows(flows, attribution, ()), SYSCTLS | sysctls, ()).zombies == zombies
 
 
+def unanswered(port: int, name: str = "app", timeout_s: int = 100) -> tuple[Flow, str, Kind]:
+    """A SYN sent 20 s ago, or as the timeout left says."""
+    return out(port, state=1, status=0x8, timeout_s=timeout_s), name, Kind.MASQUERADED
+
+
 def test_unreplied_syns_by_what_is_called() -> None:
-    silent = [(out(1000 + n, state=1, status=0x8), "app", Kind.MASQUERADED) for n in range(3)]
+    silent = [unanswered(1000 + n) for n in range(3)]
     answered = (out(2000, state=1), "app", Kind.MASQUERADED)
-    other = (flow("172.19.0.4:9", "198.51.100.8:80", id=9, state=1, status=0x8), "db", Kind.ROUTED)
+    other = (flow("172.19.0.4:9", "198.51.100.8:80", id=9, state=1, status=0x8, timeout_s=9), "db", Kind.ROUTED)
     assert facts(*silent, answered, other).unreplied == (
         Pile("198.51.100.9:5432/tcp", 3, ("app",), APP.id),
         Pile("198.51.100.8:80/tcp", 1, ("db",), DB.id),
     )
 
 
+@pytest.mark.parametrize(("sysctls", "waiting"), [({}, 2), ({"nf_conntrack_tcp_timeout_syn_sent": 60}, 1)])
+def test_syns_on_their_way_are_not_unanswered(sysctls: dict[str, int], waiting: int) -> None:
+    """The kernel gives a SYN 120 s, where it was not told how many, and tells whole seconds."""
+    flows = plain.table([unanswered(1000 + left, timeout_s=left)[0] for left in (57, 117, 118, 119, 120)])
+    nobody = np.full(5, -1, np.int32)
+    attribution = Attribution(nobody, nobody, np.full(5, Kind.MASQUERADED, np.uint8))
+    (pile,) = flow_facts(Flows(flows, attribution, ()), sysctls, ()).unreplied
+    assert pile.count == waiting
+
+
+def test_an_end_that_answers_most_is_not_silent() -> None:
+    """Also where what it answered is closed again, unless that was some time ago."""
+    silent = [unanswered(1000 + n) for n in range(60)]
+
+    def closed(left: int, number: int) -> list[tuple[Flow, str, Kind]]:
+        return [(out(2000 + n, state=7, timeout_s=left), "app", Kind.MASQUERADED) for n in range(number)]
+
+    assert facts(*silent, *closed(115, 61)).unreplied == ()
+    assert [pile.count for pile in facts(*silent, *closed(115, 60)).unreplied] == [60]
+    assert [pile.count for pile in facts(*silent, *closed(100, 600)).unreplied] == [60]
+    others = [
+        (flow(f"172.18.0.3:{n}", end, id=n), "app", Kind.ROUTED)
+        for n, end in enumerate(["198.51.100.9:443", "198.51.100.8:5432"] * 60, 3000)
+    ]
+    assert [pile.count for pile in facts(*silent, *others).unreplied] == [60]
+
+
 def test_a_pile_names_all_who_call() -> None:
-    silent = [(out(1000 + n, state=1, status=0x8), name, Kind.MASQUERADED) for n, name in enumerate(INDEX)]
-    (pile,) = facts(*silent, (out(1999, state=1, status=0x8), "web", Kind.MASQUERADED)).unreplied
+    silent = [unanswered(1000 + n, name) for n, name in enumerate(INDEX)]
+    (pile,) = facts(*silent, unanswered(1999, "web")).unreplied
     assert pile.owners[0] == "web"
     assert sorted(pile.owners) == sorted(INDEX)
     assert len(INDEX) > 3
@@ -129,7 +161,7 @@ def test_stale_is_what_leads_to_a_container_that_is_gone() -> None:
 
 
 def test_owners_are_told_most_flows_first() -> None:
-    told = [(out(n, state=1, status=0x8), "db" if n % 3 else "app", Kind.MASQUERADED) for n in range(1000, 1300)]
+    told = [unanswered(n, "db" if n % 3 else "app") for n in range(1000, 1300)]
     assert facts(*told).unreplied == (Pile("198.51.100.9:5432/tcp", 300, ("db", "app"), DB.id),)
 
 

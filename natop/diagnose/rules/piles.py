@@ -59,7 +59,9 @@ def _whose_end(facts: FlowFacts) -> str:
 def unreplied_syns(evidence: Evidence) -> Iterator[Finding]:
     """SYNs went out towards one end and nothing came back: the service is down, or a firewall drops them. Not NAT.
 
-    Decided by: more than 50 flows in SYN_SENT without a reply towards one address and port.
+    Decided by: more than 50 flows in SYN_SENT that have had no reply for 2 s, towards one address and port. A busy
+    client of a far server has as many on their way, which are answered in time; an end that answers more than it lets
+    wait is neither down nor filtered.
 
     To fix: look at the service, the route to it and the firewalls between.
     """
@@ -69,7 +71,7 @@ def unreplied_syns(evidence: Evidence) -> Iterator[Finding]:
             Severity.WARNING,
             known_caller(pile),
             f"{pile.count:,} connections to {pile.what} are not answered: it is down or filtered; not NAT",
-            (f"{pile.count:,} flows in SYN_SENT without a reply", f"opened by {few(pile.owners)}"),
+            (f"{pile.count:,} flows in SYN_SENT without a reply for 2 s", f"opened by {few(pile.owners)}"),
             (
                 look(
                     f"See whether {pile.what} listens and whether a firewall on the way drops the SYNs.",
