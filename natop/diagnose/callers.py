@@ -4,7 +4,7 @@ TCPSynRetrans counts both, and each server on the Internet sends answers again t
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from natop.model import HOST_MARK, Container, ContainerSummary, ProbePath, Snapshot
@@ -14,6 +14,9 @@ from natop.summarise.window import Since
 HOST = "host"
 """The subject of what is not one container's."""
 GONE = "containers that are gone"
+WEATHER = 0.001
+"""Of the connections opened: what the Internet loses by itself, and no host can mend. A crawler of 2,000 connections a
+second would have an alarm each minute for less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,28 @@ class Caller:
     """The rest of TCPSynRetrans: answers to SYNs."""
     container: Container | None = None
     """None for the host, and for namespaces that are no more."""
+    opened: int = 0
+    """Connections that it opened; 0 where that is unknown, too."""
+    accepts: bool = False
+    """Whether it accepts connections too, so that its `syns` may be answers."""
+
+    @property
+    def is_weather(self) -> bool:
+        """Whether so few were sent again that any network loses as many."""
+        return self.syns < WEATHER * self.opened
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """SYNs sent again that neither conntrack nor a listener here explains."""
+
+    lost: int
+    again: int
+    """All that were sent again."""
+    callers: Sequence[Caller]
+    """Whose, most first."""
+    is_sure: bool
+    """Whether they are SYNs; those of who accepts connections too may be answers, unless some wait for an answer."""
 
 
 def callers_of(snapshot: Snapshot, since: Since, ended: Mapping[str, int]) -> tuple[Caller, ...]:
@@ -50,11 +75,22 @@ def _caller(name: str, tcp: Mapping[str, int], pending: int, container: Containe
         return Caller(name, again, 0, container)
     most = again if opened + pending and not tcp.get("passive_opens") else opened + pending
     syns = min(again, most)
-    return Caller(name, syns, again - syns, container)
+    return Caller(name, syns, again - syns, container, opened, bool(syns and tcp.get("passive_opens")))
 
 
 def _pending(summary: ContainerSummary) -> int:
     return summary.flows.counts.states["SYN_SENT"] if summary.flows else 0
+
+
+def syns_of(callers: Iterable[Caller]) -> int:
+    """All that these sent again."""
+    return sum(caller.syns for caller in callers)
+
+
+def elsewhere_of(callers: Sequence[Caller], late: Sequence[Caller], here: int, *, is_sure: bool) -> Elsewhere:
+    """Of what these sent again, `late` at a time when it was not lost before; this host lost as many as `here`."""
+    again = syns_of(callers)
+    return Elsewhere(max(0, min(again, syns_of(late)) - here), again, callers, is_sure)
 
 
 def unread(snapshot: Snapshot) -> list[str]:

@@ -1,12 +1,12 @@
 """What the rules judge by: one snapshot, what happened in the last minute, and what became of the lost SYNs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 from functools import cached_property
 
 from natop import meanings
-from natop.diagnose.callers import HOST, Caller, callers_of, sent_by_probes, unread
+from natop.diagnose.callers import HOST, Caller, Elsewhere, callers_of, elsewhere_of, sent_by_probes, syns_of, unread
 from natop.diagnose.losses import Clashes, Losses, clashes_of, is_crowded, losses_of
 from natop.join.flows import UNKNOWN
 from natop.model import (
@@ -44,17 +44,6 @@ class Cause(Enum):
     UDP_TWINS = auto()
     """Two datagrams of one socket, on a kernel that loses one."""
     UNCLEAR = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """SYNs sent again that neither conntrack nor a listener here explains."""
-
-    lost: int
-    again: int
-    """All that were sent again."""
-    callers: tuple[Caller, ...]
-    """Whose, most first."""
 
 
 class Evidence:
@@ -196,10 +185,15 @@ class Evidence:
         return self._raced(self.losses.clash - self.clashes.young)
 
     def _raced(self, settled: int) -> Cause:
-        """Who raced, where no pool was full: TCP, as far as SYNs sent again explain what is `settled`, else UDP."""
+        """Who raced, where no pool was full: TCP, as far as SYNs sent again explain what is `settled`, else UDP.
+
+        Where it is not clear that these were SYNs, it is TCP only if nothing speaks for UDP.
+        """
         syns, facts = self.syns_again, self.facts
         if syns is None or (syns and syns * 2 >= settled):
-            return Cause.UNCLEAR if self.ports_are_random else Cause.RACE
+            is_sure = syns is None or syns_of(self._sure(self.callers)) * 2 >= settled
+            is_udp = not is_sure and facts and facts.udp_shared
+            return Cause.UNCLEAR if self.ports_are_random or is_udp else Cause.RACE
         if not settled:
             return Cause.UNCLEAR
         if facts and facts.udp_shared and not self.ports_are_random:
@@ -227,7 +221,7 @@ class Evidence:
         """SYNs that were sent again, without answers to SYNs; None where none of the containers was read."""
         read = {key for key, counts in self.since.tcp.items() if "syn_retrans" in counts} if self.since else set()
         is_read = bool(read - {HOST_MARK} or self._ended if self.unread else read)
-        return sum(caller.syns for caller in self.callers) if is_read else None
+        return syns_of(self.callers) if is_read else None
 
     @cached_property
     def overflows(self) -> int:
@@ -243,10 +237,16 @@ class Evidence:
         """
         if self.since is None or self.losses is None:
             return None
-        callers = self._unexplained(self.since)
-        again = sum(caller.syns for caller in callers)
-        late = sum(caller.syns for caller in self._unexplained(self._since_settled))
-        return Elsewhere(max(0, min(again, late) - self.losses.total - self.overflows), again, callers)
+        here = self.losses.total + self.overflows
+        callers, late = self._unexplained(self.since), self._unexplained(self._since_settled)
+        surely = elsewhere_of(self._sure(callers), self._sure(late), here, is_sure=True)
+        return surely if surely.lost >= SYN_LOSS_LEAST else elsewhere_of(callers, late, here, is_sure=False)
+
+    def _sure(self, callers: Sequence[Caller]) -> Sequence[Caller]:
+        """Those who cannot have sent answers."""
+        piles = self.facts.unreplied if self.facts else ()
+        waiting = {name for pile in piles for name in pile.owners}
+        return [caller for caller in callers if not caller.accepts or caller.name in waiting]
 
     @property
     def _since_settled(self) -> Since | None:
@@ -257,7 +257,8 @@ class Evidence:
         return over(marks[early - 1 :])
 
     def _unexplained(self, since: Since | None) -> tuple[Caller, ...]:
-        """The callers of whom no other rule tells; the host only where containers use its network.
+        """The callers of whom no other rule tells, and whose loss is no weather; the host only where containers use its
+        network.
 
         Without what natop's own probes sent again: whom they call in vain is in the view of probes.
         """
@@ -273,6 +274,7 @@ class Evidence:
             each
             for each in callers
             if each.syns
+            and not each.is_weather
             and (each.container is None or each.container.id not in explained)
             and (each.name != HOST or each.container or self.on_host_network)
         )

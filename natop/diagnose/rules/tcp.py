@@ -2,8 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from natop.diagnose.callers import HOST
-from natop.diagnose.evidence import SYN_LOSS_LEAST, Elsewhere, Evidence, address_of, listed, many, named, percent_of
+from natop.diagnose.callers import HOST, Elsewhere
+from natop.diagnose.evidence import (
+    SYN_LOSS_LEAST,
+    Evidence,
+    address_of,
+    few,
+    listed,
+    many,
+    named,
+    percent_of,
+)
 from natop.diagnose.places import uses_nftables
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import (
@@ -197,9 +206,11 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
 
     Decided by: at least 5 SYNs sent again by who opens connections, beyond what conntrack dropped (insert_failed and
     drop) and what listeners of containers and host lost (ListenOverflows). With containers on the host's network the
-    host's own count too. Answers to SYNs that servers send again are left out; who both opens and accepts is given one
-    SYN for each connection that it opens. Containers whose own table is full, or who have more than 50 unanswered flows
-    to one end, are left out: other rules tell of them.
+    host's own count too. Who lost less than 0.1 % of the connections that it opened is left out: any network does.
+    Answers to SYNs that servers send again are left out. Who both opens and accepts, as a reverse proxy, is given one
+    SYN for each connection that it opens; where none of its SYNs waits for an answer they may be answers too: a hint.
+    Containers whose own table is full, or who have more than 50 unanswered flows to one end, are left out: other rules
+    tell of them.
 
     To fix: probe the same target from the host; look for firewall rules that drop; a cloud's own limit on connections
     (`ethtool -S`, conntrack_allowance_exceeded) shows the same picture.
@@ -207,15 +218,18 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
     found = evidence.elsewhere
     if not found or found.lost < SYN_LOSS_LEAST:
         return
+    both = [] if found.is_sure else [each.name for each in found.callers if each.accepts]
     first = found.callers[0]
     piles = evidence.facts.unreplied if evidence.facts else ()
     yield Finding(
         "syn-loss-elsewhere",
-        Severity.WARNING,
+        Severity.WARNING if found.is_sure else Severity.INFO,
         first.name,
-        f"SYNs lost on the way, not in NAT: {_elsewhere(evidence, found)} sent again {evidence.span}",
+        f"SYNs{'' if found.is_sure else ', or answers to SYNs,'} lost on the way, not in NAT: "
+        f"{_elsewhere(evidence, found)} sent again {evidence.span}",
         (
             f"SYN retransmits in {named((each.name, each.syns) for each in found.callers)}",
+            *([f"these may be answers to clients: {few(both)} accepted connections too"] if both else []),
             *_accounted(evidence),
             *([f"unanswered: {named((pile.what, pile.count) for pile in piles)}"] if piles else []),
         ),
