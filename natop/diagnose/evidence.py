@@ -29,8 +29,8 @@ LEAST_WATCH_S = 1.0
 """Rates over less say nothing."""
 SYN_LOSS_LEAST = 5
 """A single lost SYN in a minute is weather."""
-MINOR = 0.05
-"""Of all first packets lost: what accounts for a smaller part, and for fewer than SYN_LOSS_LEAST, is no alarm."""
+RARE = 0.0001
+"""Of the connections: fewer than that are no alarm, though this host loses them: one in 10,000 waits a second."""
 UNREPLIED_LEAST = 50
 
 
@@ -292,11 +292,10 @@ class Evidence:
         piles = self.facts.unreplied if self.facts else ()
         return tuple(pile for pile in piles if pile.count > UNREPLIED_LEAST)
 
-    def is_minor(self, lost: int) -> bool:
-        """Whether so few first packets are next to nothing beside all that were lost."""
-        everything = (self.losses.total if self.losses else 0) + self.overflows
-        everything += self.elsewhere.lost if self.elsewhere else 0
-        return 0 < lost < SYN_LOSS_LEAST and lost < MINOR * everything
+    def is_minor(self, lost: int, of: float | None = None) -> bool:
+        """Whether so few are next to nothing beside all connections; where nobody says of which, all new flows."""
+        connections = of if of is not None else self.new_flows
+        return lost < max(SYN_LOSS_LEAST, RARE * (connections or 0))
 
     @property
     def on_host_network(self) -> list[str]:

@@ -29,7 +29,7 @@ from tests.lab import oracle
 from tests.lab.netns import Namespace, entered, wait_until
 from tests.lab.traffic import Responder
 
-ENOUGH, RACES = 3, 24
+ENOUGH, RACES = 5, 24
 """Datagrams that a test wants to see lost, and the races at most to that end."""
 QUESTIONS = 16
 ANEW = "172.31.0.9"

@@ -26,7 +26,7 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
     dumps around the losses or since; one that was full before them does not count. SYNs sent again are those of who
     opens connections: answers that servers send again are left out, and who does both is given one for each connection
     that it opens. A kernel before 5.10 counts harmless clashes in insert_failed too; there only what drop counts as
-    well is a loss.
+    well is a loss. Fewer than 5, or than one in 10,000 new flows, are a hint.
 
     To fix: choose source ports at random (a small table). It costs that source ports are no longer kept.
     """
@@ -194,7 +194,7 @@ def _dropped(evidence: Evidence) -> Iterator[Finding]:
         return
     yield Finding(
         "unexplained-loss",
-        Severity.INFO if is_known else Severity.WARNING,
+        Severity.INFO if is_known or evidence.is_minor(dropped) else Severity.WARNING,
         HOST,
         f"{many(dropped, 'packet')} dropped {evidence.span}, "
         + ("though the table had room" if is_known else "and how full the table is could not be read"),

@@ -25,8 +25,9 @@ from natop.diagnose.remedies import (
     sysctl,
     unmet,
 )
-from natop.model import ContainerSummary, Finding, Lead, Pile, Remedy, Severity
+from natop.model import HOST_MARK, ContainerSummary, Finding, Lead, Pile, Remedy, Severity
 from natop.summarise.localports import range_of, sysctls_of
+from natop.summarise.window import Since
 
 PORTS_WARN, PORTS_CRITICAL = 0.80, 0.95
 
@@ -111,7 +112,8 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
     """The queue of connections that wait for accept() is full, so the kernel drops SYNs at the server. The caller sees
     the same stall of a second as with a race, and NAT has nothing to do with it.
 
-    Decided by: ListenOverflows of the container's network namespace rises (net/ipv4/tcp_ipv4.c).
+    Decided by: ListenOverflows of the container's network namespace rises (net/ipv4/tcp_ipv4.c). Fewer than 5, or than
+    one in 10,000 of the connections accepted, are a hint.
 
     To fix: more workers, a longer backlog in the application, and somaxconn where the backlog is above it.
     """
@@ -122,7 +124,7 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
             values = ((SOMAXCONN, _at_least(BACKLOG, _sysctls(evidence, each), SOMAXCONN)),)
             yield Finding(
                 "accept-queue-overflow",
-                _severity(evidence, overflows),
+                _severity(evidence, overflows, evidence.tcp(each, "passive_opens")),
                 name,
                 f"accept queue of {name} is full: {many(overflows, 'connection')} lost {evidence.span}; not NAT",
                 tuple(_overflown(evidence, overflows, evidence.tcp(each, "listen_drops"))),
@@ -147,8 +149,9 @@ _QUEUED = "ListenOverflows stands still"
 SOMAXCONN, BACKLOG = "net.core.somaxconn", 16_384
 
 
-def _severity(evidence: Evidence, overflows: int) -> Severity:
-    return Severity.INFO if evidence.is_minor(overflows) else Severity.WARNING
+def _severity(evidence: Evidence, lost: int, of: int | None) -> Severity:
+    """Of so many lost; `of` are the connections that they are counted among."""
+    return Severity.INFO if evidence.is_minor(lost, of or 0) else Severity.WARNING
 
 
 def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
@@ -160,7 +163,7 @@ def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
     containers = evidence.on_host_network
     yield Finding(
         "accept-queue-overflow",
-        _severity(evidence, overflows),
+        _severity(evidence, overflows, evidence.host_tcp("passive_opens")),
         HOST,
         f"accept queue of a host's listener is full: {many(overflows, 'connection')} lost {evidence.span}; not NAT",
         (
@@ -290,7 +293,8 @@ def _probed(evidence: Evidence, name: str, unreplied: Sequence[Pile]) -> Remedy:
 def time_wait_bucket_overflow(evidence: Evidence) -> Iterator[Finding]:
     """A network namespace had more sockets in TIME_WAIT than tcp_max_tw_buckets; further ones were closed at once.
 
-    Decided by: TCPTimeWaitOverflow rises in the namespace of a container or of the host.
+    Decided by: TCPTimeWaitOverflow rises in the namespace of a container or of the host. Fewer than 5, or than one in
+    10,000 of its connections, are a hint.
 
     To fix: raise the limit there, or open fewer connections.
     """
@@ -300,23 +304,33 @@ def time_wait_bucket_overflow(evidence: Evidence) -> Iterator[Finding]:
             name = each.container.name
             values = ((MOST_WAITING, _at_least(WAITING, _sysctls(evidence, each), MOST_WAITING)),)
             remedies = own_sysctl(each, values, "Raise its limit", at_once=True, check=_CLOSED_EARLY)
-            yield _overflow(evidence, name, rose, remedies, Lead("containers", each.container.id))
+            severity = _severity(evidence, rose, _connections(evidence.since, each.container.id))
+            yield _overflow(evidence, name, rose, severity, remedies, Lead("containers", each.container.id))
     rose = evidence.host_tcp("time_wait_overflow")
     if rose:
         most = _at_least(WAITING, evidence.snapshot.host.sysctls, MOST_WAITING)
         cost = "up to a few hundred bytes of kernel memory for each socket"
         remedies = sysctl("Raise the limit.", evidence, ((MOST_WAITING, most),), cost=cost, check=_CLOSED_EARLY)
-        yield _overflow(evidence, HOST, rose, remedies, Lead("counters"))
+        severity = _severity(evidence, rose, _connections(evidence.since, HOST_MARK))
+        yield _overflow(evidence, HOST, rose, severity, remedies, Lead("counters"))
+
+
+def _connections(since: Since | None, namespace: str) -> int:
+    """All that were opened and accepted there, as far as it was read."""
+    tcp = since.tcp.get(namespace, {}) if since else {}
+    return tcp.get("active_opens", 0) + tcp.get("passive_opens", 0)
 
 
 _CLOSED_EARLY = "TCPTimeWaitOverflow stands still"
 MOST_WAITING, WAITING = "net.ipv4.tcp_max_tw_buckets", 262_144
 
 
-def _overflow(evidence: Evidence, name: str, rose: int, remedies: tuple[Remedy, ...], lead: Lead) -> Finding:
+def _overflow(
+    evidence: Evidence, name: str, rose: int, severity: Severity, remedies: tuple[Remedy, ...], lead: Lead
+) -> Finding:
     return Finding(
         "time-wait-bucket-overflow",
-        Severity.WARNING,
+        severity,
         name,
         f"tcp_max_tw_buckets of {name} is reached: {many(rose, 'TIME_WAIT socket')} closed early {evidence.span}",
         (f"TCPTimeWaitOverflow +{rose:,} {evidence.span}",),
