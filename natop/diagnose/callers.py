@@ -93,6 +93,12 @@ def elsewhere_of(callers: Sequence[Caller], late: Sequence[Caller], here: int, *
     return Elsewhere(max(0, min(again, syns_of(late)) - here), again, callers, is_sure)
 
 
+def refused_of(tcp: Mapping[str, int]) -> int:
+    """What the listeners of a namespace dropped: ListenDrops has the overflows of accept queues, and whatever else was
+    thrown away, as where the backlog of SYNs is full (net/ipv4/tcp_input.c)."""
+    return max(tcp.get("listen_drops", 0), tcp.get("listen_overflows", 0))
+
+
 def unread(snapshot: Snapshot) -> list[str]:
     """The running containers whose counters could not be read, where they have any of their own."""
     return [

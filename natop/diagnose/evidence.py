@@ -6,7 +6,17 @@ from enum import Enum, auto
 from functools import cached_property
 
 from natop import meanings
-from natop.diagnose.callers import HOST, Caller, Elsewhere, callers_of, elsewhere_of, sent_by_probes, syns_of, unread
+from natop.diagnose.callers import (
+    HOST,
+    Caller,
+    Elsewhere,
+    callers_of,
+    elsewhere_of,
+    refused_of,
+    sent_by_probes,
+    syns_of,
+    unread,
+)
 from natop.diagnose.losses import Clashes, Losses, clashes_of, is_crowded, losses_of
 from natop.join.flows import UNKNOWN
 from natop.model import (
@@ -224,9 +234,9 @@ class Evidence:
         return syns_of(self.callers) if is_read else None
 
     @cached_property
-    def overflows(self) -> int:
-        """Connections lost at listeners here, whose accept queues were full."""
-        return (self.since.tcp_total("listen_overflows") if self.since else None) or 0
+    def refused(self) -> int:
+        """SYNs and connections dropped at listeners here."""
+        return sum(refused_of(tcp) for tcp in self.since.tcp.values()) if self.since else 0
 
     @cached_property
     def elsewhere(self) -> Elsewhere | None:
@@ -237,7 +247,7 @@ class Evidence:
         """
         if self.since is None or self.losses is None:
             return None
-        here = self.losses.total + self.overflows
+        here = self.losses.total + self.refused
         callers, late = self._unexplained(self.since), self._unexplained(self._since_settled)
         surely = elsewhere_of(self._sure(callers), self._sure(late), here, is_sure=True)
         return surely if surely.lost >= SYN_LOSS_LEAST else elsewhere_of(callers, late, here, is_sure=False)

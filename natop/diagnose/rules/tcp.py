@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from natop.diagnose.callers import HOST, Elsewhere
+from natop.diagnose.callers import HOST, Elsewhere, refused_of
 from natop.diagnose.evidence import (
     SYN_LOSS_LEAST,
     Evidence,
@@ -109,43 +109,60 @@ def _at_least(least: int, sysctls: Mapping[str, int | tuple[int, ...]], name: st
 
 @rule("An application accepts connections too slowly")
 def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
-    """The queue of connections that wait for accept() is full, so the kernel drops SYNs at the server. The caller sees
-    the same stall of a second as with a race, and NAT has nothing to do with it.
+    """The queue of connections that wait for accept() is full, or the backlog of those that are half open, so the
+    kernel drops SYNs at the server. The caller sees the same stall of a second as with a race, and NAT has nothing to
+    do with it.
 
-    Decided by: ListenOverflows of the container's network namespace rises (net/ipv4/tcp_ipv4.c). Fewer than 5, or than
-    one in 10,000 of the connections accepted, are a hint.
+    Decided by: ListenOverflows of the container's network namespace rises (net/ipv4/tcp_ipv4.c); or ListenDrops without
+    it, most often for a full backlog. Fewer than 5, or than one in 10,000 of the connections accepted, are a
+    hint.
 
     To fix: more workers, a longer backlog in the application, and somaxconn where the backlog is above it.
     """
     for each in evidence.snapshot.containers:
-        overflows = evidence.tcp(each, "listen_overflows")
-        if overflows:
+        tcp = evidence.since.tcp.get(each.container.id, {}) if evidence.since else {}
+        if refused_of(tcp):
             name = each.container.name
             values = ((SOMAXCONN, _at_least(BACKLOG, _sysctls(evidence, each), SOMAXCONN)),)
             yield Finding(
                 "accept-queue-overflow",
-                _severity(evidence, overflows, evidence.tcp(each, "passive_opens")),
+                _severity(evidence, refused_of(tcp), tcp.get("passive_opens")),
                 name,
-                f"accept queue of {name} is full: {many(overflows, 'connection')} lost {evidence.span}; not NAT",
-                tuple(_overflown(evidence, overflows, evidence.tcp(each, "listen_drops"))),
+                _refused(evidence, tcp, name),
+                tuple(_overflown(evidence, tcp)),
                 (
                     Remedy(
                         f"Give {name} more workers, or a longer backlog in listen().",
                         cost=IN_THE_APPLICATION,
-                        check=_QUEUED,
+                        check=_stands_still(tcp),
                         undo_text=BACK_TO_THE_OLD,
                     ),
                     *own_sysctl(
-                        each, values, "Where its backlog is above somaxconn, raise that", at_once=False, check=_QUEUED
+                        each,
+                        values,
+                        "Where its backlog is above somaxconn, raise that",
+                        at_once=False,
+                        check=_stands_still(tcp),
                     ),
                 ),
                 Lead("containers", each.container.id),
-                overflows,
+                refused_of(tcp),
             )
     yield from _host_overflow(evidence)
 
 
-_QUEUED = "ListenOverflows stands still"
+def _refused(evidence: Evidence, tcp: Mapping[str, int], whose: str) -> str:
+    """What was lost, where: the queue of whole connections is the usual one."""
+    refused = refused_of(tcp)
+    if tcp.get("listen_overflows"):
+        return f"accept queue of {whose} is full: {many(refused, 'connection')} lost {evidence.span}; not NAT"
+    return f"SYNs dropped by {whose}: {refused:,} lost {evidence.span}; not NAT"
+
+
+def _stands_still(tcp: Mapping[str, int]) -> str:
+    return f"{'ListenOverflows' if tcp.get('listen_overflows') else 'ListenDrops'} stands still"
+
+
 SOMAXCONN, BACKLOG = "net.core.somaxconn", 16_384
 
 
@@ -156,18 +173,18 @@ def _severity(evidence: Evidence, lost: int, of: int | None) -> Severity:
 
 def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
     """In the host's own namespace, which containers on its network share with the processes of the host."""
-    overflows = evidence.host_tcp("listen_overflows")
-    if not overflows:
+    tcp = evidence.since.tcp.get(HOST_MARK, {}) if evidence.since else {}
+    if not refused_of(tcp):
         return
     value = _at_least(BACKLOG, evidence.snapshot.host.sysctls, SOMAXCONN)
     containers = evidence.on_host_network
     yield Finding(
         "accept-queue-overflow",
-        _severity(evidence, overflows, evidence.host_tcp("passive_opens")),
+        _severity(evidence, refused_of(tcp), tcp.get("passive_opens")),
         HOST,
-        f"accept queue of a host's listener is full: {many(overflows, 'connection')} lost {evidence.span}; not NAT",
+        _refused(evidence, tcp, "a host's listener"),
         (
-            *_overflown(evidence, overflows, evidence.host_tcp("listen_drops")),
+            *_overflown(evidence, tcp),
             *([f"on the host's network: {listed(containers)}, and the host's own processes"] if containers else []),
         ),
         (
@@ -181,18 +198,21 @@ def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
                 evidence,
                 ((SOMAXCONN, value),),
                 cost="the listener must be started anew for it to count",
-                check=_QUEUED,
+                check=_stands_still(tcp),
             ),
         ),
         Lead("counters"),
-        overflows,
+        refused_of(tcp),
     )
 
 
-def _overflown(evidence: Evidence, overflows: int, drops: int | None) -> Iterator[str]:
+def _overflown(evidence: Evidence, tcp: Mapping[str, int]) -> Iterator[str]:
+    overflows, drops = tcp.get("listen_overflows", 0), tcp.get("listen_drops", 0)
     yield f"ListenOverflows +{overflows:,} {evidence.span}"
     if drops:
         yield f"ListenDrops +{drops:,}"
+    if drops > overflows:
+        yield f"{many(drops - overflows, 'SYN')} dropped for no full accept queue: as a rule the backlog is full"
     yield from _no_conntrack_loss(evidence)
 
 
@@ -208,7 +228,7 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
     answers, are lost on the way or at the other end, or a rule of a firewall drops them. Not NAT.
 
     Decided by: at least 5 SYNs sent again by who opens connections, beyond what conntrack dropped (insert_failed and
-    drop) and what listeners of containers and host lost (ListenOverflows). With containers on the host's network the
+    drop) and what listeners of containers and host dropped (ListenDrops). With containers on the host's network the
     host's own count too. Who lost less than 0.1 % of the connections that it opened is left out: any network does.
     Answers to SYNs that servers send again are left out. Who both opens and accepts, as a reverse proxy, is given one
     SYN for each connection that it opens; where none of its SYNs waits for an answer they may be answers too: a hint.
@@ -255,7 +275,7 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
 
 def _elsewhere(evidence: Evidence, found: Elsewhere) -> str:
     """All that were sent again, where this host lost none; else the rest of them."""
-    is_explained = evidence.overflows or (evidence.losses and evidence.losses.total)
+    is_explained = evidence.refused or (evidence.losses and evidence.losses.total)
     return f"about {found.lost:,} of {found.again:,}" if is_explained else f"{found.again:,}"
 
 
@@ -267,8 +287,8 @@ def _accounted(evidence: Evidence) -> Iterator[str]:
         yield f"{counts} {evidence.span}: conntrack explains {lost:,}"
     else:
         yield f"insert_failed +0, drop +0 {evidence.span}: conntrack lost nothing"
-    if evidence.overflows:
-        yield f"ListenOverflows +{evidence.overflows:,}: accept queues here explain as many"
+    if evidence.refused:
+        yield f"ListenDrops +{evidence.refused:,}: listeners here explain as many"
 
 
 def _rules_with_counters(evidence: Evidence) -> tuple[str, ...]:
