@@ -197,12 +197,11 @@ class Evidence:
     def _raced(self, settled: int) -> Cause:
         """Who raced, where no pool was full: TCP, as far as SYNs sent again explain what is `settled`, else UDP.
 
-        Where it is not clear that these were SYNs, it is TCP only if nothing speaks for UDP.
+        Where it is not sure that these were SYNs, it is TCP only if nothing speaks for UDP.
         """
         syns, facts = self.syns_again, self.facts
         if syns is None or (syns and syns * 2 >= settled):
-            is_sure = syns is None or syns_of(self._sure(self.callers)) * 2 >= settled
-            is_udp = not is_sure and facts and facts.udp_shared
+            is_udp = not self.race_is_sure and facts and facts.udp_shared
             return Cause.UNCLEAR if self.ports_are_random or is_udp else Cause.RACE
         if not settled:
             return Cause.UNCLEAR
@@ -211,6 +210,16 @@ class Evidence:
         if facts and facts.dns and self.kernel_is(meanings.TWINS_RESOLVED) is False:
             return Cause.UDP_TWINS
         return Cause.UNCLEAR
+
+    @cached_property
+    def race_is_sure(self) -> bool:
+        """Whether SYNs that are no answers explain half of the clashes; or all are as many, and no UDP is suspect."""
+        again, facts = self.syns_again, self.facts
+        if again is None or not self.losses:
+            return False
+        sure = syns_of(self._sure(self.callers))
+        is_alike = 0 < again <= 2 * self.losses.clash and not (facts and facts.udp_shared)
+        return 0 < sure >= (self.losses.clash - self.clashes.young) / 2 or is_alike
 
     @cached_property
     def callers(self) -> tuple[Caller, ...]:

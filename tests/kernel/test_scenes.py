@@ -75,7 +75,7 @@ def test_a_race_is_named_its_remedy_applied_as_printed_and_the_losses_stop() -> 
     race = finding(before, "snat-race")
     assert race is not None
     assert finding(before, "nat-port-exhaustion") is None
-    lost = int(race["summary"].split()[6])
+    lost = int(race["summary"].partition(" new connection")[0].split()[-1])
     assert 0 < lost <= before["lost"]
     assert any("→ not exhaustion" in each for each in race["evidence"])
     assert applied == [0] * (len(race["remedies"][0]["commands"]) + len(race["remedies"][0]["undo"]))

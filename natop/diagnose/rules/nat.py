@@ -26,7 +26,9 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
     dumps around the losses or since; one that was full before them does not count. SYNs sent again are those of who
     opens connections: answers that servers send again are left out, and who does both is given one for each connection
     that it opens. A kernel before 5.10 counts harmless clashes in insert_failed too; there only what drop counts as
-    well is a loss. Fewer than 5, or than one in 10,000 new flows, are a hint.
+    well is a loss. Fewer than 5, or than one in 10,000 new flows, are a hint. It is called probable where TCP's
+    counters could not be read, or many more were sent again, by who accepts connections too, so that they may be
+    answers; then nothing may speak for a race of UDP.
 
     To fix: choose source ports at random (a small table). It costs that source ports are no longer kept.
     """
@@ -38,7 +40,8 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
         "snat-race",
         _severity(evidence, losses.clash),
         HOST,
-        f"race for a NAT source port: {many(losses.clash, 'new connection')} lost a SYN {evidence.span}",
+        f"{'' if evidence.race_is_sure else 'probably a '}race for a NAT source port: "
+        f"{many(losses.clash, 'new connection')} lost a SYN {evidence.span}",
         (
             clash_text(evidence, losses.clash),
             *_retransmits(evidence),
@@ -69,6 +72,9 @@ def _retransmits(evidence: Evidence) -> Iterator[str]:
         return
     senders = named((each.name, each.syns) for each in evidence.callers if each.syns)
     yield f"SYN retransmits +{total:,}" + (f" in {senders}" if senders else "")
+    both = [each.name for each in evidence.callers if each.accepts]
+    if both and not evidence.race_is_sure:
+        yield f"these may be answers to clients: {few(both)} accepted connections too"
     yield from _left_out(evidence)
 
 
@@ -217,6 +223,11 @@ def _unclear(evidence: Evidence, clashes: int, deleted: int) -> Iterator[str]:
     yield from _retransmits(evidence)
     yield fullest_text(evidence)
     yield from _crowded(evidence)
+    facts = evidence.facts
+    is_udp = not (evidence.race_is_sure or evidence.clashes.crowded or evidence.ports_are_random)
+    if clashes and facts and facts.udp_shared and is_udp:
+        pile = facts.udp_shared[0]
+        yield f"or a race of UDP: {pile.count:,} flows to {pile.what} share a source port"
     if clashes and clashes == evidence.clashes.young:
         yield "too early to tell whose packets they were: a SYN comes again after a second"
     if evidence.ports_are_random:
