@@ -324,9 +324,12 @@ class Evidence:
 
     @cached_property
     def ports_are_random(self) -> bool | None:
-        """Whether NAT picks source ports at random for every network that it masquerades; None is unknown."""
+        """Whether NAT picks source ports at random for every network in use that it masquerades; None is unknown."""
         firewall = self.snapshot.firewall
-        rules = [place.rule for place in firewall.networks if place.rule] if firewall else []
+        known = [(place.network, place.rule) for place in firewall.networks if place.rule] if firewall else []
+        running = (each.container for each in self.snapshot.containers if each.container.state == "running")
+        used = {place.network for container in running for place in container.networks}
+        rules = [rule for network, rule in known if network in used] or [rule for _, rule in known]
         if rules:
             return all(rule.random or rule.fully_random for rule in rules)
         choice = self.snapshot.port_choice
