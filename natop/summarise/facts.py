@@ -12,7 +12,7 @@ import numpy.typing as npt
 from natop.join.flows import UNKNOWN, Flows, endpoint
 from natop.join.local import GONE
 from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows, address_value
-from natop.summarise.alike import kinds
+from natop.summarise.alike import hashed, kinds
 from natop.uapi import IpProto, Ips, TcpState, proto_name
 
 TOP = 5
@@ -110,14 +110,31 @@ def _silent(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Rows:
     old = (table.state == TcpState.TIME_WAIT) & (
         table.timeout_s < _timeout(sysctls, "time_wait", TIME_WAIT_S) - LATELY_S
     )
-    answers = tcp & answered & ~old & called[table.reply_sport]
-    answers[answers] = np.isin(table.reply_src.lo[answers], np.unique(table.reply_src.lo[waits]))
-    rows = _rows(waits | answers)
-    ends = table.reply_src
-    group = _grouped(ends.hi[rows], ends.lo[rows], table.reply_sport[rows])
-    waiting = np.bincount(group, waits[rows])
-    is_silent: Mask = waits[rows] & (2 * waiting >= np.bincount(group))[group]
-    return rows[is_silent]
+    waiting, answers = _rows(waits), _rows(tcp & answered & ~old & called[table.reply_sport])
+    if len(waiting) == 0:
+        return waiting
+    group = _grouped(*_ends_of(flows, waiting))
+    _, first = np.unique(group, return_index=True)
+    is_silent: Mask = np.bincount(group) >= _with_ends_of(flows, waiting[first], answers)
+    return waiting[is_silent[group]]
+
+
+def _ends_of(flows: Flows, rows: Rows) -> list[npt.NDArray[np.uint64]]:
+    """Who answers these, by columns."""
+    addresses, ports = _answering(flows)
+    return [addresses.hi[rows], addresses.lo[rows], ports[rows].astype(np.uint64)]
+
+
+def _with_ends_of(flows: Flows, few: Rows, rows: Rows) -> npt.NDArray[np.intp]:
+    """How many of the rows are answered by the same end as each of a few that differ: without sorting them all."""
+    ends, others = _ends_of(flows, few), _ends_of(flows, rows)
+    keys = hashed(ends)
+    order = np.argsort(keys)
+    at = order[np.searchsorted(keys, hashed(others), sorter=order).clip(max=len(few) - 1)]
+    same = np.ones(len(rows), np.bool_)
+    for end, other in zip(ends, others, strict=True):
+        same &= end[at] == other
+    return np.bincount(at[same], minlength=len(few))
 
 
 def _timeout(sysctls: Mapping[str, int | tuple[int, ...]], state: str, default: int) -> int:
