@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from natop.collect import context
+from natop.collect.listed import as_inspected
 from natop.collect.listener import listener, namespace_of
 from natop.collect.pulse import Pulse
 from natop.decode.inventory import is_podman
@@ -40,6 +41,10 @@ EVENTS = {
 
 Podman says `die` where it was asked for `died`, and takes a container's addresses away after that, at `cleanup`.
 """
+
+MOST_UNTOLD = 3
+"""Containers that the engine may fail to tell of; where it is more, the engine itself is at fault. Each may cost
+TIMEOUT_S."""
 
 _ANY = "*"
 _Shape = Mapping[str, object] | None
@@ -170,14 +175,14 @@ class EngineWatcher:
             # Subscribed before listing, so that no change falls between the two.
             self._stream = client.events(decode=True, filters=EVENTS) if self._follow_events else None
             state = _State(client, _mapping(pick(version, _VERSION)), _mapping(pick(info, _INFO)))
-            self._publish(state.reading(), None)
+            self._tell(state)
             if self._closed.is_set():  # `close` came before there was a stream to close
                 return
             for event in self._stream or ():
                 if self._closed.is_set():
                     return
                 state.apply(event)
-                self._publish(state.reading(), None)
+                self._tell(state)
             if self._follow_events and not self._closed.is_set() and not self._woken.is_set():
                 raise ConnectionError("the engine closed the connection")
         finally:
@@ -190,10 +195,13 @@ class EngineWatcher:
             with suppress(Exception):  # whatever a connection that has ended makes of it
                 self._stream._response.close()  # type: ignore[attr-defined]  # the SDK has no public way
 
+    def _tell(self, state: "_State") -> None:
+        self._publish(state.reading(), state.gap())
+        if self._pulse:
+            self._pulse.heard()
+
     def _publish(self, reading: EngineReading | None, gap: Gap | None) -> None:
         self._latest = (reading and replace(reading, options=self._target.options), gap)
-        if self._pulse and gap is None:
-            self._pulse.heard()
         self._answered.set()
 
 
@@ -206,8 +214,10 @@ class _State:
         self._netns = namespace_of(self._pid) if self._pid else None
         self._is_podman = is_podman(version)
         self._containers: dict[str, Fields] = {}
+        self._untold: set[str] = set()
+        """Those that the engine cannot be asked about."""
         for listed in client.containers(all=True):
-            self._inspect(listed["Id"])
+            self._inspect(listed["Id"], listed)
         self._list_networks()
 
     def _list_networks(self) -> None:
@@ -226,14 +236,35 @@ class _State:
         except NotFound:
             return {}
 
-    def _inspect(self, identity: str) -> None:
-        """Read one container anew; one that is gone leaves the inventory."""
-        from docker.errors import NotFound
+    def _inspect(self, identity: str, listed: Fields | None = None) -> None:
+        """Read one container anew; one that is gone leaves the inventory.
 
+        One that the engine cannot tell of, as where its runtime hangs, hides no other: it is as the list has it.
+        """
+        from docker.errors import APIError, NotFound
+        from requests.exceptions import Timeout
+
+        self._untold.discard(identity)
         try:
             self._containers[identity] = _mapping(pick(self._client.inspect_container(identity), _CONTAINER))
         except NotFound:
             self._containers.pop(identity, None)
+        except (APIError, Timeout):
+            if len(self._untold) >= MOST_UNTOLD:
+                raise
+            self._untold.add(identity)
+            for each in (listed,) if listed else self._client.containers(all=True, filters={"id": identity}):
+                self._containers[identity] = _mapping(pick(as_inspected(each), _CONTAINER))
+
+    def gap(self) -> Gap | None:
+        """Whom the engine does not tell of."""
+        names = [str(self._containers[each].get("Name")).lstrip("/") for each in self._untold & self._containers.keys()]
+        if not names:
+            return None
+        told = ", ".join(clean(name) for name in sorted(names))
+        return Gap(
+            "docker", f"the Docker Engine cannot inspect {told}: shown as it is listed", f"docker inspect {told}"
+        )
 
     def apply(self, event: Fields) -> None:
         """Podman has no event of a network that comes or goes, and calls a network's event by the container's id."""

@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker import APIClient
+from docker.errors import APIError
+from requests.exceptions import ReadTimeout
 
 from natop.collect import engine as product
 from natop.collect import listener as listening
@@ -277,6 +280,45 @@ def test_a_container_that_is_gone_when_it_is_looked_at(server: EngineServer, wat
 
 
 # An engine that does not answer
+
+
+@pytest.mark.parametrize("error", [APIError("500 Server Error"), ReadTimeout("Read timed out.")])
+def test_a_container_that_cannot_be_inspected_hides_no_other(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It is as the engine lists it, and a gap names it; once it can be inspected again, it is as the others."""
+    inspect, is_broken = APIClient.inspect_container, True
+
+    def inspected(client: APIClient, identity: str) -> Any:
+        if identity == WEB.id and is_broken:
+            raise error
+        return inspect(client, identity)
+
+    monkeypatch.setattr(APIClient, "inspect_container", inspected)
+    with watching(Target(server.url)) as watcher:
+        assert watcher.wait(PATIENCE_S)
+        reading, _ = watcher.latest()
+        assert reading is not None
+        found = {each.name: each for each in decode_inventory(reading).containers}
+        assert gap_text(watcher) == "the Docker Engine cannot inspect web: shown as it is listed"
+        is_broken = False
+        server.inventory.emit("container", "update", WEB.id, {"name": "web"})
+        eventually(lambda: watcher.latest()[1] is None)
+        whole = containers(watcher)
+    assert whole["web"].pid == os.getpid()
+    assert found == whole | {"web": replace(whole["web"], pid=None, started_at=None, sandbox=None)}
+
+
+def test_an_engine_that_can_inspect_none_is_at_fault_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_client: APIClient, _identity: str) -> Any:
+        raise APIError("500 Server Error")
+
+    monkeypatch.setattr(APIClient, "inspect_container", fail)
+    many = Inventory([DemoContainer(f"c{number}") for number in range(9)], DEFAULT_NETWORKS)
+    with EngineServer(tmp_path / "d.sock", many) as broken, watching(Target(broken.url)) as watcher:
+        assert watcher.wait(PATIENCE_S)
+        assert watcher.latest()[0] is None
+        assert "500 Server Error" in gap_text(watcher)
 
 
 def test_nothing_is_there(tmp_path: Path) -> None:
