@@ -14,7 +14,7 @@ import click
 
 from natop.cli.commands import program
 from natop.cli.options import Exit, Refused
-from natop.cli.output import say
+from natop.cli.output import drop_unwritten, say
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -68,4 +68,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGHUP, _terminate)
     _open_what_is_closed()
-    sys.exit(_run(arguments))
+    try:
+        sys.exit(_run(arguments))
+    finally:
+        drop_unwritten()

@@ -25,7 +25,7 @@ from natop.cli.options import (
     refuse,
     whole_host_options,
 )
-from natop.cli.output import opened, room_of, say, standard_output, write_snapshots
+from natop.cli.output import opened, room_of, say, write_snapshots
 from natop.cli.reading import source_of
 from natop.cli.settings import manners, settled
 
@@ -152,7 +152,6 @@ def doctor(context: click.Context, /, watch_s: float, form: str, check: bool, **
             else:
                 write = report.as_json if form == "json" else report.as_markdown
                 out.writelines(write(watched.snapshot, watched.seconds))
-            out.flush()
     except feed.CannotRead as error:
         raise Refused(Exit.UNREADABLE, str(error)) from error
     if check and report.is_grave(watched.snapshot):
@@ -165,11 +164,11 @@ def explain(rule: str | None) -> None:
     """What a rule of the verdict means, how it decides, what it costs to fix; without RULE, the list of rules."""
     from natop.export import report
 
-    out = standard_output()
-    text = "".join(report.rule_list(room_of(out))) if rule is None else report.explanation(rule, room_of(out))
-    if text is None:
-        raise click.UsageError(f"no rule {rule!r}; `natop explain` lists them")
-    out.write(text)
+    with opened(None) as out:
+        text = "".join(report.rule_list(room_of(out))) if rule is None else report.explanation(rule, room_of(out))
+        if text is None:
+            raise click.UsageError(f"no rule {rule!r}; `natop explain` lists them")
+        out.write(text)
 
 
 @program.command()
@@ -203,7 +202,6 @@ def diff(context: click.Context, /, before: str, after: str, form: str, everythi
         else:
             width = room_of(out)
             out.writelines(diffreport.as_text(comparison, view, width))
-        out.flush()
 
 
 @program.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -52,9 +52,10 @@ def _write_one(out: TextIO, pieces: Iterator[str], *, whole: bool) -> None:
 
 @contextmanager
 def opened(output: Path | None) -> Iterator[TextIO]:
-    """Where snapshots go. Ctrl+C, SIGTERM and SIGHUP end them; a file keeps what was read until then.
+    """Where data goes; what is left in its buffer is written at the end, so that a full disk is told.
 
-    A reader that goes away ends them as SIGPIPE would; left to click, the status would be that of findings.
+    Ctrl+C, SIGTERM and SIGHUP end it; a file keeps what was read until then. A reader that goes away ends it as SIGPIPE
+    would; left to click, the status would be that of findings.
     """
     from natop.files import written_whole
 
@@ -63,13 +64,21 @@ def opened(output: Path | None) -> Iterator[TextIO]:
     with target as out:
         try:
             yield out
+            out.flush()
         except (KeyboardInterrupt, SystemExit) as interrupt:
             interrupted = interrupt
         except BrokenPipeError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise click.exceptions.Exit(128 + signal.SIGPIPE) from error
     if interrupted:
         raise interrupted
+
+
+def drop_unwritten() -> None:
+    """Drop what stdout does not take: Python would try again at exit, and end with a status of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def room_of(out: TextIO) -> int | None:

@@ -481,6 +481,38 @@ def test_a_reader_that_goes_away_ends_the_process() -> None:
     process.stderr.close()
 
 
+SMALL_OUTPUTS = (
+    ("explain",),
+    ("explain", "table-full"),
+    ("probe", "127.0.0.1:1", "--count", "1", "--no-docker"),
+    ("doctor", "--for", "1", "--no-docker"),
+    ("snapshot", "--no-docker"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [*SMALL_OUTPUTS, ("--help",)])
+def test_a_full_disk_is_told_once(arguments: tuple[str, ...]) -> None:
+    """Also what is so little that it is all written at the end; Python's own word on it would be a status of 120."""
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, cwd=ROOT
+        )
+    assert (ended.returncode, ended.stderr) == (3, "natop: No space left on device\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", SMALL_OUTPUTS)
+def test_a_reader_that_has_gone_already_is_no_error(arguments: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as closed:
+        ended = subprocess.run(
+            [*PROGRAM, *arguments], stdout=closed, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, cwd=ROOT
+        )
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_process_without_a_trace(number: signal.Signals, status: int, tmp_path: Path) -> None:
