@@ -142,19 +142,24 @@ def banner_lines(news: News, width: int, glyphs: Glyphs) -> list[Line]:
 
     Flows come first: without them natop sees next to nothing, and the line has room for one.
     """
-    gaps = sorted(news.snapshot.gaps, key=lambda gap: gap.source != "flows") if news.snapshot else []
-    tone = Tone.ALARM if news.failure else Tone.NOTICE
     if news.failure:
-        reason = news.failure.replace("\n", "; ")
-        texts = [f"reading stopped: {reason} {glyphs.dot} r starts again"]
-    else:
-        texts = [f"{gap.source}: {gap.told(f' {glyphs.dot} ')}" for gap in gaps]
+        return [_stopped(news.failure, width, glyphs)]
+    gaps = sorted(news.snapshot.gaps, key=lambda gap: gap.source != "flows") if news.snapshot else []
+    texts = [f"{gap.source}: {gap.told(f' {glyphs.dot} ')}" for gap in gaps]
     if not texts:
         return []
     more = f"  +{len(texts) - 1} more: ?" if len(texts) > 1 else ""
     text = f" {glyphs.alarm} {texts[0]}"
     room = max(0, width - len(more) - 1)
-    return [[(fit(text, min(room, cell_len(text)), glyphs), tone), (more, Tone.QUIET)]]
+    return [[(fit(text, min(room, cell_len(text)), glyphs), Tone.NOTICE), (more, Tone.QUIET)]]
+
+
+def _stopped(failure: str, width: int, glyphs: Glyphs) -> Line:
+    """Why reading stopped, as far as there is room beside the way out."""
+    reason = f" {glyphs.alarm} reading stopped: " + failure.replace("\n", "; ")
+    way_out = f" {glyphs.dot} r starts again"
+    room = max(0, width - cell_len(way_out) - 1)
+    return [(fit(reason, min(room, cell_len(reason)), glyphs), Tone.ALARM), (way_out, Tone.ALARM)]
 
 
 def tabs(current: str, room: int) -> list[Piece]:

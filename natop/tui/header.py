@@ -176,6 +176,9 @@ def _flows_age_s(news: News) -> float:
 
 
 def _judged(news: News, width: int, glyphs: Glyphs) -> Line:
+    """The verdict; what was judged before reading stopped is no verdict on now."""
+    if news.failure:
+        return _fitting("verdict", [[("UNKNOWN: reading stopped, r starts again", Tone.ALARM)]], width)
     if news.snapshot is None:
         return [_label("verdict")]
     from natop.tui.judgement import verdict_line

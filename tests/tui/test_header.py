@@ -159,6 +159,22 @@ def test_banner_of_a_failure(small: list[Snapshot]) -> None:
     assert "r starts again" in text_of(line)
 
 
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_long_reason_gives_way_to_the_way_out(width: int, glyphs: Glyphs) -> None:
+    (line,) = banner_lines(News(failure="conntrack " * 30), width, glyphs)
+    assert text_of(line).startswith(f" {glyphs.alarm} reading stopped: conntrack")
+    assert text_of(line).endswith(f"{glyphs.ellipsis} {glyphs.dot} r starts again")
+    assert cell_len(text_of(line)) < width
+
+
+def test_nothing_is_judged_once_reading_has_stopped(small: list[Snapshot]) -> None:
+    lines = header_lines(News(small[-1], failure="boom"), 80, False, UNICODE)
+    assert text_of(lines[1]) == " verdict   UNKNOWN: reading stopped, r starts again"
+    assert tone_of(lines, "UNKNOWN") is Tone.ALARM
+    assert "UNKNOWN" not in text(News(small[-1]))
+
+
 def test_snapshot_of_a_full_table_is_an_alarm() -> None:
     flows = flow_table(1000, world(2).containers)
     assert "100 %" in text(News(world(2, maximum=1000).snapshot(flows)))
