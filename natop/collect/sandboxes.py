@@ -47,8 +47,8 @@ def namespaces(reading: EngineReading) -> tuple[str, ...]:
     """
     mounted, by_process = set(), set(_engine_s_own(reading))
     for fields in reading.containers:
-        path = None if _key(fields).startswith(f"{PROC}/") else _namespace(fields, reading.pid)
-        if path and path == _of_process(fields):
+        path = _namespace(fields, reading.pid)
+        if path and (path == _of_process(fields) or _key(fields).startswith(f"{PROC}/")):
             by_process.add(str(path))
         elif path:
             mounted.add(path.parent)

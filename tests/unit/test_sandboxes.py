@@ -95,12 +95,12 @@ def test_what_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     given = reading(
         fields(tmp_path / "0123456789ab"),
         fields(pid=os.getpid(), identity=OTHER),
-        fields(f"/proc/{os.getpid()}/ns/net", identity="c" * 64),
+        fields("/proc/self/ns/net", identity="c" * 64),
         pid=77,
     )
     found = set(sandboxes.namespaces(given)) - set(netns.listed())
     beside = {str(tmp_path / name) for name in ("0123456789ab", "ingress_sbox")}
-    assert found == {*beside, str(HERE), "/proc/77/ns/net"}
+    assert found == {*beside, str(HERE), "/proc/self/ns/net", "/proc/77/ns/net"}
 
 
 def test_below_another_process_s_root_nothing_is_taken_for_a_link(tmp_path: Path) -> None:
