@@ -89,21 +89,29 @@ def _host(news: News, width: int, glyphs: Glyphs) -> Line:
     status = _status(news, glyphs)
     left: list[Piece] = [(" natop  ", Tone.QUIET)]
     room = width - length_of(left) - length_of(status) - 2
-    if news.namespace:
-        left += _namespace(news.namespace, room, glyphs)
+    name = news.namespace or _entered(news.snapshot)
+    if name:
+        left += _namespace(name, " (N: back)  " if news.namespace else "  ", room, glyphs)
         room = width - length_of(left) - length_of(status) - 2
-    if news.snapshot and (room > _LEAST or not news.namespace):
+    if news.snapshot and (room > _LEAST or not name):
         left += _facts(news.snapshot, room, glyphs)
     gap = width - length_of(left) - length_of(status) - 1
     return [*left, (" " * max(1, gap), Tone.PLAIN), *status]
 
 
-def _namespace(name: str, room: int, glyphs: Glyphs) -> Line:
-    """That another namespace than this host's is read, and the way back."""
-    before, after = "netns ", " (N: back)  "
+def _entered(snapshot: Snapshot | None) -> str | None:
+    """The namespace for which natop was started, by the name under which it is known here, else by its file."""
+    entered = snapshot.host.entered if snapshot else None
+    names = (each.name for each in snapshot.namespaces if each.path == entered) if snapshot else iter(())
+    return next(names, entered)
+
+
+def _namespace(name: str, after: str, room: int, glyphs: Glyphs) -> Line:
+    """That another namespace than this host's is read; what comes after its name gives way."""
+    before = "netns "
     if room < len(before) + _LEAST + len(after):
         after = ""
-    shown = fit(name, max(_LEAST, min(cell_len(name), room - len(before) - len(after))), glyphs)
+    shown = fit(name, min(cell_len(name), max(_LEAST, room - len(before) - len(after))), glyphs)
     return [(f"{before}{shown}", Tone.NOTICE), (after, Tone.QUIET)]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from natop.model import Conntrack, Engine, Pace, Snapshot
+from natop.model import Conntrack, Engine, Namespace, Pace, Snapshot
 from natop.tui.frame import banner_lines
 from natop.tui.glyphs import ASCII, UNICODE, Glyphs
 from natop.tui.header import News, header_lines
@@ -115,6 +115,18 @@ def test_the_status_says_how_old_this_is(small: list[Snapshot]) -> None:
     assert "reading stopped, 3 s old" in text(News(last, age_s=3, failure="boom"))
     assert "the end" in text(News(last, age_s=300, ended=True))
     assert "reading…" in text(News())
+
+
+def test_another_namespace_is_told(small: list[Snapshot]) -> None:
+    """By its name where that is known; the way back is told where there is one."""
+    file = "/run/netns/blue"
+    taken = replace(small[-1], host=replace(small[-1].host, entered=file))
+    known = replace(taken, namespaces=(Namespace("red", "/run/netns/red"), Namespace("blue", file)))
+    assert f"netns {file}  {taken.host.hostname}" in text(News(taken))
+    assert f"netns blue  {taken.host.hostname}" in text(News(known))
+    assert "N: back" not in text(News(known))
+    assert "netns red (N: back)" in text(News(known, namespace="red"))
+    assert "netns" not in text(News(small[-1]))
 
 
 def test_a_stretched_pace_is_told(small: list[Snapshot]) -> None:
