@@ -33,7 +33,7 @@ LAB = (
     Picture("namespace", (160, 50), ("N", "down", "enter"), ("N",)),
     Picture("flows", (160, 50), ("2",)),
     Picture("container-flows", (120, 36), ("enter",)),
-    Picture("flow", (120, 36), ("enter", "enter")),
+    Picture("flow", (120, 36), ("enter", "G", "enter"), ("escape", "escape")),
     Picture("help", (120, 36), ("question_mark",)),
     Picture("pools", (120, 36), ("3",)),
     Picture("counters", (120, 36), ("5",)),
