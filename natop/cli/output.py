@@ -121,8 +121,12 @@ def _why_no_flows(taken: "Snapshot") -> str:
     return "\n".join(lines[:3]) or "the flows could not be read"
 
 
+LONGEST_LINE = 4_096
+"""Of a message, in characters: a filter's expression, and the pointer below it, stay whole."""
+
+
 def say(message: str) -> None:
     from natop.text import clean
 
-    lines = (clean(line) for line in message.split("\n"))
+    lines = (clean(line, LONGEST_LINE) for line in message.split("\n"))
     print("natop: " + "\n".join(lines), file=sys.stderr)

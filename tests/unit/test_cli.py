@@ -319,6 +319,13 @@ def test_a_filter_s_mistake_is_pointed_at(natop: Natop) -> None:
     assert lines[2].startswith("    ^ no field 'stat'")
 
 
+def test_the_mistake_of_a_long_filter_is_pointed_at_too(natop: Natop) -> None:
+    lines = refused(natop("snapshot", "--filter", f"container:{'a' * 300} foo:bar"), 2)
+    assert lines[1].endswith("a foo:bar")
+    assert lines[2].startswith(" " * 311 + "^ no field 'foo'")
+    assert "image" in refused(natop("snapshot", "--sort", "nope"), 2)[0], "all columns are named"
+
+
 def test_a_live_view_needs_a_terminal(natop: Natop) -> None:
     lines = refused(natop(), 2)
     assert "needs a terminal" in lines[0]
