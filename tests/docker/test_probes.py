@@ -245,7 +245,7 @@ def test_the_live_feed_follows_containers_that_come_and_go(docker_host: DockerHo
             found.setdefault(each.last.container_name, set()).add(each.last.path)
         return found
 
-    def until(wanted: str, timeout_s: float = 15.0) -> Snapshot:
+    def until(wanted: str, timeout_s: float = 60.0) -> Snapshot:
         deadline = time.monotonic() + timeout_s
         for taken in live:
             if len(series(taken).get(wanted, ())) == 3:

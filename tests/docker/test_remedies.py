@@ -283,7 +283,9 @@ def test_parameters_of_a_container_that_runs(docker_host: DockerHost, case: Case
         read = {name.rpartition(".")[2]: value if len(value) > 1 else value[0] for name, value in before.items()}
 
         def fit(scenario: Scenario) -> Scenario:
-            return scenario | {"container": [each | {"pid": pid, "sysctls": read} for each in scenario["container"]]}
+            told = (each.get("sysctls", {}) | read for each in scenario["container"])
+            inside = ({"pid": pid, "sysctls": sysctls} for sysctls in told)
+            return scenario | {"container": [a | b for a, b in zip(scenario["container"], inside, strict=True)]}
 
         remedy = case.remedy(fit)
         follow(docker_host, remedy.commands)
