@@ -4,6 +4,7 @@ Everything is asked on a thread of its own, so that an engine that hangs delays 
 (environment, mounts, commands) are dropped where the answer is read.
 """
 
+import shlex
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -258,13 +259,12 @@ class _State:
 
     def gap(self) -> Gap | None:
         """Whom the engine does not tell of."""
-        names = [str(self._containers[each].get("Name")).lstrip("/") for each in self._untold & self._containers.keys()]
+        untold = (self._containers[each].get("Name") for each in self._untold & self._containers.keys())
+        names = sorted(clean(name).removeprefix("/") for name in untold)
         if not names:
             return None
-        told = ", ".join(clean(name) for name in sorted(names))
-        return Gap(
-            "docker", f"the Docker Engine cannot inspect {told}: shown as it is listed", f"docker inspect {told}"
-        )
+        reason = f"the Docker Engine cannot inspect {', '.join(names)}: shown as it is listed"
+        return Gap("docker", reason, f"look at it: {shlex.join(('docker', 'inspect', *names))}")
 
     def apply(self, event: Fields) -> None:
         """Podman has no event of a network that comes or goes, and calls a network's event by the container's id."""

@@ -301,6 +301,7 @@ def test_a_container_that_cannot_be_inspected_hides_no_other(
         assert reading is not None
         found = {each.name: each for each in decode_inventory(reading).containers}
         assert gap_text(watcher) == "the Docker Engine cannot inspect web: shown as it is listed"
+        assert watcher.latest()[1].remedy == "look at it: docker inspect web"  # type: ignore[union-attr]  # told above
         is_broken = False
         server.inventory.emit("container", "update", WEB.id, {"name": "web"})
         eventually(lambda: watcher.latest()[1] is None)
