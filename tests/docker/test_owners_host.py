@@ -12,12 +12,12 @@ from natop.collect import netns, sockets
 from natop.collect.engine import EngineWatcher
 from tests.docker.line import Line, accepts, containers, ends, parties, rows, running, talking, this_process, to
 from tests.lab import oracle, traffic
-from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost
+from tests.lab.dockerhost import HOST, OUTSIDE, DockerHost, echo
 from tests.lab.netns import entered, wait_until
 from tests.lab.traffic import Responder
 
 SHARED = "host (shared)"
-SECOND = "nc -ll -p 9100 -e cat"
+SECOND = echo(9100)
 
 
 def test_two_host_network_containers_and_a_process_of_the_host(docker_host: DockerHost, line: Line) -> None:
@@ -175,7 +175,7 @@ def test_what_is_unowned_is_counted(docker_host: DockerHost, line: Line) -> None
 def test_a_container_in_another_s_namespace(docker_host: DockerHost, line: Line) -> None:
     target = f"container:{docker_host.inspect('app1')[0]['Id']}"
     app1 = docker_host.address("app1", "internal")
-    with running(docker_host, "joiner", target, command="nc -ll -p 7000 -e cat"), ExitStack() as held:
+    with running(docker_host, "joiner", target, command=echo(7000)), ExitStack() as held:
         line.until(present=["joiner"])
         _await(docker_host, 7000, app1)
         held.enter_context(traffic.hold(docker_host.inside("app2"), app1, 7000, 1))

@@ -29,7 +29,7 @@ from tests.docker.line import (
     to,
 )
 from tests.lab import oracle, traffic
-from tests.lab.dockerhost import HOST, HOST_6, OUTSIDE, OUTSIDE_6, DockerHost
+from tests.lab.dockerhost import HOST, HOST_6, OUTSIDE, OUTSIDE_6, DockerHost, echo
 from tests.lab.layers import lack
 from tests.lab.netns import wait_until
 
@@ -48,18 +48,20 @@ class Talk:
 
     def say(self) -> None:
         """Send number × STEP bytes and read their echo."""
-        missing = self.number * STEP
-        self.connection.settimeout(10)
         for _ in range(self.number):
             self.connection.sendall(b"x" * STEP)
-            for_now = STEP
-            while for_now:
-                for_now -= len(self.connection.recv(for_now))
-            missing -= STEP
-        assert missing == 0
+            missing = STEP
+            while missing:
+                heard = len(self.connection.recv(missing))
+                assert heard, "hung up before all was echoed"
+                missing -= heard
 
     def __enter__(self) -> Talk:
-        self.say()
+        try:
+            self.say()
+        except BaseException:
+            self.connection.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -238,7 +240,9 @@ def test_clients_at_the_same_instant(counted: DockerHost, line: Line) -> None:
         talks = list(pool.map(talk, range(1, len(names) + 1), names))
     with ExitStack() as stack:
         for each in talks:
-            stack.enter_context(each)
+            stack.callback(each.connection.close)
+        for each in talks:
+            each.say()
         web = counted.address("webserver", "bridge")
         pairs = halves(counted.quiet(), web, range(1, len(names) + 1))
         told = line.rows()
@@ -278,8 +282,11 @@ def test_host_to_a_container_with_ipv6(docker_host: DockerHost, line: Line) -> N
     """Over IPv6 on both halves; what is listened on is one of two proxies, and the other has another's address."""
     if not docker_host.ipv6:
         lack("this engine has no NAT for IPv6")
-    echo = "nc -ll -p 443 -e cat"
-    with running(docker_host, "echo6", "six", "--publish", "8466:443", command=echo) as identity, ExitStack() as stack:
+    published = ("--publish", f"8466:{WEB_ECHO}")
+    with (
+        running(docker_host, "echo6", "six", *published, command=echo(WEB_ECHO)) as identity,
+        ExitStack() as stack,
+    ):
         line.until(present=["echo6"])
         inner = docker_host.inspect(identity)[0]["NetworkSettings"]["Networks"]["six"]["GlobalIPv6Address"]
         wait_until(lambda: accepts(docker_host, inner, 443), what="the echo to accept")

@@ -15,7 +15,7 @@ import pytest
 
 from tests.docker.line import Line, containers, ends, fill, network, parties, rows, running, snapshot, to
 from tests.lab import oracle, traffic
-from tests.lab.dockerhost import HOST, OUTSIDE, WEB, DockerHost, Service
+from tests.lab.dockerhost import HOST, OUTSIDE, WEB, DockerHost, Service, echo
 from tests.lab.engine import IMAGE
 from tests.lab.inject import Entry, inject
 from tests.lab.netns import Namespace, wait_until
@@ -84,7 +84,7 @@ def test_containers_on_an_overlay_network(swarm: SwarmHost, node: Line) -> None:
     with (
         network(swarm, "over", *OVERLAY),
         running(swarm, "task", "over") as task,
-        running(swarm, "mate", "over", command="nc -ll -p 443 -e cat"),
+        running(swarm, "mate", "over", command=echo(443)),
     ):
         node.until(present=["task", "mate"])
         assert traffic.get(swarm.inside("task"), OUTSIDE, 443, 2) == 2

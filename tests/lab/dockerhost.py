@@ -31,7 +31,14 @@ HOST_6, OUTSIDE_6 = "fd00:198:18::1", "fd00:198:18::2"
 REMOTE_PORTS = (80, 443, 5432, 5353)  # what the world outside serves, over TCP and UDP
 SILENT_PORT = 81  # what the world outside drops without a word
 ECHO_PORT = 443  # inside webserver, published as 8443; app1 to app3 echo on the same port
-WEB = f"nc -ll -p {ECHO_PORT} -e cat & exec httpd -f -p 80 -h /www"
+
+
+def echo(port: int) -> str:
+    """What a container runs to echo all that it is told. BusyBox's nc has a backlog of as many as it is given -l."""
+    return f"nc -{'l' * 128} -p {port} -e cat"
+
+
+WEB = f"{echo(ECHO_PORT)} & exec httpd -f -p 80 -h /www"
 SILENCE = f"""
 table inet silence {{
     chain input {{
