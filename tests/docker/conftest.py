@@ -30,6 +30,5 @@ def shared_host_without_proxy() -> Iterator[DockerHost]:
 @pytest.fixture
 def without_proxy(shared_host_without_proxy: DockerHost) -> DockerHost:
     """The same with an empty conntrack table."""
-    shared_host_without_proxy.quiet()  # a connection that is closing would come back after the flush
-    shared_host_without_proxy.namespace.flush()
+    shared_host_without_proxy.namespace.settle()
     return shared_host_without_proxy

@@ -72,7 +72,7 @@ class Scene:
 def scene(shared_docker_host: DockerHost) -> Iterator[Scene]:
     """Traffic on every path, some of it still open, on a table that then stands still."""
     host = shared_docker_host
-    host.namespace.flush()
+    host.namespace.settle()
     with ExitStack() as open_:
         open_.enter_context(guest(host, "--network", "container:app3", name="sidecar"))
         travel(host)

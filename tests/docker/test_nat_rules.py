@@ -52,7 +52,7 @@ def network_of(document: dict[str, Any], name: str, six: bool = False) -> dict[s
 
 def entries(host: DockerHost, name: str, count: int = 12) -> list[oracle.Flow]:
     """The entries of a container's connections to the world outside, some milliseconds each."""
-    host.namespace.flush()
+    host.namespace.settle()
     with traffic.hold(host.inside(name), OUTSIDE, 5432, count):
         found: list[oracle.Flow] = to(oracle.flows(host.namespace), dst=OUTSIDE, dport=5432)
     assert len(found) == count
@@ -136,7 +136,7 @@ def test_each_container_tells_whether_its_ports_are_random(docker_host: DockerHo
     only = RANDOM.replace('{ "docker0", "br-*" } oifname', '"docker0" oifname')
     docker_host.namespace.nft(only)
     try:
-        docker_host.namespace.flush()
+        docker_host.namespace.settle()
         with (
             traffic.hold(docker_host.inside("webserver"), OUTSIDE, 5432, 12),
             traffic.hold(docker_host.inside("app1"), OUTSIDE, 5432, 12),

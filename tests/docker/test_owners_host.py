@@ -232,5 +232,4 @@ def test_a_port_that_nobody_listens_on(docker_host: DockerHost, line: Line) -> N
 def _await(host: DockerHost, port: int, address: str = HOST) -> None:
     """Wait until somebody listens there, and forget the flows of having tried."""
     wait_until(lambda: accepts(host, address, port), what=f"port {port} to accept")
-    host.quiet()  # a connection that is closing would come back after the flush
-    host.namespace.flush()
+    host.namespace.settle()

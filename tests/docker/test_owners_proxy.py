@@ -290,8 +290,7 @@ def test_host_to_a_container_with_ipv6(docker_host: DockerHost, line: Line) -> N
         line.until(present=["echo6"])
         inner = docker_host.inspect(identity)[0]["NetworkSettings"]["Networks"]["six"]["GlobalIPv6Address"]
         wait_until(lambda: accepts(docker_host, inner, 443), what="the echo to accept")
-        docker_host.quiet()
-        docker_host.namespace.flush()
+        docker_host.namespace.settle()
         stack.enter_context(traffic.hold(docker_host.namespace, "::1", 8466, 1))
         table = docker_host.quiet()
         (to_proxy,), (from_proxy,) = to(table, dst="::1", dport=8466), to(table, dst=inner, dport=443)

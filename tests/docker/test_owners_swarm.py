@@ -74,7 +74,7 @@ def swarm() -> Iterator[SwarmHost]:
 
 @pytest.fixture
 def node(swarm: SwarmHost) -> Iterator[Line]:
-    swarm.namespace.flush()
+    swarm.namespace.settle()
     with Line(swarm) as readings:
         yield readings
 
@@ -145,7 +145,7 @@ def test_the_sandbox_of_the_ingress_is_listed_and_read(swarm: SwarmHost) -> None
 
 def test_a_task_calls_out_by_the_gateway_bridge(swarm: SwarmHost) -> None:
     """Its inspection tells the address on the overlay network alone."""
-    swarm.namespace.flush()
+    swarm.namespace.settle()
     task, identity = swarm.task, swarm.inspect(swarm.task)[0]["Id"]
     address = swarm.leaves_by(identity)
     assert GATEWAYS not in swarm.inspect(task)[0]["NetworkSettings"]["Networks"]

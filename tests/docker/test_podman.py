@@ -34,7 +34,7 @@ def shared_podman_host() -> Iterator[PodmanHost]:
 @pytest.fixture
 def podman_host(shared_podman_host: PodmanHost) -> PodmanHost:
     """The same with an empty conntrack table."""
-    shared_podman_host.namespace.flush()
+    shared_podman_host.namespace.settle()
     return shared_podman_host
 
 

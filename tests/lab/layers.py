@@ -44,7 +44,7 @@ def shared_docker_host() -> Iterator[DockerHost]:
 @pytest.fixture
 def docker_host(shared_docker_host: DockerHost) -> DockerHost:
     """The session's Docker host with an empty conntrack table."""
-    shared_docker_host.namespace.flush()
+    shared_docker_host.namespace.settle()
     return shared_docker_host
 
 

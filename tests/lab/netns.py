@@ -134,6 +134,16 @@ class Namespace:
         """Empty the conntrack table of this namespace."""
         self.run("conntrack", "-F", timeout_s=120)
 
+    def settle(self) -> None:
+        """Empty the table until it stays empty: the last packets of a connection that is closing make a flow anew."""
+
+        def stays_empty() -> bool:
+            self.flush()
+            time.sleep(0.1)
+            return int(self.run("conntrack", "-C").stdout) == 0
+
+        wait_until(stays_empty, 30, what="an empty conntrack table")
+
 
 @contextlib.contextmanager
 def entered(place: Namespace | Path | str | int) -> Iterator[None]:
