@@ -95,6 +95,7 @@ def time_wait_object(waiting: TimeWait | None) -> Json | None:
         "services": [{"service": service, "flows": flows} for service, flows in waiting.services],
         "growth_per_min": waiting.growth_per_min,
         "steady_state": waiting.steady_state,
+        "unsteady": None if waiting.peak_state is None else waiting.is_unsteady,
         "concern": waiting.concern,
     }
 

@@ -156,8 +156,15 @@ class TimeWait:
     """Over how many seconds that was."""
     steady_state: float | None = None
     """Flows entering TIME_WAIT per second × its timeout: where the count would settle; None where that is unknown."""
+    peak_state: float | None = None
+    """The same by the highest rate of the last half minute; None only where the timeout is unknown."""
     concern: str | None = None
-    """Why it matters here (NAT ports, table fill, now or at this rate); None where it is harmless."""
+    """Why it matters here (NAT ports, table fill, now or at this rate); None where none is known."""
+
+    @property
+    def is_unsteady(self) -> bool:
+        """Whether flows came too unevenly lately, or too few, to tell where their number would settle."""
+        return self.steady_state is None and self.peak_state is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +226,11 @@ class NatPools:
     """Seconds until the last of `draining` is gone; 0 where there is none."""
     new_per_s: npt.NDArray[np.float64] | None
     """None on a first reading."""
+    ends_per_s: npt.NDArray[np.float64] | None
+    """Connections that enter TIME_WAIT, over the last half minute; NaN where they come too unevenly to tell.
+
+    None where this kernel evicts them, or where it is not known how long they stay.
+    """
     loss: npt.NDArray[np.float64]
     """The chance that a new flow whose own port is taken finds no other and is dropped, 0 to 1.
 

@@ -5,7 +5,7 @@ a whole. What fills a pool is every entry with such a reply tuple, the host's ow
 numpy's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ from natop.model import (
 )
 from natop.summarise.alike import Kinds, hashed, kinds, order_of
 from natop.summarise.confined import Confined, confined
+from natop.summarise.lately import Lately
 from natop.summarise.portsearch import Taken, chance_of_loss
 from natop.sysctls import EVICTING
 from natop.uapi import AF_INET6, STATEFUL, IpProto, Ips, TcpState, proto_name
@@ -102,11 +103,13 @@ def nat_pools(
     evicting: bool,
     firewall: Firewall | None = None,
     arrivals: Arrivals | None = None,
+    time_wait_s: int | None = None,
 ) -> NatPools:
     """The pools that NAT takes ports from.
 
-    `evicting` is whether the kernel evicts what is closing; `firewall` has the rules that confine NAT to a range. A
-    port that a dump of a changing table shows twice counts once, for the first of the two entries.
+    `evicting` is whether the kernel evicts what is closing; `firewall` has the rules that confine NAT to a range;
+    `time_wait_s` is how long TIME_WAIT lasts. A port that a dump of a changing table shows twice counts once, for the
+    first of the two entries.
     """
     held = _held(flows, confined(flows, translated(flows) & (_GIVEN[flows.proto] == _PORTS), firewall))
     row, taken = held.row, held.taken
@@ -143,11 +146,23 @@ def nat_pools(
         draining=count(goes),
         drain_s=_drain(flows.timeout_s[row], goes, taken)[rank],
         new_per_s=count(arrivals.new[row]) / arrivals.seconds if arrivals else None,
+        ends_per_s=_ends_per_s(count, state, flows.timeout_s[row], None if evicting else time_wait_s),
         loss=chance_of_loss(taken, soft)[rank],
         holder=holder,
         holds=holds,
         start=start,
     )
+
+
+def _ends_per_s(
+    count: Callable[[Mask], U32], state: U8, left_s: U32, time_wait_s: int | None
+) -> npt.NDArray[np.float64] | None:
+    """Of each pool, whose ports `count` counts, by the time that those in TIME_WAIT have left."""
+    if not time_wait_s:
+        return None
+    lately = Lately.of(time_wait_s)
+    part = np.where(state == TcpState.TIME_WAIT, lately.part(left_s), np.uint8(lately.width))
+    return lately.rates(np.stack([count(part == each) for each in range(lately.width)], axis=1)).even
 
 
 @dataclass(frozen=True, slots=True)

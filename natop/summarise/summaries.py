@@ -239,7 +239,14 @@ def _containers(
 
 def _pools(reading: FlowReading, setting: Setting, previous: Snapshot | None, change: _Change | None) -> NatPools:
     arrivals = Arrivals(change.new, change.seconds) if change else None
-    pools = nat_pools(reading.flows, reading.attribution, evicts(setting.kernel), setting.firewall, arrivals)
+    pools = nat_pools(
+        reading.flows,
+        reading.attribution,
+        evicts(setting.kernel),
+        setting.firewall,
+        arrivals,
+        _time_wait_s(setting),
+    )
     earlier = previous.pools if previous else None
     if change is None and earlier is not None and _are_the_same(pools, earlier):
         return replace(pools, new_per_s=earlier.new_per_s)
@@ -269,8 +276,7 @@ def _time_waits(
 ) -> dict[str, TimeWait]:
     """By container id, UNOWNED and WHOLE."""
     flows, attribution, containers = reading.flows, reading.attribution, setting.containers
-    lasts = setting.sysctls.get("nf_conntrack_tcp_timeout_time_wait")
-    timeout_s = lasts if isinstance(lasts, int) else None
+    timeout_s = _time_wait_s(setting)
     keys = [*(container.id for container in containers), UNOWNED, WHOLE]
     tcp = [sum(summaries[key].counts.states.values()) for key in keys]
     found = time_waits(flows, attribution, Ownership.of(attribution, len(containers)), tcp[:-1], timeout_s)
@@ -292,6 +298,12 @@ def _time_waits(
         )
         for group, (key, subject, each) in enumerate(zip(keys, subjects, found, strict=True))
     }
+
+
+def _time_wait_s(setting: Setting) -> int | None:
+    """How long a flow is in TIME_WAIT; None where that could not be read."""
+    lasts = setting.sysctls.get("nf_conntrack_tcp_timeout_time_wait")
+    return lasts if isinstance(lasts, int) else None
 
 
 def _past(previous: Snapshot | None) -> dict[str, FlowSummary]:

@@ -7,6 +7,7 @@ harmless by itself; it matters where it keeps NAT ports from others or fills the
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isnan
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from natop.join.flows import endpoint
 from natop.model import (
-    U32,
+    U8,
     U64,
     UNOWNED,
     Attribution,
@@ -30,6 +31,7 @@ from natop.model import (
     address_text,
 )
 from natop.summarise.alike import kinds, order_of
+from natop.summarise.lately import Lately
 from natop.summarise.ownership import Ints, Ownership
 from natop.summarise.portsearch import POOL_WARN
 from natop.sysctls import FULL_WARNING
@@ -39,8 +41,6 @@ TOP = 5
 """Remotes and services told of."""
 METRIC = "time_wait"
 """The key of the number in the history, from which its growth is."""
-RATE_S = 30
-"""New entries are counted over so many seconds, or a quarter of the timeout where that is less."""
 LARGE_PART = 0.25
 """TIME_WAIT is a concern where it is so large a part of what is full."""
 
@@ -55,15 +55,15 @@ def time_waits(
 ) -> list[TimeWait]:
     """For each group of owners, which has so many TCP flows, those in TIME_WAIT; without growth and concern.
 
-    `steady_state` comes from the time that each entry has left, so one dump suffices: entries in TIME_WAIT for less
-    than RATE_S are those that came in RATE_S; that rate × the timeout is where their number would settle.
+    `steady_state` comes from the time that each entry has left, so one dump suffices: where as many came in each part
+    of the last half minute, that rate × the timeout is where their number would settle (`lately`).
     """
     ends = _Ends.of(flows, attribution, owners)
     told = flows.closed_by is not None
     closed_by = np.zeros(len(flows), np.uint8) if flows.closed_by is None else flows.closed_by
     closers = ends.table(closed_by[ends.row] & np.uint8(Closer.BOTH), len(Closer))
     count = closers.sum(axis=1)
-    recent = ends.table(_recent(flows.timeout_s[ends.row], timeout_s), 2)[:, 1] if timeout_s else None
+    settling = _settling(flows, ends, timeout_s)
     remotes, services = ends.remotes(), ends.services()
     return [
         TimeWait(
@@ -73,22 +73,21 @@ def time_waits(
             closed_by_server=int(closers[group, Closer.SERVER]) if told or not count[group] else None,
             remotes=remotes[group],
             services=services[group],
-            steady_state=int(recent[group]) / _window(timeout_s) * timeout_s
-            if recent is not None and timeout_s
-            else None,
+            steady_state=settling[group][0],
+            peak_state=settling[group][1],
         )
         for group in range(owners.groups)
     ]
 
 
-def _window(timeout_s: int) -> int:
-    return max(1, min(RATE_S, timeout_s // 4))
-
-
-def _recent(left_s: U32, timeout_s: int) -> Mask:
-    """What has so much time left that its last packet came within the window; more than the timeout tells nothing."""
-    recent: Mask = (left_s >= timeout_s - _window(timeout_s)) & (left_s <= timeout_s)
-    return recent
+def _settling(flows: FlowTable, ends: "_Ends", timeout_s: int | None) -> Sequence[tuple[float | None, float | None]]:
+    """Where each group would settle at the rate of the last half minute, and at the highest of any part of it."""
+    if not timeout_s:
+        return [(None, None)] * ends.groups
+    lately = Lately.of(timeout_s)
+    rates = lately.rates(ends.table(lately.part(flows.timeout_s[ends.row]), lately.width))
+    pairs = zip((rates.even * timeout_s).tolist(), (rates.peak * timeout_s).tolist(), strict=True)
+    return [(None if isnan(even) else even, peak) for even, peak in pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ class _Ends:
 
         return cls(owners.groups, row, group, remote, address, flows.orig_dport[row].astype(np.intp))
 
-    def table(self, column: npt.NDArray[np.uint8] | Mask, width: int) -> Ints:
+    def table(self, column: U8, width: int) -> Ints:
         """Flows counted by group and by the value of `column`, which is below `width`."""
         counts = np.bincount(self.group * width + column, minlength=self.groups * width)
         return counts.reshape(self.groups, width)
@@ -230,10 +229,10 @@ class Room:
         return np.flatnonzero((self.pools.hard >= POOL_WARN * self.pools.capacity) & self._is_of_time_wait())
 
     def filling(self) -> Rows:
-        """The pools with such a part that get more new flows than they can sustain."""
-        if self.evicting or self.pools.new_per_s is None:
+        """The pools with such a part of which more connections end than they can sustain; a burst is no rate."""
+        if self.evicting or self.pools.ends_per_s is None:
             return np.zeros(0, np.intp)
-        return np.flatnonzero((self.pools.new_per_s > self.sustainable) & self._is_of_time_wait())
+        return np.flatnonzero((self.pools.ends_per_s > self.sustainable) & self._is_of_time_wait())
 
     def _is_of_time_wait(self) -> Mask:
         found: Mask = self.pools.time_wait_hard >= LARGE_PART * self.pools.capacity
@@ -258,10 +257,11 @@ class Room:
         )
 
     def _of_filling(self, row: int) -> str:
-        assert self.pools.new_per_s is not None
+        assert self.pools.ends_per_s is not None
         return (
             f"the {int(self.pools.capacity[row]):,} NAT ports to {self._remote(row)} will fill: "
-            f"{self.pools.new_per_s[row]:,.0f} new flows/s, {self.sustainable[row]:,.0f}/s sustainable on this kernel"
+            f"{self.pools.ends_per_s[row]:,.0f} connections end each second, {self.sustainable[row]:,.0f} sustainable "
+            "on this kernel"
         )
 
     def _of_table(self, waiting: TimeWait) -> str | None:
@@ -288,6 +288,18 @@ class Room:
         proto = int(self.pools.proto[row])
         remote = endpoint(address_text(self.pools.remote.value(row)), int(self.pools.remote_port[row]), proto)
         return f"{remote}/{proto_name(proto)}"
+
+
+def calm_text(waiting: TimeWait, conntrack: Conntrack) -> str:
+    """What is to be said of TIME_WAIT that gives no concern: harmless, so far, or that nobody can tell."""
+    if conntrack.count is None or not conntrack.max:
+        return "not judged: how full the table is was not told"
+    if waiting.steady_state is not None:
+        return "harmless"
+    if waiting.peak_state is None:
+        return "not judged: how long they stay was not told"
+    peak = max(0, conntrack.count - waiting.count) + waiting.peak_state
+    return "harmless" if peak <= conntrack.max else "harmless so far"
 
 
 def first_pools(pools: NatPools, rows: Rows, containers: int) -> Mapping[int, int]:

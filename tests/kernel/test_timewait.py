@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -66,19 +67,33 @@ def test_a_reset_is_nobody_s_close(host: NatHost) -> None:
     assert closed_by(product.read(host.router)) == {"NOBODY": 1}
 
 
-def test_where_it_would_settle_and_how_it_grows(host: NatHost) -> None:
-    """All came within the last half minute: four times as many after two minutes."""
+def test_a_burst_settles_nowhere_and_how_it_grows(host: NatHost) -> None:
     host.close(10)
     settle(host, 10)
     first = product.read(host.router)
-    assert (whole(first).steady_state, whole(first).growth_per_min) == (40.0, None)
+    assert (whole(first).is_unsteady, whole(first).growth_per_min) == (True, None)
     host.close(20)
     settle(host, 30)
     second = product.read(host.router, before=first)
     seconds = second.monotonic_s - first.monotonic_s
-    assert whole(second).steady_state == 120.0
+    assert whole(second).is_unsteady
     assert whole(second).growth_per_min == pytest.approx(60 * 20 / seconds)
     assert whole(second).concern is None
+
+
+def test_an_even_rate_settles_where_it_leads_and_no_longer_once_it_ends(host: NatHost) -> None:
+    """With a timeout of 24 s the last six seconds tell; of 24 connections of a second are in the table after that."""
+    host.router.sysctl("net.netfilter.nf_conntrack_tcp_timeout_time_wait", 24)
+    begun = time.monotonic()
+    for second in range(9):
+        time.sleep(max(0.0, begun + second - time.monotonic()))
+        host.close(8)
+    found = whole(product.read(host.router))
+    assert found.count == 9 * 8
+    assert found.steady_state == pytest.approx(24 * 8, rel=0.4)
+    wait_until(lambda: whole(product.read(host.router)).is_unsteady, what="the rate to be no longer even")
+    wait_until(lambda: whole(product.read(host.router)).steady_state == 0, what="the rate to be none")
+    assert oracle.state_counts(host.router)["TIME_WAIT"] > 0
 
 
 def test_the_document_of_a_real_host(host: NatHost) -> None:

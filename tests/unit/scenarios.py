@@ -283,6 +283,7 @@ def _pools(scenario: Toml, part: float) -> NatPools | None:
         draining=np.maximum(column("soft", 0, "u4"), column("time_wait", 0, "u4")),
         drain_s=column("drain_s", 0, "u4"),
         new_per_s=column("new_per_s", 0.0, "f8"),
+        ends_per_s=column("ends_per_s", 0.0, "f8"),
         loss=column("loss", 0.0, "f8"),
         holder=np.array([code for code, _ in holders], "i4"),
         holds=np.array([ports for _, ports in holders], "u4"),

@@ -49,7 +49,7 @@ def pools() -> NatPools:
         proto=np.full(2, 6, np.uint8), zone=np.zeros(2, np.uint16), nat=nobody, remote=nobody, remote_port=ports,
         first_port=np.array([1024, 1], np.uint16), last_port=np.array([65535, 100], np.uint16), used=one, soft=two,
         time_wait=two, time_wait_hard=two, rewritten=two, masqueraded=two, by_rule=two, kept=two, draining=two,
-        drain_s=two, new_per_s=None, loss=np.zeros(2),
+        drain_s=two, new_per_s=None, ends_per_s=None, loss=np.zeros(2),
         holder=np.zeros(0, np.int32), holds=np.zeros(0, np.uint32), start=np.zeros(3, np.intp),
     )  # fmt: skip
 

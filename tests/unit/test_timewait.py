@@ -3,17 +3,20 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from natop.decode import counters
 from natop.export.natdocument import time_wait_object
-from natop.model import Attribution, Container, Snapshot, TimeWait
+from natop.model import Attribution, Conntrack, Container, Snapshot, TimeWait
 from natop.observe import observe
+from natop.summarise.lately import Lately
 from natop.summarise.ownership import Ownership
-from natop.summarise.timewait import TOP, time_waits
+from natop.summarise.timewait import TOP, calm_text, time_waits
 from tests.unit import netlink
 from tests.unit.hosts import APP, CONTAINERS, DB, PROC, WEB, observed, sample
 from tests.unit.plain import TCP, UDP, Flow, flow
@@ -62,7 +65,7 @@ def test_the_other_end_is_whom_a_client_called_and_who_called_a_server() -> None
 
 def test_who_has_none_and_who_has_no_tcp_at_all() -> None:
     taken = observed(sample([called(1, state=3)], containers=CONTAINERS))
-    nothing = TimeWait(0, None, 0, 0, (), (), steady_state=0.0)
+    nothing = TimeWait(0, None, 0, 0, (), (), steady_state=0.0, peak_state=0.0)
     assert of(taken, DB) == nothing
     assert of(taken, APP) == replace(nothing, share=0.0)
     assert taken.unowned_time_wait == nothing
@@ -102,19 +105,76 @@ def test_only_the_first_remotes_and_services_are_told() -> None:
     assert app.services == tuple((f"{1000 + n}/tcp", n + 1) for n in (8, 7, 6, 5, 4))
 
 
-@pytest.mark.parametrize(("timeout_s", "window_s"), [(120, 30), (40, 10), (7, 1), (1, 1)])
-def test_where_it_settles_follows_from_the_time_left(timeout_s: int, window_s: int) -> None:
-    """As many as came in the last seconds, for as long as each stays."""
+def coming(rates: Sequence[tuple[int, int]], timeout_s: int = 120, **more: Any) -> list[Flow]:
+    """The flows that came at so many a second, each rate for so many seconds, the last rate until now."""
+    left, flows = timeout_s - sum(seconds for _, seconds in rates), list[Flow]()
+    for per_s, seconds in rates:
+        for left_s in range(left, left + seconds):
+            flows += [called(len(flows) + number, timeout_s=left_s, **more) for number in range(per_s)]
+        left += seconds
+    return flows
+
+
+def settles(flows: list[Flow], timeout_s: int = 120) -> TimeWait:
     proc = PROC | {"sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait": f"{timeout_s}\n"}
-    left = [*range(timeout_s + 1), timeout_s, timeout_s + 5]
-    flows = [called(number, timeout_s=seconds) for number, seconds in enumerate(left)]
-    expected = sum(timeout_s - window_s <= seconds <= timeout_s for seconds in left) / window_s * timeout_s
-    assert of(observed(sample(flows, containers=CONTAINERS, proc=proc)), APP).steady_state == expected
+    return of(observed(sample(flows, containers=CONTAINERS, proc=proc)), APP)
+
+
+@pytest.mark.parametrize("timeout_s", [300, 120, 60, 40, 30, 7, 3, 1])
+def test_an_even_rate_settles_where_it_has_settled(timeout_s: int) -> None:
+    assert settles(coming([(4, timeout_s)], timeout_s), timeout_s).steady_state == 4 * timeout_s
+
+
+@pytest.mark.parametrize("before", [0, 1, 40])
+def test_a_new_rate_is_seen_after_half_a_minute(before: int) -> None:
+    """And until then nothing is told, as nobody knows whether it lasts."""
+    new = settles(coming([(before, 60), (10, 30)]))
+    assert new.steady_state == 1200
+    early = settles(coming([(before, 60), (10, 12)]))
+    assert (early.steady_state, early.is_unsteady) == (None, True)
+
+
+@pytest.mark.parametrize(("burst_s", "since_s"), [(1, 0), (1, 20), (10, 0), (20, 0), (20, 10), (60, 3), (60, 25)])
+def test_a_burst_settles_nowhere(burst_s: int, since_s: int) -> None:
+    """Until it is over for half a minute. One as long as that which ended this very second looks like a new rate."""
+    assert settles(coming([(50, burst_s), (0, since_s)])).is_unsteady
+
+
+@pytest.mark.parametrize("since_s", [30, 60])
+def test_a_burst_that_has_been_over_for_half_a_minute_leaves_the_rate_of_now(since_s: int) -> None:
+    assert settles(coming([(50, 40), (0, since_s)])).steady_state == 0
+    assert settles(coming([(50, 40), (3, since_s)])).steady_state == 360
+
+
+def test_chance_makes_no_rate_uneven() -> None:
+    """Many a second or few: as many as a Poisson process brings."""
+    lately, noise = Lately.of(120), np.random.default_rng(7)
+    for mean in (2, 20, 200):
+        counts = noise.poisson(mean * lately.part_s, (500, lately.width))
+        counts[:, -1] = 0
+        found = lately.rates(counts).even
+        assert np.isfinite(found).mean() > 0.97, mean
+        assert np.nanmean(found) == pytest.approx(mean, rel=0.05)
+
+
+def test_a_handful_is_no_rate() -> None:
+    assert settles([called(number, timeout_s=119) for number in range(3)]).is_unsteady
+    assert settles([]).steady_state == 0
+
+
+def test_entries_from_before_the_timeout_was_cut_do_not_look_new() -> None:
+    """As after natop's own remedy, 30 s instead of 120: who came long before has as much left as who came just now."""
+    assert settles(coming([(10, 120)]), timeout_s=30).is_unsteady
+    assert settles(coming([(10, 30)], timeout_s=30), timeout_s=30).steady_state == 300
 
 
 def test_without_its_timeout_nobody_knows_where_it_settles() -> None:
     proc = {name: text for name, text in PROC.items() if "time_wait" not in name}
-    assert whole(observed(sample([called(1)], containers=CONTAINERS, proc=proc))).steady_state is None
+    found = whole(observed(sample([called(1)], containers=CONTAINERS, proc=proc)))
+    assert (found.steady_state, found.is_unsteady) == (None, False)
+    told = time_wait_object(found)
+    assert told is not None
+    assert (told["steady_state"], told["unsteady"]) == (None, None)
 
 
 # Growth
@@ -277,35 +337,49 @@ def test_statistics_by_ctnetlink_tell_the_fill_too() -> None:
     assert concern(waiting(700), stats=netlink.stats_global(800, 1000))["app"]
 
 
-def coming(number: int, *, remote: str = "198.51.100.7:443") -> list[Flow]:
-    """So many that came within the last half minute: four times as many are where it settles."""
-    return [called(each, remote=remote, timeout_s=119) for each in range(number)]
-
-
 def test_a_table_that_will_fill_matters_to_whom_a_large_part_of_it_will_belong() -> None:
     """Of 300 entries 200 are in TIME_WAIT; with 800 of these there will be 900."""
     few = PROC | {counters.MAX_FILE: "899\n", counters.COUNT_FILE: "300\n"}
-    told = concern([*coming(200), served(1, timeout_s=119)], few)
+    flows = coming([(7, 30)])
+    told = concern([*flows, served(1, timeout_s=60)], few)
     assert told["app"] == (
-        "the conntrack table will fill: at this rate it settles at about 903 entries, "
-        "800 of them in TIME_WAIT, and 899 is its limit"
+        "the conntrack table will fill: at this rate it settles at about 929 entries, "
+        "840 of them in TIME_WAIT, and 899 is its limit"
     )
     assert {name for name, each in told.items() if each} == {"app", "whole"}
-    assert set(concern(coming(200), few | {counters.MAX_FILE: "900\n"}).values()) == {None}, "just room enough"
+    assert set(concern(flows, few | {counters.MAX_FILE: "930\n"}).values()) == {None}, "just room enough"
     old = [called(each, timeout_s=10) for each in range(200)]
     assert set(concern(old, few).values()) == {None}, "nothing new comes"
+    burst = [called(each, timeout_s=115) for each in range(200)]
+    assert set(concern(burst, few).values()) == {None}, "it is over"
+
+
+def test_what_gives_no_concern_is_called_harmless_only_where_that_is_known() -> None:
+    table = Conntrack(300, 1000, 256, {}, ())
+    waiting = TimeWait(200, 0.9, 0, 0, (), ())
+    assert calm_text(replace(waiting, steady_state=800.0), table) == "harmless"
+    assert calm_text(waiting, table) == "not judged: how long they stay was not told"
+    assert calm_text(replace(waiting, steady_state=800.0), replace(table, count=None)).startswith("not judged")
+    assert calm_text(replace(waiting, peak_state=900.0), table) == "harmless", "not even the highest rate fills it"
+    assert calm_text(replace(waiting, peak_state=901.0), table) == "harmless so far"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "proc", "matters"), [(30, OLD, True), (120, OLD, False), (30, PROC, False)], ids=["old", "slow", "new"]
+    ("per_s", "seconds", "proc", "matters"),
+    [(6, 32, OLD, True), (4, 48, OLD, False), (100, 2, OLD, False), (6, 32, PROC, False)],
+    ids=["old", "slow", "burst", "new"],
 )
-def test_a_pool_that_gets_more_than_it_can_sustain_will_fill(seconds: int, proc: dict[str, str], matters: bool) -> None:
-    """200 of 511 ports in so many seconds, of which each is held for two minutes: 511 / 120 is 4.3 a second."""
-    first, second = (sample(flows, at=at, proc=proc) for flows, at in (([], 0), (crowd(200), seconds)))
-    told = whole(observed(first, second)).concern
-    text = "the 511 NAT ports to 198.51.100.7:443/tcp will fill: 7 new flows/s, 4/s sustainable on this kernel"
+def test_a_pool_that_gets_more_than_it_can_sustain_will_fill(
+    per_s: int, seconds: int, proc: dict[str, str], matters: bool
+) -> None:
+    """Some 200 of 511 ports, of which each is held for two minutes: 511 / 120 is 4.3 a second."""
+    flows = [replace(each, timeout_s=119 - row // per_s) for row, each in enumerate(crowd(per_s * seconds))]
+    told = whole(observed(sample(flows, proc=proc))).concern
+    text = (
+        "the 511 NAT ports to 198.51.100.7:443/tcp will fill: 6 connections end each second, "
+        "4 sustainable on this kernel"
+    )
     assert told == (text if matters else None)
-    assert whole(observed(second)).concern is None, "of a first reading nobody knows"
 
 
 # Against plain loops

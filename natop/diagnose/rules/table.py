@@ -6,7 +6,8 @@ from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import Evidence, many, named, percent_of
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import drop_invalid, keep_alive, sysctl
-from natop.model import Conntrack, Finding, Lead, Remedy, Severity
+from natop.model import Conntrack, Finding, Lead, Remedy, Severity, TimeWait
+from natop.summarise.timewait import calm_text
 from natop.sysctls import CHAIN_CRITICAL, CHAIN_WARNING, FULL_CRITICAL, FULL_WARNING
 
 
@@ -146,8 +147,9 @@ def time_wait_buildup(evidence: Evidence) -> Iterator[Finding]:
     Decided by: more than 60 % of the TCP flows and at least 1,000 in TIME_WAIT. It is a warning only where it matters:
     a NAT pool of which 80 % are held and cannot be evicted, or a table that is 75 % full; or where one will fill at
     this rate: the table, whose other entries and the number at which TIME_WAIT settles are more than its limit, or,
-    before 6.5, a pool that gets more new flows than it can sustain. Where it is not known how full the table is, nobody
-    can say that it is harmless.
+    before 6.5, a pool of which more connections end than it can sustain. The rate is that of the last half minute,
+    by the time that entries have left, and only where it is even: a burst says nothing of what comes. Where it is not
+    known how full the table is, or how long TIME_WAIT lasts, nobody can say that it is harmless.
 
     To fix: keep-alive, so that fewer connections are opened.
     """
@@ -160,7 +162,7 @@ def time_wait_buildup(evidence: Evidence) -> Iterator[Finding]:
     closer = max(ends, key=lambda name: ends[name] or 0)
     owners = [(each.container.name, each.time_wait.count) for each in evidence.snapshot.containers if each.time_wait]
     busiest = sorted((pair for pair in owners if pair[1]), key=lambda pair: -pair[1])
-    verdict = "harmless" if waiting.concern is None else waiting.concern
+    verdict = calm_text(waiting, table) if waiting.concern is None else waiting.concern
     yield Finding(
         "time-wait-buildup",
         Severity.INFO if waiting.concern is None else Severity.WARNING,
@@ -170,12 +172,21 @@ def time_wait_buildup(evidence: Evidence) -> Iterator[Finding]:
             *([f"closed first by {closer}: {ends[closer]:,}"] if ends[closer] else []),
             *([f"most in {named(busiest)}"] if busiest else []),
             *([f"services: {named(waiting.services)}"] if waiting.services else []),
-            *([f"at this rate it settles at about {waiting.steady_state:,.0f}"] if waiting.steady_state else []),
+            *_settles(waiting),
             *_fullest(evidence),
         ),
         (keep_alive(evidence, [name for name, _ in busiest]),),
         Lead("flows", filter="state:time_wait"),
     )
+
+
+def _settles(waiting: TimeWait) -> Iterator[str]:
+    if waiting.steady_state is not None:
+        yield f"at the rate of the last half minute it settles at about {waiting.steady_state:,.0f}"
+    elif waiting.is_unsteady:
+        yield "in the last half minute they came too unevenly to tell where their number settles"
+    else:
+        yield "how long TIME_WAIT lasts could not be read: nf_conntrack_tcp_timeout_time_wait"
 
 
 def _fullest(evidence: Evidence) -> Iterator[str]:
