@@ -19,9 +19,6 @@ LOSS_TELLS = 0.005
 """The chance that a new flow is lost from which on a pool explains losses: it is 0.7 % at 98 % of use, where the first
 loss was measured, and may be more in a pool that is emptier, if the ports taken stand in a row."""
 
-MANY_LOST = 30
-"""First packets lost while natop watched, a minute at most, from which on people notice."""
-
 
 @dataclass(frozen=True, slots=True)
 class Losses:

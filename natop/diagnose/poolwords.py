@@ -1,6 +1,8 @@
-"""What is said of clashes and of NAT pools, the same by every rule."""
+"""What is said of clashes, of SYNs sent again and of NAT pools, the same by every rule."""
 
-from natop.diagnose.evidence import Evidence, percent_of
+from collections.abc import Iterable
+
+from natop.diagnose.evidence import Evidence, named, percent_of
 from natop.diagnose.losses import POOL_NO_RACE, is_scarce
 from natop.model import Pool
 from natop.summarise.portsearch import POOL_WARN
@@ -12,6 +14,12 @@ def clash_text(evidence: Evidence, clashes: int) -> str:
     if failed == clashes:
         return f"insert_failed +{clashes:,} and drop with it {where}"
     return f"insert_failed +{failed or 0:,} {where}, of these {clashes:,} lost: drop counts them too"
+
+
+def again_text(evidence: Evidence, syns: int, senders: Iterable[tuple[str, int]] = ()) -> str:
+    """As `SYN retransmits +39 in 60 s: web (28) and php (11)`."""
+    whose = named(senders)
+    return f"SYN retransmits +{syns:,} {evidence.span}" + (f": {whose}" if whose else "")
 
 
 def use_text(pool: Pool) -> str:

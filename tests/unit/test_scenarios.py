@@ -1,5 +1,6 @@
 """Every rule against two hosts: one where it must speak, one like it where it must not."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,16 @@ def _check(finding: Finding, expected: Mapping[str, Any]) -> None:
         assert any(text in each for each in undo), (text, undo)
 
 
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_whatever_rose_rose_in_a_time_that_is_told(path: Path) -> None:
+    scenario = read(path)
+    span = f" in {scenario.get('seconds', 60.0):.0f} s"
+    for finding in diagnose(snapshot(scenario)):
+        for text in (finding.summary, *finding.evidence):
+            if re.search(r" \+\d|for each new flow|a second", text) and not text.startswith("measured: "):
+                assert span in text, text
+
+
 def lost_elsewhere(taken: Snapshot) -> list[tuple[str, ...]]:
     return [each.evidence[:1] for each in diagnose(taken) if each.rule == "syn-loss-elsewhere"]
 
@@ -79,14 +90,14 @@ def test_what_natop_s_own_probes_sent_again_is_no_fault_of_the_host() -> None:
     taken = replace(snapshot(read(FOLDER / "syn-loss-elsewhere" / "fires.toml")), taken_at=1_000.0)
     api = taken.containers[0].container
     hung = ProbeResult("198.51.100.7:81", ProbePath.NETNS, 950.0, api.id, "api", None, 6, linear_timeouts=4)
-    assert lost_elsewhere(taken) == [("SYN retransmits in api (14)",)]
-    assert lost_elsewhere(replace(taken, probes=with_results((), [hung]))) == [("SYN retransmits in api (8)",)]
+    assert lost_elsewhere(taken) == [("SYN retransmits +14 in 60 s: api (14)",)]
+    assert lost_elsewhere(replace(taken, probes=with_results((), [hung]))) == [("SYN retransmits +8 in 60 s: api (8)",)]
     twice = with_results((), [hung, replace(hung, at=980.0)])
     assert lost_elsewhere(replace(taken, probes=twice)) == [], "2 are weather"
     old = with_results((), [replace(hung, at=100.0)])
     by_others = with_results((), [replace(hung, container="other"), replace(hung, path=ProbePath.CONTAINER)])
     assert lost_elsewhere(replace(taken, probes=old)) == lost_elsewhere(replace(taken, probes=by_others))
-    assert lost_elsewhere(replace(taken, probes=old)) == [("SYN retransmits in api (14)",)]
+    assert lost_elsewhere(replace(taken, probes=old)) == [("SYN retransmits +14 in 60 s: api (14)",)]
 
 
 def test_who_lost_most_is_named_first_without_natop_s_own_probes() -> None:
@@ -106,7 +117,7 @@ def test_probes_that_hang_have_sent_syns_that_nobody_knows_of_yet() -> None:
     assert address is not None
     waiting = [frozenset(OwnFlow(address, port, "198.51.100.7", 81) for port in range(n)) for n in (1, 2)]
     told = [lost_elsewhere(replace(taken, reading=replace(taken.reading, waiting=each))) for each in waiting]
-    assert told == [[("SYN retransmits in api (7)",)], []]
+    assert told == [[("SYN retransmits +7 in 60 s: api (7)",)], []]
 
 
 def test_a_pool_with_ports_left_is_not_full() -> None:

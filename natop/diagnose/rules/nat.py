@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import Cause, Evidence, few, many, named
-from natop.diagnose.losses import MANY_LOST, is_crowded
-from natop.diagnose.poolwords import clash_text, fullest_text, use_text
+from natop.diagnose.losses import is_crowded
+from natop.diagnose.poolwords import again_text, clash_text, fullest_text, use_text
 from natop.diagnose.randomports import fully_random
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import dns_one_by_one, host_network, keep_alive, newer_kernel
+from natop.diagnose.severities import of_losses
 from natop.meanings import CLASHES_APART
 from natop.model import Finding, Lead, Remedy, Severity
 from natop.summarise.portsearch import POOL_WARN
@@ -26,9 +27,10 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
     dumps around the losses or since; one that was full before them does not count. SYNs sent again are those of who
     opens connections: answers that servers send again are left out, and who does both is given one for each connection
     that it opens. A kernel before 5.10 counts harmless clashes in insert_failed too; there only what drop counts as
-    well is a loss. Fewer than 5, or than one in 10,000 new flows, are a hint. It is called probable where TCP's
-    counters could not be read, or many more were sent again, by who accepts connections too, so that they may be
-    answers; then nothing may speak for a race of UDP.
+    well is a loss. Fewer than 5, or than one in 10,000 new flows, are a hint; 30 or more that are 1 % of the new flows
+    are critical. It is called probable, and is a warning at most, where TCP's counters could not be read, or many more
+    were sent again, by who accepts connections too, so that they may be answers; then nothing may speak for a race of
+    UDP.
 
     To fix: choose source ports at random (a small table). It costs that source ports are no longer kept.
     """
@@ -38,7 +40,7 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
     filling = [pool for pool in evidence.pools if pool.hard_use >= POOL_WARN]
     yield Finding(
         "snat-race",
-        _severity(evidence, losses.clash),
+        of_losses(evidence, losses.clash, is_sure=evidence.race_is_sure),
         HOST,
         f"{'' if evidence.race_is_sure else 'probably a '}race for a NAT source port: "
         f"{many(losses.clash, 'new connection')} lost a SYN {evidence.span}",
@@ -59,19 +61,12 @@ def snat_race(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def _severity(evidence: Evidence, lost: int) -> Severity:
-    if evidence.is_minor(lost):
-        return Severity.INFO
-    return Severity.WARNING if lost < MANY_LOST else Severity.CRITICAL
-
-
 def _retransmits(evidence: Evidence) -> Iterator[str]:
     total = evidence.syns_again
     if total is None:
         yield "SYN retransmits could not be read"
         return
-    senders = named((each.name, each.syns) for each in evidence.callers if each.syns)
-    yield f"SYN retransmits +{total:,}" + (f" in {senders}" if senders else "")
+    yield again_text(evidence, total, ((each.name, each.syns) for each in evidence.callers if each.syns))
     both = [each.name for each in evidence.callers if each.accepts]
     if both and not evidence.race_is_sure:
         yield f"these may be answers to clients: {few(both)} accepted connections too"
@@ -141,12 +136,12 @@ def _datagrams(evidence: Evidence, what: str, told: str, remedies: tuple[Remedy,
     lost = clashes - syns
     return Finding(
         "udp-port-clash",
-        Severity.INFO if evidence.is_minor(lost) else Severity.WARNING,
+        of_losses(evidence, lost, is_sure=False),
         HOST,
         f"{what}: about {many(lost, 'datagram')} lost {evidence.span}",
         (
             clash_text(evidence, clashes),
-            f"SYN retransmits +{syns:,}: TCP does not explain it",
+            f"{again_text(evidence, syns)}: TCP does not explain it",
             *_left_out(evidence),
             told,
         ),
@@ -183,7 +178,7 @@ def unexplained_loss(evidence: Evidence) -> Iterator[Finding]:
         return
     yield Finding(
         "unexplained-loss",
-        Severity.INFO if evidence.is_minor(lost) else Severity.WARNING,
+        of_losses(evidence, lost, is_sure=False),
         HOST,
         f"cause unclear: {many(lost, 'new connection')} lost a first packet {evidence.span}",
         tuple(_unclear(evidence, unclear, losses.deleted)),
@@ -200,7 +195,7 @@ def _dropped(evidence: Evidence) -> Iterator[Finding]:
         return
     yield Finding(
         "unexplained-loss",
-        Severity.INFO if is_known or evidence.is_minor(dropped) else Severity.WARNING,
+        Severity.INFO if is_known else of_losses(evidence, dropped, is_sure=False),
         HOST,
         f"{many(dropped, 'packet')} dropped {evidence.span}, "
         + ("though the table had room" if is_known else "and how full the table is could not be read"),
@@ -219,7 +214,8 @@ def _unclear(evidence: Evidence, clashes: int, deleted: int) -> Iterator[str]:
     if clashes:
         yield clash_text(evidence, clashes)
     if deleted:
-        yield f"insert_failed +{deleted:,} without drop: entries deleted while they were made, as by a flush"
+        rose = f"insert_failed +{deleted:,} without drop {evidence.span}"
+        yield f"{rose}: entries deleted while they were made, as by a flush"
     yield from _retransmits(evidence)
     yield fullest_text(evidence)
     yield from _crowded(evidence)

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from natop.diagnose.addresses import more_addresses
 from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import FOUND_CRITICAL, FOUND_WARN, Cause, Evidence, listed, many, named, percent_of
-from natop.diagnose.losses import LOSS_TELLS, MANY_LOST
+from natop.diagnose.losses import LOSS_TELLS
 from natop.diagnose.poolwords import clash_text, fullest_text
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import BACK_TO_THE_OLD, IN_THE_APPLICATION, keep_alive, look, sysctl
+from natop.diagnose.severities import graver, of_losses
 from natop.model import Finding, Lead, Pool, Remedy, Severity
 from natop.summarise.pools import WHOLE_RANGE
 from natop.summarise.portsearch import POOL_CRITICAL, POOL_WARN
@@ -27,10 +28,11 @@ def nat_port_exhaustion(evidence: Evidence) -> Iterator[Finding]:
 
     Decided by: the use of the pool without what can be evicted, from 80 % (warning) and 95 % (critical). First packets
     lost to clashes are put down to a pool that had 90 % without what can be evicted, or a chance of a loss of 0.5 %,
-    at the dumps around them, also where it has emptied since. A pool that is filling is not told where a race explains
-    what was lost; the race tells its use. Where no pool was seen that full, or none could be read: more than 9 ports
-    tried in vain for each new flow (`found`), as at 90 % of use; more than 20, as at 95 %, are critical where first
-    packets are lost too.
+    at the dumps around them, also where it has emptied since: 30 or more that are 1 % of the new flows are critical,
+    fewer than 5, or than one in 10,000, a hint once it has emptied. A pool that is filling is not told where a race
+    explains what was lost; the race tells its use. Where no pool was seen that full, or none could be read: more than 9
+    ports tried in vain for each new flow (`found`), as at 90 % of use; more than 20, as at 95 %, are critical where as
+    many first packets are lost too.
 
     To fix: keep-alive in the containers named, more SNAT addresses or remote addresses. Random ports do not help.
     """
@@ -54,7 +56,7 @@ def _is_short(pool: Pool) -> bool:
 def _full(evidence: Evidence, pool: Pool, lost: int) -> Finding:
     return Finding(
         EXHAUSTION,
-        Severity.CRITICAL if pool.hard_use >= POOL_CRITICAL or lost >= MANY_LOST else Severity.WARNING,
+        Severity.CRITICAL if pool.hard_use >= POOL_CRITICAL else graver(Severity.WARNING, of_losses(evidence, lost)),
         pool.name,
         f"{_taken(pool)} are taken{_of_these(pool)}",
         (*_held(pool), *_found(evidence), *_lost(evidence, lost)),
@@ -86,7 +88,7 @@ def _was_full(evidence: Evidence, pool: Pool) -> Finding:
     lost = evidence.clashes.scarce
     return Finding(
         EXHAUSTION,
-        Severity.CRITICAL if lost >= MANY_LOST else Severity.WARNING,
+        of_losses(evidence, lost),
         pool.name,
         f"{_taken(pool)} were taken{f' (now {_percent(now)} %)' if now else ''}: {many(lost, 'first packet')} lost",
         (*_held(pool, "then "), *_found(evidence), *_lost(evidence, lost)),
@@ -102,7 +104,7 @@ def _probed(evidence: Evidence) -> Finding:
     explained = lost if evidence.cause is Cause.EXHAUSTION else 0
     return Finding(
         EXHAUSTION,
-        Severity.CRITICAL if found > FOUND_CRITICAL and explained else Severity.WARNING,
+        graver(Severity.WARNING, of_losses(evidence, explained, is_sure=found > FOUND_CRITICAL)),
         HOST,
         f"a NAT pool is nearly full: {found:.0f} ports tried in vain for each new flow {evidence.span}",
         (
@@ -138,7 +140,7 @@ def _found(evidence: Evidence) -> Iterator[str]:
     found = evidence.found_per_new
     if found is not None and found >= 1:
         meaning = "nearly full" if found > FOUND_CRITICAL else "filling"
-        yield f"{found:.0f} ports tried for each new flow (found): {meaning}"
+        yield f"{found:.0f} ports tried for each new flow {evidence.span} (found): {meaning}"
 
 
 def _lost(evidence: Evidence, lost: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import Evidence, many, named, percent_of
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import drop_invalid, keep_alive, sysctl
+from natop.diagnose.severities import graver, of_losses
 from natop.model import Conntrack, Finding, Lead, Remedy, Severity, TimeWait
 from natop.summarise.timewait import calm_text
 from natop.sysctls import CHAIN_CRITICAL, CHAIN_WARNING, FULL_CRITICAL, FULL_WARNING
@@ -18,7 +19,9 @@ def table_full(evidence: Evidence) -> Iterator[Finding]:
 
     Decided by: the fill, from 75 % (warning) and 90 % (critical); drop rising faster than insert_failed, as it does for
     refused entries, where the table was seen 75 % full in the last minute or early_drop rose; early_drop rising, which
-    means that the table was full and unanswered flows were thrown out to make room.
+    means that the table was full and unanswered flows were thrown out to make room. 30 refused or more that are 1 % of
+    the new flows are critical too; where the table is not, and was not seen, 75 % full, fewer than 5 refused or thrown
+    out, or than one in 10,000, are a hint.
 
     To fix: raise nf_conntrack_max (some 320 bytes of kernel memory an entry) and the buckets with it, and look at who
     fills the table.
@@ -32,7 +35,7 @@ def table_full(evidence: Evidence) -> Iterator[Finding]:
         return
     yield Finding(
         "table-full",
-        Severity.CRITICAL if refused or count >= FULL_CRITICAL * most else Severity.WARNING,
+        graver(_by_fill(count / most, peak[0] / peak[1]), _by_losses(evidence, refused, evicted)),
         HOST,
         _fill(count, most, peak) + _refused(evidence, refused, evicted),
         (
@@ -45,6 +48,18 @@ def table_full(evidence: Evidence) -> Iterator[Finding]:
         Lead("containers"),
         refused,
     )
+
+
+def _by_fill(now: float, peak: float) -> Severity:
+    """Of the table as it is; one that was full and no longer is wakes nobody by that alone."""
+    if now >= FULL_CRITICAL:
+        return Severity.CRITICAL
+    return Severity.WARNING if max(now, peak) >= FULL_WARNING else Severity.INFO
+
+
+def _by_losses(evidence: Evidence, refused: int, evicted: int) -> Severity:
+    """Flows that are thrown out had no answer yet; most of them never get one."""
+    return graver(of_losses(evidence, refused), of_losses(evidence, evicted, is_sure=False))
 
 
 def _fill(count: int, most: int, peak: tuple[int, int]) -> str:
@@ -201,8 +216,9 @@ def hash_chains(evidence: Evidence) -> Iterator[Finding]:
     """The limit was raised without the hash table, so that each bucket holds many entries: lookups get slow, and from
     50 to 79 in one chain new entries are refused (since Linux 5.15, nf_conntrack_core.c).
 
-    Decided by: chaintoolong rising (critical), more than 4 entries for each bucket in the table as it is (warning), or
-    a limit that allows more than 8 for each bucket (a hint).
+    Decided by: chaintoolong rising (a warning; critical where 30 flows or more are refused that are 1 % of the new
+    ones), more than 4 entries for each bucket in the table as it is (warning), or a limit that allows more than 8 for
+    each bucket (a hint).
 
     To fix: more buckets; 8 bytes each.
     """
@@ -219,7 +235,8 @@ def _chained(evidence: Evidence, table: Conntrack) -> tuple[Severity, str] | Non
     """How long chains are, or may become."""
     refused = evidence.losses.chain if evidence.losses else 0
     if refused:
-        return Severity.CRITICAL, f"hash chains are too long: {many(refused, 'new flow')} refused {evidence.span}"
+        severity = graver(Severity.WARNING, of_losses(evidence, refused))
+        return severity, f"hash chains are too long: {many(refused, 'new flow')} refused {evidence.span}"
     if not table.buckets:
         return None
     now, most = (None if number is None else number / table.buckets for number in (table.count, table.max))

@@ -14,6 +14,7 @@ from natop.diagnose.evidence import (
     percent_of,
 )
 from natop.diagnose.places import uses_nftables
+from natop.diagnose.poolwords import again_text
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import (
     BACK_TO_THE_OLD,
@@ -25,6 +26,7 @@ from natop.diagnose.remedies import (
     sysctl,
     unmet,
 )
+from natop.diagnose.severities import graver, of_losses
 from natop.model import HOST_MARK, ContainerSummary, Finding, Lead, Pile, Remedy, Severity
 from natop.summarise.localports import range_of, sysctls_of
 from natop.summarise.window import Since
@@ -114,8 +116,8 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
     do with it.
 
     Decided by: ListenOverflows of the container's network namespace rises (net/ipv4/tcp_ipv4.c); or ListenDrops without
-    it, most often for a full backlog. Fewer than 5, or than one in 10,000 of the connections accepted, are a
-    hint.
+    it, most often for a full backlog, which a scan fills too. Fewer than 5, or than one in 10,000 of the connections
+    accepted, are a hint; 30 overflows or more that are 1 % of them are critical.
 
     To fix: more workers, a longer backlog in the application, and somaxconn where the backlog is above it.
     """
@@ -126,7 +128,7 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
             values = ((SOMAXCONN, _at_least(BACKLOG, _sysctls(evidence, each), SOMAXCONN)),)
             yield Finding(
                 "accept-queue-overflow",
-                _severity(evidence, refused_of(tcp), tcp.get("passive_opens")),
+                _lost_at_listener(evidence, tcp),
                 name,
                 _refused(evidence, tcp, name),
                 tuple(_overflown(evidence, tcp)),
@@ -166,9 +168,11 @@ def _stands_still(tcp: Mapping[str, int]) -> str:
 SOMAXCONN, BACKLOG = "net.core.somaxconn", 16_384
 
 
-def _severity(evidence: Evidence, lost: int, of: int | None) -> Severity:
-    """Of so many lost; `of` are the connections that they are counted among."""
-    return Severity.INFO if evidence.is_minor(lost, of or 0) else Severity.WARNING
+def _lost_at_listener(evidence: Evidence, tcp: Mapping[str, int]) -> Severity:
+    """Among the connections accepted there; only an overflow is surely the application's."""
+    accepted, overflows = tcp.get("passive_opens", 0), tcp.get("listen_overflows", 0)
+    likely = of_losses(evidence, refused_of(tcp), accepted, is_sure=False)
+    return graver(likely, of_losses(evidence, overflows, accepted))
 
 
 def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
@@ -180,7 +184,7 @@ def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
     containers = evidence.on_host_network
     yield Finding(
         "accept-queue-overflow",
-        _severity(evidence, refused_of(tcp), tcp.get("passive_opens")),
+        _lost_at_listener(evidence, tcp),
         HOST,
         _refused(evidence, tcp, "a host's listener"),
         (
@@ -210,7 +214,7 @@ def _overflown(evidence: Evidence, tcp: Mapping[str, int]) -> Iterator[str]:
     overflows, drops = tcp.get("listen_overflows", 0), tcp.get("listen_drops", 0)
     yield f"ListenOverflows +{overflows:,} {evidence.span}"
     if drops:
-        yield f"ListenDrops +{drops:,}"
+        yield f"ListenDrops +{drops:,} {evidence.span}"
     if drops > overflows:
         yield f"{many(drops - overflows, 'SYN')} dropped for no full accept queue: as a rule the backlog is full"
     yield from _no_conntrack_loss(evidence)
@@ -251,7 +255,7 @@ def syn_loss_elsewhere(evidence: Evidence) -> Iterator[Finding]:
         f"SYNs{'' if found.is_sure else ', or answers to SYNs,'} lost on the way, not in NAT: "
         f"{_elsewhere(evidence, found)} sent again {evidence.span}",
         (
-            f"SYN retransmits in {named((each.name, each.syns) for each in found.callers)}",
+            again_text(evidence, found.again, ((each.name, each.syns) for each in found.callers)),
             *([f"these may be answers to clients: {few(both)} accepted connections too"] if both else []),
             *_accounted(evidence),
             *([f"unanswered: {named((pile.what, pile.count) for pile in piles)}"] if piles else []),
@@ -288,7 +292,7 @@ def _accounted(evidence: Evidence) -> Iterator[str]:
     else:
         yield f"insert_failed +0, drop +0 {evidence.span}: conntrack lost nothing"
     if evidence.refused:
-        yield f"ListenDrops +{evidence.refused:,}: listeners here explain as many"
+        yield f"ListenDrops +{evidence.refused:,} {evidence.span}: listeners here explain as many"
 
 
 def _rules_with_counters(evidence: Evidence) -> tuple[str, ...]:
@@ -324,14 +328,14 @@ def time_wait_bucket_overflow(evidence: Evidence) -> Iterator[Finding]:
             name = each.container.name
             values = ((MOST_WAITING, _at_least(WAITING, _sysctls(evidence, each), MOST_WAITING)),)
             remedies = own_sysctl(each, values, "Raise its limit", at_once=True, check=_CLOSED_EARLY)
-            severity = _severity(evidence, rose, _connections(evidence.since, each.container.id))
+            severity = of_losses(evidence, rose, _connections(evidence.since, each.container.id), is_sure=False)
             yield _overflow(evidence, name, rose, severity, remedies, Lead("containers", each.container.id))
     rose = evidence.host_tcp("time_wait_overflow")
     if rose:
         most = _at_least(WAITING, evidence.snapshot.host.sysctls, MOST_WAITING)
         cost = "up to a few hundred bytes of kernel memory for each socket"
         remedies = sysctl("Raise the limit.", evidence, ((MOST_WAITING, most),), cost=cost, check=_CLOSED_EARLY)
-        severity = _severity(evidence, rose, _connections(evidence.since, HOST_MARK))
+        severity = of_losses(evidence, rose, _connections(evidence.since, HOST_MARK), is_sure=False)
         yield _overflow(evidence, HOST, rose, severity, remedies, Lead("counters"))
 
 
