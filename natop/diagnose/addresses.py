@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from natop.diagnose import compose
 from natop.diagnose.evidence import Evidence, listed
 from natop.diagnose.places import called, container_of, elsewhere, engine_version, is_docker, unused_network
+from natop.diagnose.repeatable import table_anew
 from natop.model import Container, Pool, Remedy
 from natop.summarise.portsearch import POOL_WARN
 
@@ -145,10 +146,10 @@ def _before(evidence: Evidence, family: int) -> int | None:
 
 def _table(family: int, network: str, address: str, priority: int) -> str:
     """What gives a bridge, called as its network is, that address."""
-    chain = f"type nat hook postrouting priority {priority};"
+    hook = f"type nat hook postrouting priority {priority};"
     match = f'iifname "{network}" oifname != "{network}" meta l4proto {{ tcp, udp }}'
     rule = f"{match} counter snat to {address} fully-random;"
-    return f"nft 'table {_family(family)} {_table_name(network)} {{ chain postrouting {{ {chain} {rule} }}; }}'"
+    return table_anew(_family(family), _table_name(network), f"chain postrouting {{ {hook} {rule} }};")
 
 
 def _table_name(network: str) -> str:

@@ -13,6 +13,10 @@ OF_THE_MACHINE = (
 """The same from everywhere, or, by the kernel, to be had in the first namespace alone (nf_conntrack_standalone.c)."""
 
 
+OR = " || "
+"""Between two commands of which the second is run where the first fails."""
+
+
 def inside(entered: str | None, command: str) -> str:
     """The command for the namespace with that file; None is the caller's own."""
     if entered is None or command.startswith(OF_THE_MACHINE):
@@ -20,7 +24,7 @@ def inside(entered: str | None, command: str) -> str:
     file = shlex.quote(entered)
     if command.startswith("natop "):
         return f"{command} --netns {file}"
-    return f"nsenter --net={file} {command}"
+    return OR.join(f"nsenter --net={file} {each}" for each in command.split(OR))
 
 
 def _checked_inside(entered: str, check: str | None) -> str | None:

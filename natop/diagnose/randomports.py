@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 from natop.diagnose.evidence import Evidence
 from natop.diagnose.places import elsewhere, wanting_nft
+from natop.diagnose.repeatable import anew, inserted_once
 from natop.model import NatRule, Network, NetworkNat, Remedy, Snippet
 
 TABLE = "natop_random"
@@ -35,10 +36,10 @@ def _by_iptables(evidence: Evidence) -> Remedy:
     return Remedy(
         "Let NAT choose source ports at random, by a rule for each network before Docker's (iptables 1.6.2 or later); "
         "Docker has no option for it. It puts its own rule above when a network is made anew, as compose does by "
-        "down and up: undo it then, and insert it again."
+        "down and up: undo it then, and run the commands again."
         + ("" if rules else " Not yet: natop knows no bridge network that has NAT.")
         + elsewhere(evidence),
-        tuple(f"{tool} -t nat -I POSTROUTING 1 {rule}" for tool, rule in rules),
+        tuple(inserted_once(f"{tool} -t nat", "POSTROUTING", rule) for tool, rule in rules),
         tuple(f"{tool} -t nat -D POSTROUTING {rule}" for tool, rule in reversed(rules)),
         "source ports are no longer kept, which some UDP, STUN, IPsec and NFS peers rely on; rules that exempt some "
         "destinations from NAT, those of a VPN say, are no longer asked where they come later",
@@ -107,12 +108,6 @@ WantedBy=multi-user.target"""
 """A unit of its own: where nftables.service stands for it, a reload of that flushes Docker's rules too."""
 
 
-def anew(family: str, table: str) -> str:
-    """What takes a table away that may be there, as the first lines of a text that makes it (nft(8)): nft loads a
-    text as a whole or not at all."""
-    return f"table {family} {table}\ndelete table {family} {table}"
-
-
 def _kept(tables: Sequence[str]) -> tuple[Snippet, ...]:
     """The tables as a file, and what loads it at boot."""
     return Snippet(KEPT, "\n".join(tables)), Snippet("/etc/systemd/system/natop-random.service", _UNIT)
@@ -122,8 +117,8 @@ def _lasts(evidence: Evidence) -> str:
     if not _by_name(evidence):
         return "It survives restarts of dockerd; a new network needs a line of its own."
     lasts = (
-        "It survives restarts of dockerd, and holds for new networks; one without NAT, or with an address of its own, "
-        "needs a line with `return`."
+        "It survives restarts of dockerd, and holds for new networks; one without NAT needs a line with `return`, and "
+        "of one with an address of its own natop says that it is hidden."
     )
     if evidence.snapshot.firewall is None:
         return f"{lasts} The NAT rules could not be read: such networks need that line now."
@@ -152,12 +147,7 @@ def random_table(family: str, evidence: Evidence) -> str:
 def _priority(evidence: Evidence) -> int:
     """Before the rules that the networks have now; natop's own table, made anew, stays where it is."""
     rules = [place.rule for place in _places(evidence) if place.rule]
-    return min([PRIORITY, *(rule.priority - (0 if is_natop_s(rule) else 10) for rule in rules)])
-
-
-def is_natop_s(rule: NatRule) -> bool:
-    """Whether a rule is in a table that natop has printed; nft's chains are told as family, table, chain."""
-    return " natop_" in rule.chain
+    return min([PRIORITY, *(rule.priority - (0 if rule.natop_s else 10) for rule in rules)])
 
 
 def _lines(family: str, evidence: Evidence) -> Iterator[str]:
@@ -245,8 +235,11 @@ def _family(place: NetworkNat) -> str:
 
 
 def _places(evidence: Evidence) -> Sequence[NetworkNat]:
+    """As they are beneath natop's own tables: a network may have got an address of its own since these were made."""
     firewall = evidence.snapshot.firewall
-    return [place for place in firewall.networks if _is_subnet(place.subnet)] if firewall else ()
+    networks = firewall.networks if firewall else ()
+    beneath = (each.beneath if each.beneath and each.beneath.rule else each for each in networks)
+    return [place for place in beneath if _is_subnet(place.subnet)]
 
 
 def _bridges(evidence: Evidence) -> tuple[str, ...]:

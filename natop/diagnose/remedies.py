@@ -15,6 +15,7 @@ from natop.diagnose.places import (
     uses_nftables,
     wanting_nft,
 )
+from natop.diagnose.repeatable import inserted_once, table_anew
 from natop.join.local import GONE
 from natop.model import Container, ContainerSummary, Pile, Remedy, Snippet
 
@@ -341,12 +342,13 @@ def drop_invalid(evidence: Evidence) -> Remedy:
     cost = "answers that take another way than questions are INVALID too"
     undo_text = "it is gone after a reboot"
     if uses_nftables(evidence) or not is_docker(evidence) or _has_nat6(evidence):
-        chain = "{ type filter hook forward priority filter; ct state invalid counter drop; }"
-        add = f"nft 'table inet natop_invalid {{ chain forward {chain}; }}'"
+        chain = "chain forward { type filter hook forward priority filter; ct state invalid counter drop; };"
+        add = table_anew("inet", "natop_invalid", chain)
         text += wanting_nft(evidence)
         return Remedy(text, (add,), ("nft delete table inet natop_invalid",), cost, check, (), undo_text)
-    match = "DOCKER-USER -m conntrack --ctstate INVALID -j DROP"
-    return Remedy(text, (f"iptables -I {match}",), (f"iptables -D {match}",), cost, check, (), undo_text)
+    chain, match = "DOCKER-USER", "-m conntrack --ctstate INVALID -j DROP"
+    add = inserted_once("iptables", chain, match)
+    return Remedy(text, (add,), (f"iptables -D {chain} {match}",), cost, check, (), undo_text)
 
 
 def _has_nat6(evidence: Evidence) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from natop.decode.chains import OUTPUT, POSTROUTING, Chain, Condition, Field, Rule, Ruleset, Span, Verdict, span
-from natop.model import V4_MAPPED, Firewall, NatRule, Network, NetworkNat
+from natop.model import NATOP_S, V4_MAPPED, Firewall, NatRule, Network, NetworkNat
 
 BRIDGE = "bridge"
 DEEPEST = 16
@@ -147,6 +147,7 @@ def _network(ruleset: Ruleset, network: Network, subnet: str, ways_out: Mapping[
     packet = Packet(family, span(subnet) or Span(0, 0), network.bridge, ways_out.get(family, frozenset()))
     rule, others = _consult(ruleset, packet)
     udp_rule, udp_others = _consult(ruleset, replace(packet, proto="udp"))
+    is_natop_s = any(each and each.natop_s for each in (rule, udp_rule))
     back = replace(packet, ways_out=frozenset(filter(None, (network.bridge,))), turned_back=True)
     taker, some = (None, ()) if userland_proxy(ruleset) else _consult(ruleset, back)
     return NetworkNat(
@@ -157,7 +158,14 @@ def _network(ruleset: Ruleset, network: Network, subnet: str, ways_out: Mapping[
         others=tuple(dict.fromkeys((*others, *udp_others))),
         hairpin=next(iter(some), taker),
         bridge=network.bridge,
+        beneath=_network(_without_natop_s(ruleset), network, subnet, ways_out) if is_natop_s else None,
     )
+
+
+def _without_natop_s(ruleset: Ruleset) -> Ruleset:
+    """The chains of all others."""
+    chains = ruleset.chains.items()
+    return Ruleset({key: each for key, each in chains if not each.table.partition(" ")[2].startswith(NATOP_S)})
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from natop.model.flows import Closer, FlowDump, FlowTable, Skipped, SocketTable
 from natop.model.history import TREND_LENGTH, UNOWNED, History, Moment, Roster, Series
 from natop.model.kernel import (
     COUNTER_NAMES,
+    NATOP_S,
     TCP_NAMES,
     Conntrack,
     Derived,
@@ -83,6 +84,7 @@ __all__ = [
     "GATEWAYS",
     "HOST_MARK",
     "HOST_SOCKETS",
+    "NATOP_S",
     "NO_STATE",
     "TCP_NAMES",
     "TREND_LENGTH",

@@ -95,6 +95,10 @@ class NetnsTcp:
     """Estimate: its part of the host's insert_failed, shared out by SYN retransmits."""
 
 
+NATOP_S = "natop_"
+"""How the names of the tables begin that natop prints."""
+
+
 @dataclass(frozen=True, slots=True)
 class NatRule:
     """A rule that changes source addresses, as one of the firewall's tools told it."""
@@ -121,6 +125,13 @@ class NatRule:
     protocols: tuple[str, ...] = ()
     """Those it is limited to, as tcp; empty is any."""
 
+    @property
+    def natop_s(self) -> str | None:
+        """The table that natop has printed, by its name, where the rule is in one: nft's chains are told as family,
+        table, chain."""
+        words = self.chain.split()
+        return words[1] if len(words) > 1 and words[1].startswith(NATOP_S) else None
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkNat:
@@ -145,6 +156,8 @@ class NetworkNat:
     bridge: str | None = None
     """The interface."""
     internal: bool = False
+    beneath: "NetworkNat | None" = None
+    """What would become of them without the tables that natop has printed, where one of these takes them first."""
 
     def rule_of(self, proto: str) -> NatRule | None:
         """The first rule that takes a protocol, by its lower-case name."""

@@ -27,8 +27,6 @@ from tests.unit.remedies import MACHINE, NAMESPACE, Case, Scenario, kind_of
 
 SETTING = re.compile(r"sysctl -w '?([\w.-]+)=([^']*)'?$")
 READING = {"conntrack -L", "ip6tables-save -c", "iptables-save -c", "nft list ruleset", "ss -ltnp"}
-AGAIN = {"nft -f"}
-"""What may be pasted a second time and leaves all as the first time did."""
 DRAWN = {
     case for case in remedies.cases(NAMESPACE) if any(each.startswith("nft delete") for each in case.remedy().undo)
 }
@@ -137,10 +135,9 @@ def test_tables_of_nftables(namespace: Namespace, case: Case) -> None:
     for command in remedy.commands:
         printed.shell(namespace, command)
     after = ruleset(namespace)
-    if AGAIN & set(map(kind_of, remedy.commands)):
-        for command in remedy.commands:
-            printed.shell(namespace, command)
-        assert ruleset(namespace) == after
+    for command in remedy.commands:
+        printed.shell(namespace, command)
+    assert ruleset(namespace) == after, "pasted a second time"
     made = re.findall(r"^table (\S+ natop_\w+) \{$", after, re.M)
     assert made
     assert before in after
@@ -214,6 +211,28 @@ def test_ports_of_a_network_with_an_address_of_its_own(router: Router) -> None:
     assert sum(ports(table)) <= 2
 
 
+def test_an_address_that_random_ports_hid(router: Router) -> None:
+    """The network got it after the table was made; the table that natop prints then has a line for it."""
+    place = router.place
+    for command in race_of().commands:
+        printed.shell(place, command)
+    router.load(f"iptables-nft -t nat -A POSTROUTING -s {SUBNET[0]} ! -o {BRIDGE} -j SNAT --to-source {CHOSEN[0]}")
+    assert {flow["reply"]["dst"] for flow in router.call()} == {ROUTER[0]}
+    (case,) = [each for each in remedies.cases(of="hidden-snat") if each.path.stem == "fires"]
+    told = {"203.0.113.11": CHOSEN[0], "172.19.0.0/16": SUBNET[0], "br-000000000002": BRIDGE}
+    remedy = case.remedy(remedies.renamed(lambda text: told.get(text, text)))
+    for command in (*remedy.commands, *remedy.commands):
+        printed.shell(place, command)
+    flows = router.call()
+    assert {flow["reply"]["dst"] for flow in flows} == {CHOSEN[0]}
+    assert sum(ports(flows)) <= 2
+    for command in remedy.undo:
+        printed.shell(place, command)
+    flows = router.call()
+    assert {flow["reply"]["dst"] for flow in flows} == {CHOSEN[0]}
+    assert all(ports(flows))
+
+
 def test_an_address_of_its_own_beside_random_ports(router: Router) -> None:
     """The table for random ports takes any bridge of Docker's naming, one of a network with an address of its own too:
     that needs the bridge's name and the table that natop prints then. Docker's own rule does once that table is gone.
@@ -238,6 +257,9 @@ def test_an_address_of_its_own_beside_random_ports(router: Router) -> None:
     router.load(f"iptables-nft -t nat -A POSTROUTING -s {SUBNET[0]} ! -o {bridge} {snat}")
     before = without_counts(ruleset(place))
     printed.shell(place, table)
+    once = without_counts(ruleset(place))
+    printed.shell(place, table)
+    assert without_counts(ruleset(place)) == once, "pasted a second time"
     flows = router.call()
     assert {flow["reply"]["dst"] for flow in flows} == {CHOSEN[0]}
     assert sum(ports(flows)) <= 2
@@ -253,28 +275,29 @@ def without_counts(text: str) -> str:
 INSERTED = [
     case
     for case in remedies.cases(NAMESPACE)
-    if "iptables -t nat -I POSTROUTING" in map(kind_of, case.remedy().commands)
+    if "iptables -t nat -C POSTROUTING" in map(kind_of, case.remedy().commands)
 ]
 
 
+@pytest.mark.parametrize("six", [False, True], ids=["ipv4", "ipv6"])
 @pytest.mark.parametrize("case", INSERTED, ids=str)
-def test_rules_of_iptables_before_those_there_are(router: Router, case: Case) -> None:
+def test_rules_of_iptables_before_those_there_are(router: Router, case: Case, six: bool) -> None:
     """For a kernel that has NAT by nft or by iptables, not both."""
-    router.load(*DOCKERS)
+    router.load(*DOCKERS, f"ip6tables-nft -t nat -A POSTROUTING -s {SUBNET[1]} ! -o {BRIDGE} -j MASQUERADE")
     before = without_counts(ruleset(router.place))
-    assert all(ports(router.call()))
-    networks = [{"name": "lab", "subnet": SUBNET[0], "bridge": BRIDGE}]
+    assert all(ports(router.call(six)))
+    networks = [{"name": "lab", "subnet": SUBNET[six], "bridge": BRIDGE}]
     remedy = case.remedy(lambda scenario: scenario | {"network": networks})
-    for command in remedy.commands:
+    for command in (*remedy.commands, *remedy.commands):
         printed.shell(router.place, command)
-    table = router.call()
+    table = router.call(six)
     assert sum(ports(table)) <= 2
     listing = printed.shell(router.place, remedies.checking(remedy))
     assert re.search(rf"^ *{len(table)} .*MASQUERADE .*random-fully", listing, re.M)
     for command in remedy.undo:
         printed.shell(router.place, command)
     assert without_counts(ruleset(router.place)) == before
-    assert all(ports(router.call()))
+    assert all(ports(router.call(six)))
 
 
 STALE = [case for case in remedies.cases(NAMESPACE, "stale-mapping") if case.remedy().commands]

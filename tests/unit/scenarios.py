@@ -303,10 +303,19 @@ def _firewall(scenario: Toml) -> Firewall:
             {"udp": None} if each.get("nat") == "tcp" else {},
             bridge=each.get("bridge"),
             internal=each.get("internal", False),
+            beneath=_beneath(each),
         )
         for each in networks
     )
     return Firewall(tuple(place.rule for place in places if place.rule), places, backend, addresses=local)
+
+
+def _beneath(told: Toml) -> NetworkNat | None:
+    """What would take it without natop's own table."""
+    if "beneath" not in told:
+        return None
+    below = told["beneath"] | {name: told[name] for name in ("name", "subnet", "bridge")}
+    return NetworkNat(below["name"], below["subnet"], _rule(below), bridge=below["bridge"])
 
 
 def _rule(told: Toml) -> NatRule | None:

@@ -357,3 +357,23 @@ def test_a_chain_s_rules_have_the_priority_that_they_are_reached_with() -> None:
     found = firewall(table("ip t", *chains), BRIDGE)
     assert [(rule.chain, rule.priority) for rule in found.rules] == [("ip t mine", -7)]
     assert found.networks[0].rule == found.rules[0]
+
+
+def test_what_lies_beneath_natop_s_own_table() -> None:
+    """Docker's rules, which would take a network's packets; nothing is told beneath a table of somebody else."""
+    by_natop, by_others = (
+        firewall(saved(DOCKER_20) | table(f"ip {name}", ("postrouting", at(90), [[MASQUERADE]])))
+        for name in ("natop_random", "random")
+    )
+    bridge, shop, six, lan = by_natop.networks
+    assert [each.rule.natop_s if each.rule else None for each in (bridge, shop, six, lan)] == [
+        *["natop_random"] * 2,
+        None,
+        "natop_random",
+    ]
+    plain = firewall(saved(DOCKER_20)).networks
+    assert (bridge.beneath, shop.beneath, six.beneath, lan.beneath) == (plain[0], plain[1], None, plain[3])
+    assert plain[1].rule is not None
+    assert plain[1].rule.to_address == "198.18.0.77"
+    assert {each.rule.natop_s for each in by_others.networks if each.rule} == {None}
+    assert {each.beneath for each in by_others.networks} == {None}

@@ -11,7 +11,7 @@ import yaml
 
 from natop.diagnose import RULES, diagnose
 from natop.diagnose.compose import OPTIONS
-from natop.diagnose.namespace import found_inside, inside
+from natop.diagnose.namespace import OR, found_inside, inside
 from natop.diagnose.remedies import ONLY_LOOKS
 from natop.model import Finding, Remedy, Severity, Snippet
 from tests.lab import printed
@@ -149,7 +149,7 @@ def test_each_command_is_for_the_namespace_read(case: remedies.Case) -> None:
         elif needs in (remedies.MACHINE, remedies.UNRUN) or command.startswith(("docker ", "nsenter ")):
             assert told == command
         else:
-            assert told == INSIDE + command
+            assert told == INSIDE + command.replace(OR, OR + INSIDE)
 
 
 def test_findings_of_another_namespace_have_its_commands() -> None:
@@ -216,3 +216,15 @@ def test_a_new_kind_is_noticed() -> None:
 
 def test_every_rule_that_has_remedies_has_a_case() -> None:
     assert {case.path.parent.name for case in CASES} <= set(RULES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_is_pasted_twice_is_there_once(case: remedies.Case) -> None:
+    """A rule is added only where it is not there, and a table is made in the place of the one before."""
+    for command in case.remedy().commands:
+        for tool, where, which in re.findall(r"(\w+(?: -t nat)?) -[AI] (\w+)(?: \d+)? (.*)", command):
+            assert f"{tool} -C {where} {which} 2>/dev/null{OR}" in command
+        for name in re.findall(r"table (\w+ \w+) \{", command):
+            first, _, rest = re.split(r"['\n]", command, maxsplit=1)[1].partition(f"table {name} {{")
+            assert re.split(r"; |\n", first)[-3:-1] == [f"table {name}", f"delete table {name}"], command
+            assert f"table {name} {{" not in rest
