@@ -200,12 +200,15 @@ def _firewall(previous: Snapshot | None, sample: Sample) -> tuple[Firewall | Non
 
 
 def _networks_here(sample: Sample) -> tuple[Network, ...]:
-    """The networks that the rules read are about; none in a container's own namespace, whose rules are its own."""
+    """The networks that the rules read are about.
+
+    None in a container's own namespace or that of swarm's ingress, whose rules are their own.
+    """
     if sample.engine is None:
         return ()
     inventory = decode_inventory(sample.engine)
     own = {address for each in inventory.containers for place in each.networks for address in (place.ipv4, place.ipv6)}
-    return () if own.intersection(sample.addresses) else inventory.networks
+    return () if own.union(inventory.ingress).intersection(sample.addresses) else inventory.networks
 
 
 def _from(snapshot: Snapshot, source: str) -> Iterator[Gap]:

@@ -561,6 +561,26 @@ def test_a_container_s_own_rules_say_nothing_of_the_networks() -> None:
     assert told == [["bridge"], []]
 
 
+def test_the_rules_of_swarm_s_ingress_say_nothing_of_the_networks() -> None:
+    """Its namespace has NAT of its own, for published services; the networks' is the host's."""
+    bridge = {
+        "Id": "b" * 64,
+        "Name": "docker_gwbridge",
+        "Driver": "bridge",
+        "IPAM": {"Config": [{"Subnet": "172.20.0.0/16"}]},
+        "Containers": {"ingress-sbox": {"IPv4Address": "172.20.0.2/16", "IPv6Address": ""}},
+    }
+    told = []
+    for address in ("172.20.0.1", "172.20.0.2"):
+        taken = with_networks(rules=rule_text({}), addresses=("127.0.0.1", "10.0.0.2", address))
+        assert taken.engine is not None
+        taken = replace(taken, engine=replace(taken.engine, networks=(*NETWORKS, bridge)))
+        firewall = observed(taken).firewall
+        assert firewall is not None
+        told.append([each.network for each in firewall.networks])
+    assert told == [["bridge", "docker_gwbridge"], []]
+
+
 def test_without_a_rule_of_docker_s_its_own_word_stands() -> None:
     taken = observed(with_networks(rules=rule_text({})))
     assert taken.inventory is not None
