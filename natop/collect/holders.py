@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from natop.collect import netns, sandboxes, sockets
-from natop.collect.owners import ProcessReader, cgroups
+from natop.collect.owners import ProcessReader, cgroups, user
+from natop.collect.proc import PROC
+from natop.decode.inventory import is_rootless
 from natop.model import HOST_SOCKETS, Descriptor, EngineReading, Gap, Process, Sockets
 
 FIRST_LOOK_S = 0.25
@@ -18,6 +20,21 @@ NO_RIGHT = Gap(
     "no right to enter the network namespaces that containers share, so their flows are not told apart",
     "run: sudo natop",
 )
+
+
+def engine_users(inventory: EngineReading | None, root: Path = PROC) -> frozenset[int] | None:
+    """Who may run an engine's docker-proxies: root, and the user of the process behind its socket.
+
+    Where systemd listens for an engine, as for most, its process is not known: then it is root's, unless it is
+    rootless, of whose user nothing is known (None). Root is whoever runs the first process: natop may see it by another
+    number.
+    """
+    if inventory is None:
+        return None
+    own = user(root / str(inventory.pid)) if inventory.pid else None
+    if own is None and is_rootless(inventory.info) is not False:
+        return None
+    return frozenset(uid for uid in (own, user(root / "1")) if uid is not None) or None
 
 
 class SocketReader:
@@ -51,7 +68,9 @@ class SocketReader:
             return NO_RIGHT if isinstance(error.__cause__, PermissionError) else None
         except OSError as error:
             return Gap("sockets", f"the kernel refuses to tell the sockets: {error.strerror or error}", REMEDY)
-        return Sockets(answers, self._cgroups(inventory), self._look_at_processes() if key == HOST_SOCKETS else {})
+        if key != HOST_SOCKETS:
+            return Sockets(answers, self._cgroups(inventory), {})
+        return Sockets(answers, self._cgroups(inventory), self._look_at_processes(), engine_users(inventory))
 
     def _look_at_processes(self) -> Mapping[Process, tuple[Descriptor, ...]]:
         budget_s = self._process_budget_s if self._has_looked else max(FIRST_LOOK_S, self._process_budget_s)

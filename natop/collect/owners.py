@@ -6,6 +6,7 @@ goes.
 """
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -91,7 +92,21 @@ def _process(pid: int, name: str, folder: Path) -> Process:
     cgroups = ""
     with suppress(FileNotFoundError):  # a kernel without cgroups
         cgroups = _text(folder / "cgroup")
-    return Process(pid, name, _command(folder / "cmdline"), cgroups)
+    return Process(pid, name, _command(folder / "cmdline"), cgroups, user(folder))
+
+
+def user(folder: Path) -> int | None:
+    """Who started the process of that folder of /proc: its real user, which a set-user-ID program leaves as it is.
+
+    The folder's own owner is root for any process that asks not to be dumped (proc(5)). None where it is gone.
+    """
+    with suppress(OSError):
+        found = _REAL_USER.search(_text(folder / "status"))
+        return int(found[1]) if found else None
+    return None
+
+
+_REAL_USER = re.compile(r"^Uid:\t(\d+)", re.MULTILINE)
 
 
 def _sockets(folder: Path) -> Iterator[Descriptor]:

@@ -49,14 +49,14 @@ def _engine(reading: EngineReading) -> Engine:
     return Engine(
         version=_text(reading.version, "Version"),
         api_version=_text(reading.version, "ApiVersion"),
-        rootless=_is_rootless(reading.info),
+        rootless=is_rootless(reading.info),
         firewall_backend=_text(_fields(reading.info, "FirewallBackend"), "Driver"),
         product=PODMAN if is_podman(reading.version) else DOCKER,
         options=tuple(clean(option, MAX_OPTION) for option in reading.options),
     )
 
 
-def _is_rootless(info: Fields) -> bool | None:
+def is_rootless(info: Fields) -> bool | None:
     """Docker counts it among the security options; Podman has a field of its own for it, whatever it lists there."""
     told = info.get("Rootless")
     if isinstance(told, bool):

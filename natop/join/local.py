@@ -102,8 +102,16 @@ class Proxy:
 
 
 def proxies(sockets: Sockets, table: SocketTable) -> list[Proxy]:
-    """The docker-proxies that have sockets in this namespace: another engine's may have the same addresses."""
-    named = (Proxy.of(process, fds) for process, fds in sockets.held.items() if process.name == "docker-proxy")
+    """The docker-proxies that have sockets in this namespace: another engine's may have the same addresses.
+
+    Anybody may call a process so: only users who may run the engine's are believed, where they are known.
+    """
+    users = sockets.engine_uids
+    named = (
+        Proxy.of(process, fds)
+        for process, fds in sockets.held.items()
+        if process.name == "docker-proxy" and (users is None or process.uid in users)
+    )
     here = set(table.inode.tolist())
     return [proxy for proxy in named if proxy and any(each.inode in here for each in proxy.descriptors)]
 

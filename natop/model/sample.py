@@ -16,6 +16,8 @@ class Process:
     command: tuple[str, ...] = ()
     cgroups: str = ""
     """As /proc/PID/cgroup reads, of every version: hierarchy:controllers:path lines."""
+    uid: int | None = None
+    """The user who started it, as natop's user namespace has it; None where that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Sockets:
     """Path of each cgroup below the cgroup-v2 root, by its id."""
     held: Mapping[Process, tuple[Descriptor, ...]]
     """The sockets that each process holds; processes may be missing where looking at all takes too long."""
+    engine_uids: frozenset[int] | None = None
+    """Whose a docker-proxy of the engine may be; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Barrier
 
@@ -343,3 +347,49 @@ def test_udp_that_is_answered_from_another_address_than_was_called(docker_host: 
         kind, client, server = parties(told[ends(answer)])
         assert (kind, server, told[ends(answer)]["proxy"]) == ("ROUTED", "app1", None)
         assert client in proxy_names(docker_host.namespace, 9055)
+
+
+PRETENDS = 9443
+LISTENS = f"""
+import socket
+listener = socket.create_server(("0.0.0.0", {PRETENDS}))
+print("up", flush=True)
+held = listener.accept()
+input()
+"""
+NOBODY = 65534
+
+
+@contextmanager
+def called_docker_proxy(host: DockerHost, uid: int, target: str) -> Iterator[int]:
+    """The number of a user's process of that name that listens, with a command line that names a container."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        program = Path(folder) / "docker-proxy"
+        program.symlink_to(os.path.realpath(sys.executable))
+        words = f"-proto tcp -host-ip 0.0.0.0 -host-port {PRETENDS} -container-ip {target} -container-port {WEB_ECHO}"
+        become = ["setpriv", f"--reuid={uid}", "--clear-groups", str(program), "-I", "-c", LISTENS]
+        command = host.namespace.enter(*become, *words.split())
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            try:
+                yield process.pid
+            finally:
+                process.terminate()
+
+
+@pytest.mark.parametrize("uid", [0, NOBODY], ids=["root", "nobody"])
+def test_a_process_that_anybody_calls_docker_proxy(docker_host: DockerHost, line: Line, uid: int) -> None:
+    """Root's is believed, as the engine's own would be; another user's is a process like any."""
+    web = docker_host.address("webserver", "bridge")
+    with (
+        called_docker_proxy(docker_host, uid, web) as pid,
+        traffic.connect(docker_host.outside, HOST, PRETENDS),
+    ):
+        (flow,) = to(docker_host.quiet(), dport=PRETENDS)
+        kind, _, server = parties(line.rows()[ends(flow)])
+    if uid == NOBODY:
+        assert (kind, server) == ("HOST", f"host: docker-proxy[{pid}]")
+    else:
+        assert (kind, server) == ("PROXIED", "webserver")

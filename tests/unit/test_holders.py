@@ -4,12 +4,13 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from natop.collect import conntrack, holders, host, netns, sockets
-from natop.collect.holders import SocketReader
+from natop.collect.holders import SocketReader, engine_users
 from natop.collect.owners import ProcessReader
 from natop.model import HOST_SOCKETS, Descriptor, EngineReading, Gap, Process, Sockets
 from tests.unit import netlink
@@ -72,6 +73,28 @@ def test_a_sample_s_sockets_are_read_when_they_are_asked_for(kernel: Kernel, mon
     assert (kernel.asked, kernel.place) == ([place], None)
     assert reader.sample(dump=False).sockets(HOST_SOCKETS) is None
     assert len(kernel.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("pid", "info", "expected"),
+    [
+        (812, {"SecurityOptions": ["name=rootless"]}, {0, 1000}),
+        (None, {"SecurityOptions": ["name=rootless"]}, None),
+        (None, {"SecurityOptions": ["name=seccomp"]}, {0}),
+        (812, {"SecurityOptions": []}, {0, 1000}),
+        (813, {"SecurityOptions": []}, {0}),
+        (813, {}, None),
+    ],
+    ids=["rootless", "of unknown process", "root by systemd", "behind another process", "gone", "nothing told"],
+)
+def test_who_may_run_an_engine_s_docker_proxies(
+    tmp_path: Path, pid: int | None, info: dict[str, object], expected: set[int] | None
+) -> None:
+    for number, uid in ((1, 0), (812, 1000)):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "status").write_text(f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
+    assert engine_users(replace(INVENTORY, pid=pid, info=info), tmp_path) == expected
+    assert engine_users(None, tmp_path) is None
 
 
 @pytest.mark.parametrize(("usual", "first"), [(0.02, holders.FIRST_LOOK_S), (5.0, 5.0)])

@@ -219,6 +219,22 @@ def test_only_docker_proxies_with_a_socket_here_count() -> None:
     assert [each.process for each in found] == [here]
 
 
+@pytest.mark.parametrize(
+    ("users", "believed"),
+    [(None, [0, 1000, 1001, None]), ({0}, [0]), ({0, 1000}, [0, 1000])],
+    ids=["unknown", "root", "rootless"],
+)
+def test_only_the_engine_s_own_docker_proxies_are_believed(users: set[int] | None, believed: list[int | None]) -> None:
+    """Any user may call a process so, with whatever words behind it, and would get another's connections."""
+    known = None if users is None else frozenset(users)
+    everybody = enumerate((0, 1000, 1001, None), 1)
+    named = [Process(pid, "docker-proxy", tuple(COMMAND.split()), uid=uid) for pid, uid in everybody]
+    held = {process: (Descriptor(4, 44),) for process in named}
+    answers = diag.answers([diag.listening("0.0.0.0:8080", inode=44)])
+    found = proxies(Sockets(answers, {}, held, known), decode_sockets(answers))
+    assert [each.process.uid for each in found] == believed
+
+
 def held_by(path: str, process: Process | None = None) -> str | int:
     """Who holds a socket whose cgroup has this path: the container's name, another's, or NOBODY."""
     answers = diag.answers([diag.listening("0.0.0.0:80", inode=44, cgroup=7)])

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop.collect import owners, sockets
-from natop.collect.owners import ProcessReader, cgroups
+from natop.collect.owners import ProcessReader, cgroups, user
+from natop.collect.proc import PROC
 from natop.decode.sockets import decode_sockets, refused
 from natop.model import UNKNOWN64, Addresses, Descriptor, Process, SocketTable
 from tests.unit import diag, plain
@@ -127,6 +128,16 @@ def test_a_process_s_cgroups(tmp_path: Path) -> None:
     process(tmp_path, 11, 222)
     found = {each.pid: each.cgroups for each in ProcessReader(tmp_path).read(5)}
     assert found == {10: "0::/system.slice/nginx.service\n", 11: ""}, "a kernel without cgroups has no such file"
+
+
+def test_a_process_s_user_is_who_started_it(tmp_path: Path) -> None:
+    """Neither whom a set-user-ID program works as, nor who owns the folder."""
+    told = "Name:\tdocker-proxy\nUid:\t1000\t0\t0\t0\nGid:\t7\t7\t7\t7\n"
+    (process(tmp_path, 10, 111) / "status").write_text(told)
+    (process(tmp_path, 11, 222) / "status").write_text("Name:\tx\n")
+    process(tmp_path, 12, 333)
+    assert {each.pid: each.uid for each in ProcessReader(tmp_path).read(5)} == {10: 1000, 11: None, 12: None}
+    assert user(PROC / "self") == os.getuid()
 
 
 def remove(folder: Path) -> None:
