@@ -30,6 +30,7 @@ NEEDS = {
     "iptables -t nat -nvL POSTROUTING": NAMESPACE,
     "ip6tables -t nat -C POSTROUTING": NAMESPACE,
     "ip6tables -t nat -D POSTROUTING": NAMESPACE,
+    "ip6tables -t nat -nvL POSTROUTING": NAMESPACE,
     "ip6tables-save -c": NAMESPACE,
     "iptables-save -c": NAMESPACE,
     "modprobe -r br_netfilter": UNRUN,
@@ -147,7 +148,8 @@ def commands(remedy: Remedy) -> list[str]:
 def checking(remedy: Remedy) -> str:
     """The command that the check begins with; empty where it has none."""
     found = re.match(
-        r"((?:nft list|conntrack -L|iptables -t nat -nvL|sysctl -n)\b.*?)(?:: | shows | stands |$)", remedy.check or ""
+        r"((?:nft list|conntrack -L|ip6?tables -t nat -nvL|sysctl -n)\b.*?)(?:: | shows | stands |$)",
+        remedy.check or "",
     )
     return found[1] if found else ""
 
