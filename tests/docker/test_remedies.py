@@ -140,6 +140,29 @@ def test_a_network_that_leaves_by_another_address_already(docker_host: DockerHos
         assert leaves_by(docker_host, "mover") == {HOST}
 
 
+def test_an_address_that_the_table_for_random_ports_hides(docker_host: DockerHost) -> None:
+    """Of a network that is made after it; natop says so, and the table that it prints then has a line for that."""
+    docker_host.namespace.nft(RANDOM)
+    option = ("-o", f"com.docker.network.host_ipv4={SECOND}")
+    undo: tuple[str, ...] = ("nft delete table ip natop_random",)
+    try:
+        with second_address(docker_host), network(docker_host, "mail", *option), running(docker_host, "mover", "mail"):
+            assert leaves_by(docker_host, "mover") == {HOST}
+            told = printed.finding(
+                printed.doctor(docker_host.namespace, "--docker-host", docker_host.url), "hidden-snat"
+            )
+            assert (told["subject"], told["severity"]) == ("mail", "warning")
+            (remedy,) = told["remedies"]
+            follow(docker_host, (*remedy["commands"], *remedy["commands"]))
+            undo = tuple(remedy["undo"])
+            assert leaves_by(docker_host, "mover") == {SECOND}
+            found = printed.doctor(docker_host.namespace, "--docker-host", docker_host.url)
+            assert "hidden-snat" not in printed.rules(found)
+    finally:
+        follow(docker_host, undo)
+    assert "natop_random" not in docker_host.namespace.run("nft", "list", "tables").stdout
+
+
 @pytest.mark.parametrize("case", SIX, ids=str)
 def test_a_network_that_leaves_by_another_address_of_ipv6(docker_host: DockerHost, case: Case) -> None:
     """By the engine's rule: the lab has no way out for IPv6. One that does not know how is not told to."""
