@@ -68,10 +68,12 @@ def sysctl(
     cost: str,
     check: str,
     undo_text: str | None = None,
+    lasting: bool = True,
 ) -> tuple[Remedy, ...]:
     """Kernel parameters of the host, set in this order; what they were, in the reverse order, undoes it.
 
-    Those that are so already are left out; nothing where all are.
+    Those that are so already are left out; nothing where all are. What is not `lasting` is told without the files that
+    set it again at every boot.
     """
     told = evidence.snapshot.host.sysctls
     values = unmet(told, values)
@@ -80,14 +82,16 @@ def sysctl(
     before = [(name, told.get(name.rpartition(".")[2])) for name, _ in reversed(values)]
     unknown = [name for name, value in before if value is None]
     commands = tuple(_setting(name, value) for name, value in values)
-    kept = _kept(values) if all(inside(evidence.snapshot.host.entered, each) == each for each in commands) else ()
+    own = all(inside(evidence.snapshot.host.entered, each) == each for each in commands)
+    kept = _kept(values) if lasting and own else ()
     words = [
         *([f"set {listed(unknown)} back to what `sysctl -n` tells before"] if unknown else []),
-        *([f"take the lines out of {kept[0].place}"] if kept else ["it is gone with the network namespace"]),
+        *([f"take the lines out of {kept[0].place}"] if kept else []),
+        *(["it is gone with the network namespace"] if not own else []),
         *([undo_text] if undo_text else []),
     ]
     undo = tuple(_setting(name, value) for name, value in before if value is not None)
-    return (Remedy(text, commands, undo, cost, check, kept, "; ".join(words)),)
+    return (Remedy(text, commands, undo, cost, check, kept, "; ".join(words) or None),)
 
 
 def _setting(name: str, value: int | str | tuple[int, ...]) -> str:

@@ -47,10 +47,12 @@ Called = tuple[Addresses, npt.NDArray[np.uint16]]
 Codes = npt.NDArray[np.int32]
 
 
-def flow_facts(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]], local_ports: Sequence[int]) -> FlowFacts:
+def flow_facts(
+    flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]], local_ports: Sequence[tuple[int, int]]
+) -> FlowFacts:
     """The facts of a dump.
 
-    `sysctls` are those of the namespace read, by last name component; `local_ports` how many each container has.
+    `sysctls` are those of the namespace read, by last name component; `local_ports` each container's first and last.
     """
     table, kind = flows.table, flows.attribution.kind
     from_container = flows.attribution.client >= 0
@@ -66,7 +68,7 @@ def flow_facts(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]], local
         proxied=_piles(flows, _to_proxies(flows, _rows((kind == Kind.PROXIED) & from_container)), _called(flows)),
         hairpin=_piles(flows, _rows((kind == Kind.HAIRPIN) & from_container), _called(flows)),
         remapped=int(np.count_nonzero(kind == Kind.REMAPPED)),
-        local_ports=_local_ports(flows, sysctls, np.maximum(1, np.array(local_ports, np.intp))),
+        local_ports=_local_ports(flows, sysctls, np.array(local_ports, np.intp).reshape(-1, 2)),
         udp_shared=_udp_shared(flows),
         dns=_piles(flows, _rows(_asks_by_nat(flows) & from_container), _called(flows)),
     )
@@ -265,15 +267,19 @@ def _grouped(*columns: np.ndarray) -> npt.NDArray[np.intp]:
 
 
 def _local_ports(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]], ranges: Rows) -> tuple[Pile, ...]:
-    """By client container and remote end: how many local ports its sockets hold there, of as many as its range has.
+    """By client container and remote end: how many ports of its range its sockets hold there.
 
+    A port beside the range, which a socket chose itself or has from before the range was changed, takes none of it.
     Conntrack keeps TIME_WAIT longer than the socket does, and only the side that closed first keeps a socket at all.
     """
     table, client = flows.table, flows.attribution.client
-    busy = np.flatnonzero(np.bincount(client[client >= 0], minlength=len(ranges)) >= LOCAL_PORTS_FLOOR * ranges)
+    first, last = ranges.T
+    sizes = np.maximum(1, last - first + 1)
+    busy = np.flatnonzero(np.bincount(client[client >= 0], minlength=len(sizes)) >= LOCAL_PORTS_FLOOR * sizes)
     if len(busy) == 0:
         return ()
     held = (table.proto == IpProto.TCP) & np.isin(client, busy) & (table.state != TcpState.CLOSE)
+    held[held] = (table.orig_sport[held] >= first[client[held]]) & (table.orig_sport[held] <= last[client[held]])
     waiting = table.state == TcpState.TIME_WAIT
     whole = sysctls.get("nf_conntrack_tcp_timeout_time_wait")
     if isinstance(whole, int) and whole > SOCKET_TIME_WAIT_S:
@@ -285,7 +291,7 @@ def _local_ports(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]], ran
     group = _grouped(dst.hi[rows], dst.lo[rows], port, client[rows])
     return tuple(
         _pile(flows, _end(flows, (dst, table.orig_dport), members[0]), len(members), client[members])
-        for members in _largest(rows, group, ranges[client[rows]])
+        for members in _largest(rows, group, sizes[client[rows]])
     )
 
 

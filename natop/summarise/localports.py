@@ -1,4 +1,4 @@
-"""How many local ports a container's sockets may choose from."""
+"""Which local ports the kernel chooses from for a container's sockets."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,7 +30,6 @@ def range_of(sysctls: Sysctls) -> tuple[bool, tuple[int, int]]:
     return False, DEFAULT_PORTS
 
 
-def local_ports(containers: Sequence[Container], told: Mapping[str, NetnsTcp], host: Sysctls) -> list[int]:
-    """How many each container has."""
-    ranges = (range_of(sysctls_of(each, told, host))[1] for each in containers)
-    return [last - first + 1 for first, last in ranges]
+def local_ports(containers: Sequence[Container], told: Mapping[str, NetnsTcp], host: Sysctls) -> list[tuple[int, int]]:
+    """The first and the last of each container."""
+    return [range_of(sysctls_of(each, told, host))[1] for each in containers]

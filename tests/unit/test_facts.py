@@ -18,8 +18,8 @@ from tests.unit.plain import UDP, Flow, flow
 SYSCTLS = {"nf_conntrack_tcp_timeout_established": 432_000, "nf_conntrack_tcp_timeout_time_wait": 120}
 INDEX = {each.name: number for number, each in enumerate(CONTAINERS)}
 GONE = -2
-FEW, MANY = 1_000, 28_232
-"""Local ports: of a narrow range, of the kernel's."""
+FIRST, FEW, MANY = 1_024, 1_000, 28_232
+"""Local ports: where ranges begin; how many a narrow one has, and the kernel's."""
 
 
 def facts(
@@ -35,8 +35,12 @@ def facts(
     kinds = [kind for _, _, kind in told]
     serving = np.array([INDEX[servers[n]] if servers and n in servers else -1 for n in range(len(told))], np.int32)
     attribution = Attribution(np.array(clients, np.int32), serving, np.array(kinds, np.uint8), ("gone: old",))
-    local_ports = [ports.get(each.name, MANY) for each in CONTAINERS]
-    return flow_facts(Flows(plain.table([each for each, _, _ in told]), attribution, CONTAINERS), SYSCTLS, local_ports)
+    ranges = [ports_from(ports.get(each.name, MANY)) for each in CONTAINERS]
+    return flow_facts(Flows(plain.table([each for each, _, _ in told]), attribution, CONTAINERS), SYSCTLS, ranges)
+
+
+def ports_from(size: int) -> tuple[int, int]:
+    return FIRST, FIRST + size - 1
 
 
 def out(port: int, **more: Any) -> Flow:
@@ -152,7 +156,9 @@ def test_stale_is_what_leads_to_a_container_that_is_gone() -> None:
     table = plain.table([*into, elsewhere, ping, out_])
     client, server = np.array([-1, -1, -1, -1, GONE], np.int32), np.array([GONE] * 4 + [-1], np.int32)
     attribution = Attribution(client, server, np.full(5, Kind.STALE, np.uint8), ("gone: old",))
-    first, *others = flow_facts(Flows(table, attribution, CONTAINERS), SYSCTLS, [MANY] * len(CONTAINERS)).stale
+    first, *others = flow_facts(
+        Flows(table, attribution, CONTAINERS), SYSCTLS, [ports_from(MANY)] * len(CONTAINERS)
+    ).stale
     assert first == Pile("203.0.113.10:514/udp", 2, ("gone: old",), None, "172.18.0.77")
     assert {pile.what: pile for pile in others} == {
         "203.0.113.10:514/udp": Pile("203.0.113.10:514/udp", 1, ("gone: old",), None, "172.18.0.78"),
@@ -181,7 +187,7 @@ def test_udp_from_one_port_of_several_containers() -> None:
 def test_local_ports_are_those_that_sockets_still_hold() -> None:
     """TIME_WAIT counts for a minute, and only where the container closed first."""
     open_ = [(out(1024 + n, timeout_s=432_000), "app", Kind.MASQUERADED) for n in range(500)]
-    ports = iter(range(40_000, 50_000))
+    ports = iter(range(1_700, 2_000))
     young = [(out(next(ports), state=7, timeout_s=100), "app", Kind.MASQUERADED) for _ in range(10)]
     old = [(out(next(ports), state=7, timeout_s=30), "app", Kind.MASQUERADED) for _ in range(20)]
     [pile] = facts(*open_, *young, *old, ports={"app": FEW}).local_ports
@@ -193,6 +199,13 @@ def test_local_ports_are_told_from_half_of_the_container_s_own_range_on() -> Non
     assert facts(*told).local_ports == ()
     assert facts(*told, ports={"app": 1_201}).local_ports == ()
     assert [pile.count for pile in facts(*told, ports={"app": 1_200}).local_ports] == [600]
+
+
+def test_local_ports_beside_the_range_take_none_of_it() -> None:
+    """A narrow range, and sockets of ports below and above it."""
+    ends = [(out(FIRST + n, timeout_s=432_000), "app", Kind.MASQUERADED) for n in range(-10, 120)]
+    [pile] = facts(*ends, ports={"app": 100}).local_ports
+    assert pile.count == 100
 
 
 def test_the_container_that_has_the_least_of_its_range_left_is_told_first() -> None:
@@ -215,7 +228,7 @@ def test_local_ports_of_what_the_server_closed_are_free() -> None:
     app = np.full(len(told), INDEX["app"], np.int32)
     kinds = np.full(len(told), Kind.MASQUERADED, np.uint8)
     attribution = Attribution(app, np.full(len(told), -1, np.int32), kinds, ())
-    [pile] = flow_facts(Flows(table, attribution, CONTAINERS), SYSCTLS, [FEW] * len(CONTAINERS)).local_ports
+    [pile] = flow_facts(Flows(table, attribution, CONTAINERS), SYSCTLS, [ports_from(FEW)] * len(CONTAINERS)).local_ports
     assert pile.count == FEW // 2
 
 

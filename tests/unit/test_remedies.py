@@ -66,6 +66,12 @@ def test_each_remedy_is_whole(case: remedies.Case) -> None:
         assert remedy.commands or remedy.snippets or any(words in remedy.text for words in IN_WORDS)
 
 
+def test_what_is_for_a_minute_is_in_no_file_that_is_read_at_boot() -> None:
+    passing = [case.remedy() for case in CASES if "for a minute" in case.remedy().text]
+    assert passing
+    assert not any(remedy.snippets or "/etc/" in (remedy.undo_text or "") for remedy in passing)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_no_command_waits_for_a_word_to_be_put_in(case: remedies.Case) -> None:
     for command in remedies.commands(case.remedy()):

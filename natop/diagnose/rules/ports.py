@@ -192,7 +192,7 @@ def host_flow_remapped(evidence: Evidence) -> Iterator[Finding]:
     Every tracked flow passes NAT, rule or not (a null binding, nf_nat_core.c), and so its port was changed on the way
     out. It works, but shows that ports towards that end are sought after.
 
-    Decided by: flows from a host address with SRC_NAT, the same address and another port.
+    Decided by: at least 10 flows from a host address with SRC_NAT, the same address and another port.
 
     To fix: nothing by itself; look at the pools.
     """

@@ -297,6 +297,7 @@ def invalid_packets(evidence: Evidence) -> Iterator[Finding]:
                 (("net.netfilter.nf_conntrack_log_invalid", 6),),
                 cost=f"a line in the log for each of TCP: here up to {rose / evidence.since.seconds:,.0f} a second",
                 check="`dmesg` shows lines with nf_ct_proto_6, which say why",
+                lasting=False,
             ),
             *sysctl(
                 "Accept packets out of the window.",

@@ -39,8 +39,8 @@ def local_ports_exhausted(evidence: Evidence) -> Iterator[Finding]:
     """Towards one remote end a container has only the ports of its own ip_local_port_range, 28,232 by default. When
     they are gone connect() fails with EADDRNOTAVAIL, long before NAT's 64,512 are.
 
-    Decided by: the local ports that its sockets hold towards one remote end (TIME_WAIT for 60 s, where the container
-    closed first), from 80 % of its range (warning) and 95 % (critical).
+    Decided by: the ports of its range that its sockets hold towards one remote end (TIME_WAIT for 60 s, where the
+    container closed first), from 80 % (warning) and 95 % (critical).
 
     To fix: keep-alive; a wider range and tcp_tw_reuse inside the container.
     """
@@ -60,7 +60,8 @@ def local_ports_exhausted(evidence: Evidence) -> Iterator[Finding]:
             "local-ports-exhausted",
             Severity.CRITICAL if pile.count >= PORTS_CRITICAL * size else Severity.WARNING,
             name,
-            f"{name} holds {_percent(pile, size)} % of its local ports towards {pile.what}; then connect() fails",
+            f"{name} holds {percent_of(pile.count, size)} % of its local ports towards {pile.what};"
+            " then connect() fails",
             (
                 f"{pile.count:,} of {size:,} ports ({first} to {last}{'' if is_read else ', the default'})",
                 *([f"failed connects +{failed:,} {evidence.span}"] if failed else []),
@@ -71,11 +72,6 @@ def local_ports_exhausted(evidence: Evidence) -> Iterator[Finding]:
             ),
             Lead("flows", container.container.id, f"dst:{address_of(pile.what)}"),
         )
-
-
-def _percent(pile: Pile, size: int) -> str:
-    """Of the range; sockets that chose their port themselves may hold some beside it."""
-    return percent_of(min(pile.count, size), size)
 
 
 def _sysctls(evidence: Evidence, container: ContainerSummary) -> Mapping[str, int | tuple[int, ...]]:
