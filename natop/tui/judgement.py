@@ -11,7 +11,9 @@ from natop.tui.glyphs import Glyphs
 from natop.tui.tones import Line, Tone
 
 COMPARED = ("insert_failed", "drop", "found")
-"""The counters that a remedy should bring to rest."""
+"""The counters that a remedy should bring to rest, told whether they rose or not."""
+ALSO_COMPARED = ("early_drop", "invalid", "chaintoolong")
+"""Those of other faults, told where they rose before the marker or since."""
 _TELLS_A_RATE_S = 10
 """What happened in less time is told as it is: nothing in three seconds is no rate of 0."""
 
@@ -50,7 +52,10 @@ def comparison(marker: Marker | None, snapshot: Snapshot, glyphs: Glyphs) -> lis
 def _numbers(marker: Marker, snapshot: Snapshot, glyphs: Glyphs) -> list[tuple[str, str]]:
     before, after = marker.before, marker.after(snapshot)
     pairs = [(name, _count(before, name), _count(after, name)) for name in COMPARED]
-    pairs.append(("SYN retransmits", _syns(before), _syns(after)))
+    pairs.append(("SYN retransmits", _tcp(before, "syn_retrans"), _tcp(after, "syn_retrans")))
+    others = [(name, _count(before, name), _count(after, name)) for name in ALSO_COMPARED]
+    others.append(("ListenOverflows", _tcp(before, "listen_overflows"), _tcp(after, "listen_overflows")))
+    pairs += [each for each in others if each[1] or each[2]]
     return [
         (name, f"{_rate(was, before, glyphs)} {glyphs.arrow} {_so_far(now, after, glyphs)}") for name, was, now in pairs
     ]
@@ -60,8 +65,8 @@ def _count(since: Since | None, name: str) -> int | None:
     return since.counters.get(name) if since else None
 
 
-def _syns(since: Since | None) -> int | None:
-    return since.tcp_total("syn_retrans") if since else None
+def _tcp(since: Since | None, name: str) -> int | None:
+    return since.tcp_total(name) if since else None
 
 
 def _so_far(number: int | None, since: Since | None, glyphs: Glyphs) -> str:

@@ -164,6 +164,23 @@ async def test_findings_say_what_changed_at_the_marker() -> None:
         assert any("SYN retransmits 39/min → 0/min since the marker" in line for line in live.frame)
 
 
+@pytest.mark.parametrize(
+    ("scenario", "change"),
+    [
+        ("invalid-packets/fires", "invalid 6,000/min"),
+        ("accept-queue-overflow/fires", "ListenOverflows 80/min"),
+    ],
+)
+async def test_the_marker_compares_what_another_fault_counts(scenario: str, change: str) -> None:
+    """Only where it rose; a race is told without them."""
+    faulty = judged(scenario)
+    async with open_live([faulty, _later(faulty)], SMALL) as live:
+        await live.press("6", "m", "enter")
+        await live.step()
+        assert any(f"{change} → 0/min since the marker" in line for line in live.frame)
+        assert "early_drop" not in text([line for line in live.frame if "since the marker" in line])
+
+
 async def test_the_first_seconds_after_the_marker_are_no_rate() -> None:
     racing = judged("snat-race/fires")
     async with open_live([racing, _later(racing, 4), _later(racing, 10)], SMALL) as live:
