@@ -146,7 +146,7 @@ def _inventory(source: Source) -> Inventory:
     """What the engine says once. Raises CannotProbe."""
     if source.docker is None:
         raise CannotProbe("--from needs a Docker Engine, and --no-docker leaves it out")
-    with closing(EngineWatcher(source.docker, follow=False)) as engine:
+    with closing(EngineWatcher(source.docker, follow=False, is_needed=True)) as engine:
         engine.wait(PATIENCE_S)
         reading, gap = engine.latest()
     if reading is None:

@@ -28,7 +28,7 @@ def check_engine(common: Common) -> None:
     if common.docker_context:
         try:
             context.endpoint(common.docker_context)
-        except ValueError as error:
+        except context.NoContext as error:
             raise Refused(Exit.UNREADABLE, clean(str(error))) from error
 
 

@@ -9,12 +9,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+
+class NoContext(ValueError):
+    """The message names the context that does not exist."""
+
+
 DEFAULT = "default"
 """The context that stands in no file: the local engine."""
 
 
 def client_options(name: str | None) -> dict[str, Any]:
-    """The SDK's options for a context, None being the current one. Raises ValueError where it does not exist."""
+    """The SDK's options for a context, None being the current one. Raises NoContext where it does not exist."""
     name = name or os.environ.get("DOCKER_CONTEXT") or _current()
     if name == DEFAULT:
         return {}
@@ -23,7 +28,7 @@ def client_options(name: str | None) -> dict[str, Any]:
 
 
 def endpoint(name: str) -> tuple[str, bool]:
-    """A context's URL, and whether its certificate is checked. Raises ValueError where it does not exist."""
+    """A context's URL, and whether its certificate is checked. Raises NoContext where it does not exist."""
     if name == DEFAULT:
         return "", True
     try:
@@ -31,7 +36,7 @@ def endpoint(name: str) -> tuple[str, bool]:
         found = meta["Endpoints"]["docker"]
         return str(found["Host"]), found.get("SkipTLSVerify") is not True
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"no Docker context {name!r}; `docker context ls` lists them") from error
+        raise NoContext(f"no Docker context {name!r}; `docker context ls` lists them") from error
 
 
 def _folder() -> Path:

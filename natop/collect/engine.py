@@ -6,12 +6,16 @@ Everything is asked on a thread of its own, so that an engine that hangs delays 
 
 import shlex
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from natop.collect import context
+from natop.collect.answers import TIMEOUT_S, Asked, Unusable, asking, gap_of, listed_in, silence, told_in
+from natop.collect.context import NoContext
+from natop.collect.events import Change, Changes
 from natop.collect.listed import as_inspected
 from natop.collect.listener import listener, namespace_of
 from natop.collect.pulse import Pulse
@@ -21,27 +25,16 @@ from natop.text import clean
 
 if TYPE_CHECKING:
     from docker import APIClient
-    from docker.types.daemon import CancellableStream
 
 Fields = Mapping[str, object]
 
-TIMEOUT_S = 3
-"""The longest that one request may take."""
 RETRY_S = 2.0
 """Pause before asking an engine again that did not answer or hung up."""
 
-EVENTS = {
-    "type": ["container", "network"],
-    "event": [
-        *("create", "start", "die", "stop", "kill", "pause", "unpause", "rename", "update", "destroy"),
-        *("connect", "disconnect", "remove"),
-        *("died", "cleanup"),
-    ],
-}
-"""The events that change what natop shows, as the engine's filter for them. The last line has Podman's words.
-
-Podman says `die` where it was asked for `died`, and takes a container's addresses away after that, at `cleanup`.
-"""
+SETTLE_S = 0.25
+"""Pause after what events have changed has been read anew; what changes meanwhile is read once after it."""
+REST = 4.0
+"""The pause is so many times as long as the reading took, at least."""
 
 MOST_UNTOLD = 3
 """Containers that the engine may fail to tell of; where it is more, the engine itself is at fault. Each may cost
@@ -103,6 +96,30 @@ class Target:
     def connect(self) -> "APIClient":
         """A client that has agreed on an API version. Raises whatever the SDK and the HTTP client below it raise."""
         import docker
+
+        return docker.APIClient(**self._checked(), version="auto", timeout=TIMEOUT_S)
+
+    def place(self) -> str:
+        """The engine's URL, as far as it is known."""
+        with suppress(Exception):  # who connects is told why
+            return str(self._client_options().get("base_url") or "")
+        return self.url or ""
+
+    def _checked(self) -> dict[str, Any]:
+        """The SDK's options, of which it says only where it uses them that they are useless. Raises Unusable."""
+        from docker.errors import DockerException
+        from docker.utils import parse_host
+
+        try:
+            options = self._client_options()
+            parse_host(options.get("base_url"), tls=bool(options.get("tls")))
+        except NoContext:
+            raise
+        except (DockerException, ValueError) as error:
+            raise Unusable from error
+        return options
+
+    def _client_options(self) -> dict[str, Any]:
         from docker.utils import kwargs_from_env
 
         options: dict[str, Any] = {**kwargs_from_env()}
@@ -110,20 +127,23 @@ class Target:
             options["base_url"] = self.url
         elif self.context or "base_url" not in options:
             options = context.client_options(self.context)
-        return docker.APIClient(**options, version="auto", timeout=TIMEOUT_S)
+        return options
 
 
 class EngineWatcher:
     """Reads one engine on a thread; `latest` is what it knows at any moment."""
 
-    def __init__(self, target: Target, *, follow: bool) -> None:
-        """With `follow` the inventory is kept up to date until `close`; without, it is read once."""
-        self._target, self._follow_events = target, follow
+    def __init__(self, target: Target, *, follow: bool, is_needed: bool = False) -> None:
+        """With `follow` the inventory is kept up to date until `close`; without, it is read once.
+
+        `is_needed` where nothing is to be had without an engine, so that nobody is advised to leave it out.
+        """
+        self._target, self._follow_events, self._is_needed = target, follow, is_needed
         self._latest: tuple[EngineReading | None, Gap | None] = (None, None)
         self._answered = threading.Event()
         self._closed = threading.Event()
         self._woken = threading.Event()
-        self._stream: CancellableStream[dict[str, object]] | None = None
+        self._changes: Changes | None = None
         self._pulse = Pulse(target.connect, self._read_anew) if follow else None
         self._thread = threading.Thread(target=self._run, name="natop-engine", daemon=True)
         self._thread.start()
@@ -133,7 +153,7 @@ class EngineWatcher:
         reading, gap = self._latest
         silent_s = self._pulse.silent_s if self._pulse else None
         if reading and gap is None and silent_s is not None:
-            return reading, _silence(silent_s)
+            return reading, silence(silent_s)
         return reading, gap
 
     def wait(self, timeout_s: float) -> bool:
@@ -152,16 +172,16 @@ class EngineWatcher:
         self._hang_up()
 
     def _hang_up(self) -> None:
-        if self._stream is not None:
-            with suppress(Exception):  # the stream may be ending by itself
-                self._stream.close()
+        if self._changes:
+            self._changes.close()
 
     def _run(self) -> None:
         while not self._closed.is_set():
             try:
                 self._read()
             except Exception as error:  # the thread's edge: what the SDK makes of an odd answer is a gap, too
-                self._publish(self._latest[0], _gap(error, self._latest[0]))
+                asked = Asked(self._target.place(), self._target.options, self._is_needed)
+                self._publish(self._latest[0], gap_of(error, asked, self._latest[0]))
             if not self._follow_events:
                 return
             if not self._woken.is_set():
@@ -172,29 +192,28 @@ class EngineWatcher:
         self._woken.clear()
         client = self._target.connect()
         try:
-            version, info = client.version(), client.info()
+            with asking("its version") as asked:
+                version = told_in(client.version(), asked)
+            with asking("its state") as asked:
+                info = told_in(client.info(), asked)
             # Subscribed before listing, so that no change falls between the two.
-            self._stream = client.events(decode=True, filters=EVENTS) if self._follow_events else None
+            with asking("its events"):
+                self._changes = Changes(client) if self._follow_events else None
             state = _State(client, _mapping(pick(version, _VERSION)), _mapping(pick(info, _INFO)))
             self._tell(state)
-            if self._closed.is_set():  # `close` came before there was a stream to close
-                return
-            for event in self._stream or ():
-                if self._closed.is_set():
-                    return
-                state.apply(event)
-                self._tell(state)
-            if self._follow_events and not self._closed.is_set() and not self._woken.is_set():
-                raise ConnectionError("the engine closed the connection")
+            if self._changes and not self._closed.is_set():  # `close` may have come before there was what to close
+                self._keep_up(state, self._changes)
         finally:
-            self._let_go()
+            self._hang_up()
             client.close()
 
-    def _let_go(self) -> None:
-        """Close the stream's response, on the thread that reads it; `_hang_up` and the client leave its socket open."""
-        if self._stream is not None:
-            with suppress(Exception):  # whatever a connection that has ended makes of it
-                self._stream._response.close()  # type: ignore[attr-defined]  # the SDK has no public way
+    def _keep_up(self, state: "_State", changes: Changes) -> None:
+        """Read anew what changes, until nobody wants to know, at a pace that a storm of events does not quicken."""
+        while changed := changes.take():
+            started = time.monotonic()
+            state.apply(changed)
+            self._tell(state)
+            self._closed.wait(max(SETTLE_S, REST * (time.monotonic() - started)))
 
     def _tell(self, state: "_State") -> None:
         self._publish(state.reading(), state.gap())
@@ -217,12 +236,15 @@ class _State:
         self._containers: dict[str, Fields] = {}
         self._untold: set[str] = set()
         """Those that the engine cannot be asked about."""
-        for listed in client.containers(all=True):
-            self._inspect(listed["Id"], listed)
+        with asking("its containers") as asked:
+            for listed in listed_in(client.containers(all=True), asked, "Id"):
+                self._inspect(listed["Id"], listed)
         self._list_networks()
 
     def _list_networks(self) -> None:
-        self._networks = tuple(self._network(listed) for listed in self._client.networks())
+        with asking("its networks") as asked:
+            networks = listed_in(self._client.networks(), asked, "Name")
+            self._networks = tuple(map(self._network, networks))
 
     def _network(self, listed: Fields) -> Fields:
         """As it is listed; swarm's bridge with the containers on it, of which no container's inspection tells."""
@@ -237,6 +259,7 @@ class _State:
         except NotFound:
             return {}
 
+    @asking("a container")
     def _inspect(self, identity: str, listed: Fields | None = None) -> None:
         """Read one container anew; one that is gone leaves the inventory.
 
@@ -247,7 +270,8 @@ class _State:
 
         self._untold.discard(identity)
         try:
-            self._containers[identity] = _mapping(pick(self._client.inspect_container(identity), _CONTAINER))
+            inspected = told_in(self._client.inspect_container(identity), "a container", "Id")
+            self._containers[identity] = _mapping(pick(inspected, _CONTAINER))
         except NotFound:
             self._containers.pop(identity, None)
         except (APIError, Timeout):
@@ -266,16 +290,23 @@ class _State:
         reason = f"the Docker Engine cannot inspect {', '.join(names)}: shown as it is listed"
         return Gap("docker", reason, f"look at it: {shlex.join(('docker', 'inspect', *names))}")
 
-    def apply(self, event: Fields) -> None:
+    def apply(self, changes: Iterable[Change]) -> None:
         """Podman has no event of a network that comes or goes, and calls a network's event by the container's id."""
-        actor = _mapping(event.get("Actor"))
-        of_network = event.get("Type") == "network"
-        if of_network or self._is_podman or any(each.get("Name") == GATEWAYS for each in self._networks):
+        changes = tuple(changes)
+        if self._is_podman or any(each.of_network for each in changes) or self._has_gateways:
             self._list_networks()
-        named = None if of_network and not self._is_podman else actor.get("ID")
-        identity = _mapping(actor.get("Attributes")).get("container") or named
-        if isinstance(identity, str) and identity:
-            self._inspect(identity)
+        for identity in dict.fromkeys(map(self._container_of, changes)):
+            if identity:
+                self._inspect(identity)
+
+    @property
+    def _has_gateways(self) -> bool:
+        return any(each.get("Name") == GATEWAYS for each in self._networks)
+
+    def _container_of(self, change: Change) -> str:
+        """The id of the container that is to be read anew, or nothing."""
+        named = "" if change.of_network and not self._is_podman else change.subject
+        return change.container or named
 
     def reading(self) -> EngineReading:
         return EngineReading(
@@ -285,28 +316,3 @@ class _State:
 
 def _mapping(value: object) -> Fields:
     return value if isinstance(value, Mapping) else {}
-
-
-_LOOK = "look at it: systemctl status docker"
-_AS_SEEN = "its containers are shown as last seen"
-_REASONS = (
-    ("Permission denied", "no permission to use the Docker socket", "run: sudo natop, or join the group docker"),
-    ("No such file", "no Docker Engine is listening there", "name one by --docker-host URL, or --no-docker"),
-    ("Connection refused", "no Docker Engine is listening there", "name one by --docker-host URL, or --no-docker"),
-    ("timed out", f"the Docker Engine gave no answer in {TIMEOUT_S} s", _LOOK),
-    ("paramiko", "ssh:// needs the SDK's ssh extra", "install it: pip install 'docker[ssh]'"),
-)
-
-
-def _gap(error: Exception, reading: EngineReading | None) -> Gap:
-    """Why the engine could not be read, and what would help; the inventory shown may be an old one."""
-    text = " ".join(str(error).split())
-    reason, remedy = next(
-        ((reason, remedy) for mark, reason, remedy in _REASONS if mark.lower() in text.lower()),
-        (clean(text) or type(error).__name__, None),
-    )
-    return Gap("docker", f"{reason}; {_AS_SEEN}" if reading else reason, remedy)
-
-
-def _silence(seconds: float) -> Gap:
-    return Gap("docker", f"the Docker Engine has not answered for {seconds:.0f} s; {_AS_SEEN}", _LOOK)

@@ -8,23 +8,28 @@ import re
 import socketserver
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from docker import APIClient
 from docker.errors import APIError
+from requests import Response
 from requests.exceptions import ReadTimeout
 
 from natop.collect import engine as product
+from natop.collect import events, pulse
 from natop.collect import listener as listening
-from natop.collect import pulse
+from natop.collect.answers import Asked, Nonsense, gap_of
 from natop.collect.engine import EngineWatcher, Target, pick
+from natop.collect.events import EVENTS
 from natop.collect.listener import listener, namespace_of
 from natop.decode.inventory import decode_inventory
 from natop.demo import engine as demo
@@ -268,9 +273,9 @@ def test_systemd_listens_for_others(monkeypatch: pytest.MonkeyPatch, server: Eng
 
 
 def test_events_that_change_nothing_shown_are_not_asked_for() -> None:
-    assert not {"exec_start", "attach", "top", "health_status"} & set(product.EVENTS["event"])
-    assert {"start", "die", "rename", "destroy", "connect", "disconnect", "remove"} <= set(product.EVENTS["event"])
-    assert {"died", "cleanup"} <= set(product.EVENTS["event"]), "Podman's words"
+    assert not {"exec_start", "attach", "top", "health_status"} & set(EVENTS["event"])
+    assert {"start", "die", "rename", "destroy", "connect", "disconnect", "remove"} <= set(EVENTS["event"])
+    assert {"died", "cleanup"} <= set(EVENTS["event"]), "Podman's words"
 
 
 def test_a_container_that_is_gone_when_it_is_looked_at(server: EngineServer, watcher: EngineWatcher) -> None:
@@ -279,10 +284,202 @@ def test_a_container_that_is_gone_when_it_is_looked_at(server: EngineServer, wat
     eventually(lambda: sorted(containers(watcher)) == ["awake", "web"])
 
 
+class Inspections:
+    """How often the engine was asked for a container, by its id."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.of: Counter[str] = Counter()
+        inspect = APIClient.inspect_container
+
+        def counted(client: APIClient, identity: str) -> Any:
+            self.of[identity] += 1
+            return inspect(client, identity)
+
+        monkeypatch.setattr(APIClient, "inspect_container", counted)
+
+
+@pytest.fixture
+def unfiltered(monkeypatch: pytest.MonkeyPatch, server: EngineServer) -> EngineServer:
+    """An engine that tells all events, whichever it was asked for, and keeps many."""
+    monkeypatch.setattr(demo, "_matches", lambda *_: True)
+    server.inventory._events = deque(maxlen=100_000)
+    return server
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["exec_create: sh -c true", "exec_start: sh", "exec_die", "health_status: healthy", "top", "attach", "resize"],
+)
+def test_events_that_change_nothing_shown_cost_no_question(
+    unfiltered: EngineServer, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    monkeypatch.setattr(product, "SETTLE_S", 0.0)
+    asked = Inspections(monkeypatch)
+    with watching(Target(unfiltered.url)) as following:
+        assert following.wait(PATIENCE_S)
+        for _ in range(100):
+            unfiltered.inventory.emit("container", action, WEB.id, {"name": "web"})
+        unfiltered.inventory.rename("asleep", "awake")
+        eventually(lambda: sorted(containers(following)) == ["awake", "web"])
+    assert asked.of == {WEB.id: 1, ASLEEP.id: 2}
+
+
+def test_a_storm_of_events_is_read_at_a_pace_and_what_changes_in_it_is_seen(
+    unfiltered: EngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One question for all events of a container between two readings, and none is lost: the last one is read, too."""
+    monkeypatch.setattr(product, "SETTLE_S", 0.5)
+    asked = Inspections(monkeypatch)
+    with watching(Target(unfiltered.url)) as following:
+        assert following.wait(PATIENCE_S)
+        began = time.monotonic()
+        for number in range(3_000):
+            unfiltered.inventory.emit("container", "update", WEB.id, {"name": "web", "number": str(number)})
+        unfiltered.inventory.rename("web", "www")
+        unfiltered.inventory.start("asleep", pid=os.getpid())
+        eventually(lambda: "www" in containers(following))
+        eventually(lambda: addresses(following, "asleep"))
+        time.sleep(1.0)
+        rounds = (time.monotonic() - began) / 0.5
+    assert asked.of[WEB.id] <= 2 + rounds
+
+
+def test_many_changes_at_once_are_read_one_by_one_or_all_anew(
+    unfiltered: EngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_WAITING", 10)
+    with watching(Target(unfiltered.url)) as following:
+        assert following.wait(PATIENCE_S)
+        before = following._changes
+        for number in range(100):
+            unfiltered.inventory.emit("container", "start", f"{number:064x}", {})
+        eventually(lambda: following._changes is not before and following.latest()[1] is None)
+        unfiltered.inventory.rename("web", "www")
+        eventually(lambda: sorted(containers(following)) == ["asleep", "www"])
+
+
+# Events without an end
+
+
+class Endless:
+    """In place of an answer: pieces for ever."""
+
+    def __init__(self, piece: bytes) -> None:
+        self.piece, self.read = piece, 0
+
+    def read1(self, most: int, decode_content: bool) -> bytes:
+        assert len(self.piece) <= most
+        assert not decode_content
+        self.read += len(self.piece)
+        return self.piece
+
+
+@pytest.mark.parametrize("piece", [b"x" * 40_000, b" " * 40_000, b'{"Action":'])
+def test_a_line_without_an_end_is_read_only_so_far(piece: bytes) -> None:
+    endless: Any = Endless(piece)
+    with pytest.raises(Nonsense, match="more than 1 MiB without the end of a line"):
+        list(events.lines(endless))
+    assert endless.read < events.LONGEST_EVENT + 100_000
+
+
+def test_lines_come_as_they_were_sent_however_they_are_cut() -> None:
+    sent = [b"", b"one", b"two" * 30_000, b"", b"three"]
+    for size in (1, 7, 60_000):
+        text = b"\n".join([*sent, b"begun"])
+        pieces = iter([text[at : at + size] for at in range(0, len(text), size)])
+        answer: Any = SimpleNamespace(read1=lambda *_, pieces=pieces, **__: next(pieces, b""))
+        assert list(events.lines(answer)) == sent
+
+
+FLOODS = {
+    "a line": (b"10000\r\n" + b"x" * 65_536 + b"\r\n"),
+    "a chunk": (b"fffffffff\r\n" + b"x" * 65_536),
+    "the length of a chunk": b"0" * 65_536,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_an_engine_whose_events_have_no_end_is_a_gap_and_read_anew(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch, flood: str
+) -> None:
+    """Whatever has no end; it is given up after little, and the inventory is right afterwards."""
+    sent: list[int] = []
+    stream = demo._Handler._stream_events
+
+    def stream_events(handler: Any, query: dict[str, str], legacy: bool) -> None:
+        if sent:
+            stream(handler, query, legacy)
+            return
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.close_connection = True
+        sent.append(0)
+        piece = FLOODS[flood]
+        with suppress(OSError):
+            while sent[0] < 64 << 20:
+                handler.wfile.write(piece)
+                sent[0] += len(piece)
+                piece = piece if flood == "a line" else piece[-65_536:]
+
+    monkeypatch.setattr(demo._Handler, "_stream_events", stream_events)
+    monkeypatch.setattr(product, "RETRY_S", 0.5)
+    gaps: set[str] = set()
+
+    def recovered() -> bool:
+        gap = gap_text(following)
+        gaps.add(gap)
+        return len(gaps) > 1 and not gap
+
+    with watching(Target(server.url)) as following:
+        assert following.wait(PATIENCE_S)
+        eventually(recovered)
+        server.inventory.rename("asleep", "awake")
+        eventually(lambda: sorted(containers(following)) == ["awake", "web"])
+    why = (
+        "closed the connection" if flood == "the length of a chunk" else "its events, the Docker Engine gives more than"
+    )
+    assert any(why in gap and gap.endswith("shown as last seen") for gap in gaps)
+    assert sent[0] < 16 << 20
+
+
+@pytest.mark.parametrize("line", [b"<html>", b"[]", b"7", b'{"Action": "start"', b"[" * 100_000, b"\xff"])
+def test_an_event_that_makes_no_sense_is_refused(line: bytes) -> None:
+    with pytest.raises(Nonsense, match="asked for its events, the Docker Engine gives a line that is no JSON"):
+        events.change_of(line)
+
+
+@pytest.mark.parametrize(
+    ("event", "change"),
+    [
+        ({"Action": "start", "Type": "container", "Actor": {"ID": "c"}}, (False, "c", "")),
+        (
+            {"Action": "connect", "Type": "network", "Actor": {"ID": "n", "Attributes": {"container": "c"}}},
+            (True, "n", "c"),
+        ),
+        ({"Action": "start", "Actor": {"ID": 7, "Attributes": {"container": []}}}, (False, "", "")),
+        ({"Action": "start", "Actor": []}, (False, "", "")),
+        ({"Action": "exec_die", "Type": "container", "Actor": {"ID": "c"}}, None),
+        ({"Action": ["start"]}, None),
+        ({}, None),
+    ],
+)
+def test_what_an_event_changes(event: dict[str, object], change: object) -> None:
+    assert events.change_of(json.dumps(event).encode()) == change
+    assert events.change_of(b" \r") is None
+
+
 # An engine that does not answer
 
 
-@pytest.mark.parametrize("error", [APIError("500 Server Error"), ReadTimeout("Read timed out.")])
+def panic() -> APIError:
+    """As the SDK makes of an answer with status 500."""
+    response = Response()
+    response.status_code, response.reason = 500, "Internal Server Error"
+    return APIError("", response, "panic: no runtime")
+
+
+@pytest.mark.parametrize("error", [panic(), ReadTimeout("Read timed out.")])
 def test_a_container_that_cannot_be_inspected_hides_no_other(
     server: EngineServer, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -312,14 +509,14 @@ def test_a_container_that_cannot_be_inspected_hides_no_other(
 
 def test_an_engine_that_can_inspect_none_is_at_fault_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_client: APIClient, _identity: str) -> Any:
-        raise APIError("500 Server Error")
+        raise panic()
 
     monkeypatch.setattr(APIClient, "inspect_container", fail)
     many = Inventory([DemoContainer(f"c{number}") for number in range(9)], DEFAULT_NETWORKS)
     with EngineServer(tmp_path / "d.sock", many) as broken, watching(Target(broken.url)) as watcher:
         assert watcher.wait(PATIENCE_S)
         assert watcher.latest()[0] is None
-        assert "500 Server Error" in gap_text(watcher)
+        assert gap_text(watcher) == "asked for a container, the Docker Engine answers 500 panic: no runtime"
 
 
 def test_nothing_is_there(tmp_path: Path) -> None:
@@ -560,29 +757,132 @@ def rude_engine(path: Path, status: int, body: bytes) -> Iterator[str]:
             thread.join()
 
 
+VERSION = b'"Version": "1", "ApiVersion": "1.44"'
+GIVES = "asked for its version, the Docker Engine gives"
+ANSWERS = "asked for its version, the Docker Engine answers"
+
+
 @pytest.mark.parametrize(
-    ("status", "body"),
+    ("status", "body", "reason"),
     [
-        (200, b""),
-        (200, b"<html>"),
-        (200, b"[]"),
-        (200, b'"text"'),
-        (200, b"null"),
-        (200, b"{}"),
-        (200, b'{"ApiVersion": 7}'),
-        (200, b'{"ApiVersion": "1.44", "Id": [7]}'),
-        (500, b'{"message": "panic"}'),
-        (403, b"forbidden"),
+        (200, b"", f"{GIVES} what is no JSON"),
+        (200, b"<html>", f"{GIVES} what is no JSON"),
+        (200, b"\xff\xfe\x00", f"{GIVES} what is no JSON"),
+        (200, b"[]", f"{GIVES} an answer of another form"),
+        (200, b'"text"', f"{GIVES} an answer of another form"),
+        (200, b"null", f"{GIVES} an answer of another form"),
+        (200, b"[" * 100_000, f"{GIVES} an answer of another form"),
+        (200, b"{}", f"{GIVES} an answer without ApiVersion"),
+        (200, b'{"ApiVersion": 7}', f"{GIVES} an answer of another form"),
+        (200, b'{"ApiVersion": "0.1"}', "natop does not speak an API as old as this Docker Engine's"),
+        (200, b"{%b}" % VERSION, "asked for its containers, the Docker Engine gives an answer of another form"),
+        (500, b'{"message": "panic"}', f"{ANSWERS} 500 panic"),
+        (500, b'{"message": {"a": 1}}', f"{ANSWERS} 500 {{'a': 1}}"),
+        (500, b"{}", f"{ANSWERS} 500 Internal Server Error"),
+        (403, b"forbidden", f"{ANSWERS} 403 forbidden"),
     ],
 )
-def test_an_answer_that_makes_no_sense_is_a_gap(tmp_path: Path, status: int, body: bytes) -> None:
+def test_an_answer_that_makes_no_sense_is_a_gap(tmp_path: Path, status: int, body: bytes, reason: str) -> None:
+    """One sentence: what was asked, what came; and how to see who answers."""
     with rude_engine(tmp_path / "r.sock", status, body) as url, watching(Target(url)) as waiting:
         assert waiting.wait(PATIENCE_S)
         reading, gap = waiting.latest()
         assert reading is None
         assert gap is not None
-        assert gap.source == "docker"
-        assert gap.reason
+        assert (gap.source, gap.reason) == ("docker", reason)
+        assert gap.remedy == f"see who answers: docker --host {url} version"
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "reason"),
+    [
+        ("containers", [{}], "asked for its containers, the Docker Engine gives an answer without Id"),
+        ("containers", {}, "asked for its containers, the Docker Engine gives an answer of another form"),
+        ("containers", [7], "asked for its containers, the Docker Engine gives an answer of another form"),
+        ("containers", [{"Id": 7}], "asked for its containers, the Docker Engine gives an answer without Id"),
+        ("inspect_container", [], "asked for a container, the Docker Engine gives an answer of another form"),
+        ("inspect_container", {}, "asked for a container, the Docker Engine gives an answer without Id"),
+        ("networks", None, "asked for its networks, the Docker Engine gives an answer of another form"),
+        ("networks", [{}], "asked for its networks, the Docker Engine gives an answer without Name"),
+        ("info", [], "asked for its state, the Docker Engine gives an answer of another form"),
+    ],
+)
+def test_no_question_is_answered_by_anything(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch, method: str, answer: object, reason: str
+) -> None:
+    monkeypatch.setattr(APIClient, method, lambda *_, **__: answer)
+    with watching(Target(server.url), follow=False) as once:
+        assert once.wait(PATIENCE_S)
+        assert once.latest()[0] is None
+        assert gap_text(once) == reason
+
+
+def test_an_engine_that_tells_no_events_is_read_again_and_again(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a proxy before it may have it; what was read is shown."""
+    monkeypatch.setattr(
+        demo._Handler, "_stream_events", lambda handler, *_, **__: handler._send(403, b"no", "text/plain")
+    )
+    with watching(Target(server.url)) as following:
+        assert following.wait(PATIENCE_S)
+        eventually(lambda: "asked for its events, the Docker Engine gives status 403" in gap_text(following))
+        server.inventory.rename("asleep", "awake")
+        eventually(
+            lambda: "awake" in [each.name for each in decode_inventory(following.latest()[0] or NOTHING).containers]
+        )
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (
+            "tcp://no-such-host.invalid:2375",
+            "no address is known for no-such-host.invalid, where the Docker Engine should be",
+        ),
+        ("bogus://x", "no Docker Engine can be asked at bogus://x"),
+        ("tcp://127.0.0.1:bogus", "no Docker Engine can be asked at tcp://127.0.0.1:bogus"),
+        ("ssh://nobody@127.0.0.1:1", "ssh:// needs paramiko, which is not installed"),
+    ],
+)
+def test_a_url_that_leads_to_no_engine(url: str, reason: str) -> None:
+    with watching(Target(url), follow=False) as once:
+        assert once.wait(PATIENCE_S)
+        assert gap_text(once) == reason
+        assert once.latest()[1].remedy  # type: ignore[union-attr]  # told above
+
+
+@contextmanager
+def answering(path: Path, answer: bytes) -> Iterator[str]:
+    """Something that is no HTTP server, on a unix socket."""
+
+    class Blunt(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingUnixStreamServer(str(path), Blunt) as blunt:
+        thread = threading.Thread(target=blunt.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"unix://{path}"
+        finally:
+            blunt.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", f"{GIVES} no answer, and closes the connection"),
+        (b"220 mail\r\n", f"{GIVES} what is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", f"{GIVES} a part of an answer"),
+    ],
+)
+def test_what_is_no_http_server(tmp_path: Path, answer: bytes, reason: str) -> None:
+    with answering(tmp_path / "b.sock", answer) as url, watching(Target(url), follow=False) as once:
+        assert once.wait(PATIENCE_S)
+        assert gap_text(once) == reason
 
 
 def test_what_a_strange_engine_says_is_made_harmless(tmp_path: Path) -> None:
@@ -596,11 +896,10 @@ def test_what_a_strange_engine_says_is_made_harmless(tmp_path: Path) -> None:
 
 
 def test_errors_of_other_kinds_say_what_would_help() -> None:
-    denied = product._gap(PermissionError(13, "Permission denied"), None)
+    denied = gap_of(PermissionError(13, "Permission denied"), Asked(""), None)
     assert denied.reason == "no permission to use the Docker socket"
     assert denied.remedy is not None
     assert "sudo natop" in denied.remedy
-    assert product._gap(ValueError(), None).reason == "ValueError"
 
 
 # Which engine
