@@ -6,7 +6,10 @@ targets = ["192.0.2.7:443"]
 from = ["shop-app-1"]
 """
 
+import errno
+import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 from natop.text import clean
 
 MOST_BYTES = 1 << 20
-"""A configuration file is no longer than that; who names an endless one should hear of it."""
+"""A configuration file is no longer than that."""
 
 
 class BadConfig(ValueError):
@@ -63,11 +66,21 @@ _RENAMED = {"sources": "from"}
 
 def load(path: Path) -> Config:
     """What stands in a file. Raises OSError and BadConfig."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_open_file) as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise BadConfig(f"{clean(path)}: more than {MOST_BYTES:,} bytes; that is no configuration file")
     return parse(content, clean(path))
+
+
+def _open_file(path: str, flags: int) -> int:
+    """A regular file, or the null device for none at all; others may never end, or wait for a writer."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or os.path.samestat(os.fstat(descriptor), os.stat(os.devnull)):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file")
 
 
 def parse(content: bytes, name: str) -> Config:

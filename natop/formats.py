@@ -11,6 +11,11 @@ def count(number: int | None, unknown: str = UNKNOWN) -> str:
     return unknown if number is None else f"{number:,}"
 
 
+def many(number: int, thing: str, things: str = "") -> str:
+    """As `1 flow`, `2 flows`; `things` where an s does not make it several."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
 def decimal(number: float | None, unknown: str = UNKNOWN) -> str:
     """As `12.3`; without a fraction from 1,000 on."""
     if number is None:

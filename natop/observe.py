@@ -19,6 +19,7 @@ from natop.decode.neighbours import ARP_FILE, unanswered
 from natop.decode.routes import local_addresses, on_link, uplinks
 from natop.decode.sockets import refused
 from natop.diagnose import diagnose
+from natop.formats import many
 from natop.join.deadends import dead_ends
 from natop.join.firewall import judge, placed
 from natop.join.flows import Flows
@@ -376,9 +377,10 @@ def _dump_gaps(dump: FlowDump) -> list[Gap]:
     if dump.errno:
         return [Gap(FLOWS, f"ctnetlink refused the dump: {os.strerror(min(dump.errno, MAX_ERRNO))}", _NO_CTNETLINK)]
     if not dump.complete:
-        return [Gap(FLOWS, f"the kernel's dump ended early, after {len(dump.flows):,} flows")]
+        return [Gap(FLOWS, f"the kernel's dump ended early, after {many(len(dump.flows), 'flow')}")]
     if dump.skipped.messages:
-        return [Gap(FLOWS, f"{dump.skipped.messages:,} messages of the dump made no sense and were skipped")]
+        skipped = many(dump.skipped.messages, "message of the dump was", "messages of the dump were")
+        return [Gap(FLOWS, f"{skipped} skipped, making no sense")]
     return []
 
 

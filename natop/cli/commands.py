@@ -18,11 +18,12 @@ from natop.cli.options import (
     WATCH,
     Common,
     Exit,
+    Program,
     Refused,
     Seconds,
     common_options,
+    given_before,
     host_options,
-    refuse,
     whole_host_options,
 )
 from natop.cli.output import opened, room_of, say, write_snapshots
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from natop.model import Snapshot
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", message="natop %(version)s")
 @click.option("-b", "--batch", is_flag=True, help="Batch: text tables, one after the other, as top -b.")
 @click.option("-n", "batch_count", type=click.IntRange(1), metavar="COUNT", help="Batch: end after so many.")
@@ -138,9 +139,7 @@ def doctor(context: click.Context, /, watch_s: float, form: str, check: bool, **
     from natop import feed
     from natop.export import report
 
-    given = Common(**common).over(context.obj)
-    refuse(given, "doctor", "filter", "sort")
-    options = settled(given).common
+    options = settled(Common(**common).over(context.obj)).common
     try:
         with opened(None) as out:
             watched = feed.watched(source_of(options), watch_s, options.interval_s)
@@ -204,7 +203,7 @@ def diff(context: click.Context, /, before: str, after: str, form: str, everythi
             out.writelines(diffreport.as_text(comparison, view, width))
 
 
-@program.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@program.command(cls=click.Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def demo(context: click.Context, /, command: tuple[str, ...]) -> None:
@@ -219,7 +218,7 @@ def demo(context: click.Context, /, command: tuple[str, ...]) -> None:
     nsenter -t $(pgrep -of natop.demo.host) -n
     nsenter -t $(pgrep -of natop.demo.host) -n -U --preserve-credentials
     """
-    if context.obj != Common():
+    if any(given_before(context)):
         raise click.UsageError("options go behind `demo`: natop demo snapshot --filter …")
     from natop.demo.run import run
 
@@ -256,11 +255,10 @@ def probe(
     """
     from natop import feed
     from natop.export import snapshots
+    from natop.formats import many
     from natop.probing import BadTarget, parse_target
 
-    given = Common(**common).over(context.obj)
-    refuse(given, "probe", "interval", "filter", "sort")
-    options, config = settled(given)
+    options, config = settled(Common(**common).over(context.obj))
     known = config.probe
     if not (targets or known.targets):
         raise click.UsageError("Missing argument 'TARGET…'.")
@@ -274,7 +272,10 @@ def probe(
     except feed.CannotRead as error:
         raise Refused(Exit.UNREADABLE, str(error)) from error
     if sys.stderr.isatty():
-        say(f"{count} probes of each target, one every {asked.every_s:g} s; Ctrl+C shows what was measured until then")
+        say(
+            f"{many(count, 'probe')} of each target, one every {asked.every_s:g} s; "
+            "Ctrl+C shows what was measured until then"
+        )
     with opened(None) as out:
         try:
             run.wait()

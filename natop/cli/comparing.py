@@ -39,8 +39,6 @@ def view_of_diff(common: Common, everything: bool) -> "View":
     """How the containers are wanted. Raises Refused and click.UsageError."""
     from natop.diff.sections import SORT_KEYS, View
 
-    if common != Common(filter=common.filter, sort=common.sort):
-        raise click.UsageError("diff reads files: of the common options it takes --filter and --sort")
     if common.sort and common.sort.removeprefix("-") not in SORT_KEYS:
         raise click.UsageError(f"no column {common.sort!r}; there are {' '.join(SORT_KEYS)}")
     wanted = parsed_filter(common.filter) if common.filter else None

@@ -1,13 +1,14 @@
 """Options that several commands have, exit status, and what a command does not do. Only click is imported here."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,8 +99,26 @@ host_options = _with(*_HOST)
 """For a command that takes no readings either."""
 
 
-def refuse(given: Common, command: str, *names: str) -> None:
-    """For options that stand before a command which would ignore them. Raises click.UsageError."""
-    for name in names:
-        if getattr(given, name) is not None:
-            raise click.UsageError(f"{command} takes no --{name}")
+def given_before(context: click.Context) -> Iterator[click.Parameter]:
+    """The options that stand before a command."""
+    before = context.parent
+    for each in before.command.params if before else ():
+        if before and each.name and before.get_parameter_source(each.name) is ParameterSource.COMMANDLINE:
+            yield each
+
+
+class Command(click.Command):
+    """Refuses options before it that it does not take, since it would ignore them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        taken = {each.name for each in self.params}
+        for each in given_before(ctx):
+            if each.name not in taken:
+                raise click.UsageError(f"{self.name} takes no {each.opts[0]}", ctx)
+        return super().invoke(ctx)
+
+
+class Program(click.Group):
+    """A group of such commands."""
+
+    command_class = Command

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from natop import sysctls
 from natop.collect import netns, proc, sandboxes
+from natop.formats import many
 from natop.model import EngineReading, Gap, NetnsText
 
 FILES = ("snmp", "netstat", "sockstat", "sockstat6")
@@ -132,6 +133,8 @@ def _pid(fields: Fields) -> int | None:
 def _gaps(running: int, refused: int, placed: int) -> Iterator[Gap]:
     """Why containers have no testimony, where that is more than one that has just ended."""
     if refused:
-        yield Gap("tcp", f"no right to look into the network namespaces of {refused} containers", "run: sudo natop")
+        yield Gap(
+            "tcp", f"no right to look into the network namespaces of {many(refused, 'container')}", "run: sudo natop"
+        )
     elif running and not placed:
         yield Gap("tcp", "no process of the containers is on this machine", "run natop where the engine runs")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from natop.formats import UNKNOWN, count, milliseconds
+from natop.formats import UNKNOWN, count, many, milliseconds
 from natop.model import ProbePath, ProbeResult, ProbeSeries
 from natop.summarise.probed import explanation, place
 
@@ -49,7 +49,7 @@ def losses(series: ProbeSeries) -> Iterator[str]:
             alike.setdefault((each.syns_lost, each.error or ""), []).append(each)
     for (_, error), found in sorted(alike.items()):
         said = explanation(found[-1]) + (f", then {error}" if error else "")
-        yield f"{len(found)} of {len(series.results)} probes: {said}"
+        yield f"{len(found)} of {many(len(series.results), 'probe')}: {said}"
 
 
 def all_losses(ways: Iterable[ProbeSeries]) -> Iterator[str]:

@@ -14,7 +14,9 @@ from functools import lru_cache
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
+from natop.formats import cells_of
 from natop.model import UNKNOWN32, UNKNOWN64, V4_MAPPED
+from natop.text import clean
 
 CONTAINER_FIELDS = ("container", "client", "server", "project", "service", "image", "network")
 WORD_FIELDS = ("state", "status", "kind", "proto")
@@ -58,7 +60,8 @@ class FilterError(ValueError):
 
     def pointer(self) -> str:
         """Two lines: the expression, and a caret under the mistake with what is wrong."""
-        return re.sub(r"\s", " ", self.expression) + f"\n{' ' * self.column}^ {self}"
+        shown = clean(re.sub(r"\s", " ", self.expression), len(self.expression))
+        return f"{shown}\n{' ' * cells_of(shown[: self.column])}^ {self}"
 
 
 @dataclass(frozen=True, slots=True)

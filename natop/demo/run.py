@@ -36,7 +36,8 @@ SI_USER = 0
 
 PACKAGES = Path(__file__).parents[2]
 PYTHON = (sys.executable, "-P")
-NATOP = (*PYTHON, "-m", "natop", "--config", os.devnull)
+NATOP = (*PYTHON, "-m", "natop")
+WITHOUT_FILE = {"XDG_CONFIG_HOME": os.devnull}
 """The user's configuration is about another host: an engine, a namespace, targets that the demo does not have."""
 HOST = (*PYTHON, "-m", "natop.demo.host")
 
@@ -167,7 +168,7 @@ def _start(command: tuple[str, ...], host: int, url: str, held: Held) -> subproc
         signal.pthread_sigmask(signal.SIG_SETMASK, held.before)
 
     try:
-        return subprocess.Popen(command, env=_environment(DOCKER_HOST=url), preexec_fn=enter)
+        return subprocess.Popen(command, env=_environment(DOCKER_HOST=url, **WITHOUT_FILE), preexec_fn=enter)
     except (OSError, subprocess.SubprocessError) as error:
         raise RefusedError(f"cannot start natop in the demo's namespaces: {error}") from error
     finally:

@@ -10,7 +10,7 @@ from natop.diff.compare import Comparison
 from natop.diff.matching import ContainerChange, Fact, Fate, WayChange
 from natop.diff.measures import CONTAINER_MEASURES, WAY_MEASURES
 from natop.diff.sides import Side
-from natop.formats import UNKNOWN, count, timestamp
+from natop.formats import UNKNOWN, count, many, timestamp
 
 if TYPE_CHECKING:
     from natop.columns.filters import Filter
@@ -121,7 +121,7 @@ def is_unchanged(comparison: Comparison) -> bool:
 
 def _side(side: Side) -> str:
     taken = timestamp(side.state.taken_at.timestamp())
-    over = f"{count(side.readings)} reading{'s' if side.readings > 1 else ''}"
+    over = many(side.readings, "reading")
     over += f" over {duration(side.rated_s)}" if side.rated_s else ""
     return f"{taken}  {side.state.host.hostname}  {over}  {side.name}"
 
@@ -207,8 +207,8 @@ def _titles(changes: Sequence[Change]) -> str:
     """The numbers that people come for by name, the others by how many there are."""
     names = [each.measure.title for each in changes if each.measure.rank == 0]
     others = len(changes) - len(names)
-    more = [f"{count(others)} other{'s' if others > 1 else ''}"] if others and names else []
-    return ", ".join([*names, *more]) or f"{count(others)} number{'s' if others > 1 else ''}"
+    more = [many(others, "other")] if others and names else []
+    return ", ".join([*names, *more]) or many(others, "number")
 
 
 def _host_row(change: Change, elapsed_s: float) -> tuple[str, ...]:
@@ -264,7 +264,7 @@ def _below_containers(
         blank = sum(each.is_blank for each in quiet)
         known = "" if not blank else f"; nothing is known of {count(blank)} of them"
         known = ", of which nothing is known" if blank == len(quiet) else known
-        yield "", f"{count(len(quiet))} container{'s' if len(quiet) > 1 else ''} unchanged{known}"
+        yield "", f"{many(len(quiet), 'container')} unchanged{known}"
 
 
 _FATES = {
@@ -279,7 +279,7 @@ _FATES = {
 
 def _alone(container: ContainerChange) -> str:
     flows = container.part.flows
-    return container.name if flows is None else f"{container.name} ({count(flows.total)} flows)"
+    return container.name if flows is None else f"{container.name} ({many(flows.total, 'flow')})"
 
 
 def _ways(comparison: Comparison, view: View, arrow: str) -> Section:
@@ -289,7 +289,7 @@ def _ways(comparison: Comparison, view: View, arrow: str) -> Section:
     shown = [way for way in comparison.ways if is_told(way)]
     columns, cells = _table("PROBED", WAY_MEASURES, [(each.name, each.changes) for each in shown], arrow)
     quiet = len(comparison.ways) - len(shown)
-    below = (("", f"{count(quiet)} probed way{'s' if quiet > 1 else ''} unchanged"),) if quiet else ()
+    below = (("", f"{many(quiet, 'probed way')} unchanged"),) if quiet else ()
     return Section("", (), columns, cells, below)
 
 

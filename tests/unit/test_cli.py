@@ -272,6 +272,8 @@ def test_help_of_a_command(natop: Natop) -> None:
 
 # Usage: status 2
 
+COMMANDS = ("snapshot", "doctor", "probe", "diff", "explain", "demo")
+
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -304,12 +306,21 @@ def test_help_of_a_command(natop: Natop) -> None:
         (("--sort", "name", "doctor"), "doctor takes no --sort"),
         (("probe", "--sort", "name", "web:1"), "No such option '--sort'"),
         (("--interval", "1", "probe", "web:1"), "probe takes no --interval"),
+        (("--ascii", "snapshot"), "snapshot takes no --ascii"),
+        (("--ascii", "probe", "web:1"), "probe takes no --ascii"),
+        (("--netns", "x", "diff", "a", "b"), "diff takes no --netns"),
+        (("--config", "x", "diff", "a", "b"), "diff takes no --config"),
+        (("--filter", "x", "explain"), "explain takes no --filter"),
+        (("--no-docker", "explain"), "explain takes no --no-docker"),
+        (("--ascii", "explain", "table-full"), "explain takes no --ascii"),
+        (("--ascii", "demo"), "options go behind `demo`"),
+        (("--sort", "name", "demo", "snapshot"), "options go behind `demo`"),
     ],
 )
 def test_usage(natop: Natop, arguments: tuple[str, ...], words: str) -> None:
     lines = refused(natop(*arguments), 2)
     assert words in lines[0]
-    of = next((f" {each}" for each in arguments if each in ("snapshot", "doctor", "probe")), "")
+    of = next((f" {each}" for each in arguments if each in COMMANDS), "")
     assert lines[-1] == f"try: natop{'' if arguments[0] in ('-b', '-d') else of} --help"
 
 

@@ -175,6 +175,8 @@ def test_without_the_right_to_look_there_is_a_gap_and_no_number(fake: Proc, monk
     told, members, gaps = read(fake, container(WEB, 10, web), container(APP, 10, web))
     assert (told, members) == ({}, {})
     assert gaps == [Gap("tcp", "no right to look into the network namespaces of 2 containers", "run: sudo natop")]
+    alone = read(fake, container(WEB, 10, web))[2]
+    assert [gap.reason for gap in alone] == ["no right to look into the network namespaces of 1 container"]
 
 
 def test_a_descriptor_is_not_lost(fake: Proc) -> None:

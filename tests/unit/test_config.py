@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -109,9 +111,30 @@ def test_a_number_of_too_many_digits_is_a_mistake() -> None:
         parsed(f"interval = {'1' * 5_000}")
 
 
-def test_an_endless_file_is_not_read_to_its_end() -> None:
+def test_a_large_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with open(tmp_path / "large", "wb") as large:
+        large.truncate(1 << 40)
     with pytest.raises(BadConfig, match=f"more than {MOST_BYTES:,} bytes"):
-        load(Path("/dev/zero"))
+        load(tmp_path / "large")
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    """But the null device, which is how programs are told to take no file."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    before = os.listdir("/proc/self/fd")
+    for name in (tmp_path / "fifo", tmp_path / "link", Path("/dev/zero"), tmp_path / "socket", tmp_path):
+        with pytest.raises(Refused) as caught:
+            settings.settled(Common(config=name))
+        assert caught.value.status == Exit.UNREADABLE
+        assert re.fullmatch(
+            rf"cannot read the configuration {name}: (it is no regular file|Is a directory|No such device or address)",
+            str(caught.value),
+        )
+    assert os.listdir("/proc/self/fd") == before
+    assert load(Path(os.devnull)) == Config()
 
 
 @given(st.one_of(st.text(), st.dictionaries(st.text(), st.integers()).map(lambda found: "\n".join(

@@ -130,7 +130,7 @@ def test_a_filter_s_mistake_is_pointed_at(diff: Diff) -> None:
 
 def test_options_that_say_what_to_read_have_no_meaning_here(capsys: pytest.CaptureFixture[str]) -> None:
     status = cli._run(["--netns", "x", "diff", *FILES])
-    assert "diff reads files" in refused(Ended(status, *capsys.readouterr()), 2)[0]
+    assert "diff takes no --netns" in refused(Ended(status, *capsys.readouterr()), 2)[0]
 
 
 # Unreadable: status 3

@@ -247,6 +247,24 @@ def test_a_mistake_is_one_line_that_points_at_its_column(expression: str, column
     assert pointer == " " * column + f"^ {error}"
 
 
+@pytest.mark.parametrize(
+    ("expression", "shown", "cells"),
+    [
+        ("日本 stat:x", "日本 stat:x", 5),
+        ("container:한국,⌚ foo:1", "container:한국,⌚ foo:1", 18),
+        ("e\u0301 stat:x", "e\u0301 stat:x", 2),
+        ("a\u200db stat:x", "a\ufffdb stat:x", 4),
+        ("日本 port:٣", "日本 port:٣", 10),
+        ("日本 state:", "日本 state:", 11),
+    ],
+)
+def test_the_pointer_stands_where_a_terminal_shows_the_mistake(expression: str, shown: str, cells: int) -> None:
+    """Wide characters take two cells, marks over others none; what no terminal should get is replaced before."""
+    with pytest.raises(FilterError) as caught:
+        parse(expression)
+    assert caught.value.pointer() == f"{shown}\n{' ' * cells}^ {caught.value}"
+
+
 @pytest.mark.parametrize("pattern", ["(" * 20_000 + ")" * 20_000, "a{99999999999999999999}"])
 def test_a_regular_expression_that_cannot_be_compiled_is_a_mistake(pattern: str) -> None:
     with pytest.raises(FilterError) as caught:

@@ -391,7 +391,7 @@ def test_an_incomplete_dump_keeps_the_last_whole_one() -> None:
     half = [netlink.flow_message(FLOWS[1])]
     taken = observed(sample(FLOWS, containers=CONTAINERS), sample(dump=half, at=2, containers=CONTAINERS))
     assert flow_ids(taken) == [1, 2]
-    assert taken.gaps == (Gap("flows", "the kernel's dump ended early, after 1 flows"),)
+    assert taken.gaps == (Gap("flows", "the kernel's dump ended early, after 1 flow"),)
     alone = observed(sample(dump=half))
     assert (alone.reading, alone.whole) == (None, None)
 
@@ -409,7 +409,7 @@ def test_messages_that_made_no_sense_are_a_gap_beside_the_flows() -> None:
     assert taken.reading is not None
     assert taken.reading.skipped == Skipped(messages=1)
     (gap,) = taken.gaps
-    assert gap.reason.startswith("1 messages")
+    assert gap.reason == "1 message of the dump was skipped, making no sense"
 
 
 def test_what_the_host_calls_itself_is_made_harmless() -> None:

@@ -1,5 +1,6 @@
 """Probes on their way: from samples to snapshots, into documents and tables, and from the command line."""
 
+import gc
 import json
 import os
 import signal
@@ -447,6 +448,17 @@ def test_probe_cannot_call_from_where_nothing_is(natop: Natop) -> None:
     assert "--no-docker" in lines[0]
     lines = refused(natop("probe", "127.0.0.1:9", "--netns", "no-such"), 3)
     assert "no-such" in lines[0]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the SDK forgets the socket that it could not connect
+def test_probe_from_a_container_advises_what_works(natop: Natop, tmp_path: Path) -> None:
+    """Not to leave Docker out, which would be refused beside --from."""
+    lines = refused(natop("probe", "127.0.0.1:9", "--from", "web", "--docker-host", f"unix://{tmp_path}/d.sock"), 3)
+    assert lines == [
+        "natop: --from needs Docker's containers: no Docker Engine is listening there",
+        "name one by --docker-host URL",
+    ]
+    gc.collect()
 
 
 def test_a_snapshot_with_probes_holds_them(natop: Natop, probed: type[Probed]) -> None:

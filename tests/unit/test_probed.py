@@ -128,6 +128,7 @@ def test_a_table_of_probes_says_what_is_unknown_and_what_was_lost() -> None:
         "1 of 3 probes: 2 SYNs lost, sent again after 1 and 2 s",
         "1 of 3 probes: 4 SYNs lost, sent again after 1, 2, 3 and 4 s, then timed out",
     ]
+    assert next(losses(with_results((), [SLOW])[0])).startswith("1 of 1 probe: ")
     assert list(all_losses([series])) == [f"198.51.100.7:443 host: {each}" for each in told]
 
 
