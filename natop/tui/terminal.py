@@ -55,7 +55,8 @@ LEAVE_S = 10.0
 
 
 def on_end(leave: Callable[[int], None]) -> None:
-    """Call `leave` with the exit status 128 + n when SIGTERM or SIGHUP asks to end, so that the terminal is restored.
+    """Call `leave` with the exit status 128 + n when SIGINT, SIGTERM or SIGHUP asks to end, so that the terminal is
+    restored. Ctrl+C is a key here, and sends no SIGINT.
 
     A terminal that goes away counts as SIGHUP: not everybody whom it hangs up on is sent one (the kernel signals the
     leader of its session alone, which may wait for us). Where the view cannot leave, since it waits for a terminal that
@@ -75,7 +76,7 @@ def on_end(leave: Callable[[int], None]) -> None:
             loop.call_soon_threadsafe(leave, 128 + number)
 
     # Handlers of asyncio's own would wait for the loop, and so for the terminal.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: end(number))
     threading.Thread(target=_on_hang_up, args=(lambda: end(signal.SIGHUP),), name="natop-terminal", daemon=True).start()
 

@@ -51,7 +51,7 @@ def test_quitting_leaves_the_terminal_as_it_was(key: str) -> None:
         assert is_restored(screen)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_and_restores_the_terminal(number: signal.Signals) -> None:
     with terminal(LIVE) as screen:
         screen.until(is_live).kill(number)
