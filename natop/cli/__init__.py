@@ -70,5 +70,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _open_what_is_closed()
     try:
         sys.exit(_run(arguments))
+    except BrokenPipeError:  # nobody reads what is wrong
+        sys.exit(Exit.UNREAD)
     finally:
         drop_unwritten()

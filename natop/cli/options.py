@@ -1,7 +1,9 @@
 """Options that several commands have, exit status, and what a command does not do. Only click is imported here."""
 
 import math
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from pathlib import Path
@@ -21,6 +23,7 @@ class Exit(IntEnum):
     USAGE = 2
     UNREADABLE = 3
     INTERRUPTED = 130
+    UNREAD = 128 + signal.SIGPIPE
 
 
 class Refused(Exception):
@@ -119,6 +122,25 @@ class Command(click.Command):
 
 
 class Program(click.Group):
-    """A group of such commands."""
+    """A group of such commands, which a reader that goes away ends as SIGPIPE would.
+
+    Left to click, the status would be that of findings. What prints at once, as --help, does so before any command.
+    """
 
     command_class = Command
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        with _read_to_the_end():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _read_to_the_end():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _read_to_the_end() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise click.exceptions.Exit(Exit.UNREAD) from error

@@ -3,14 +3,11 @@
 import io
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
-
-import click
 
 from natop.cli.options import Common, Exit, Refused
 from natop.cli.reading import source_of, view_of
@@ -54,8 +51,7 @@ def _write_one(out: TextIO, pieces: Iterator[str], *, whole: bool) -> None:
 def opened(output: Path | None) -> Iterator[TextIO]:
     """Where data goes; what is left in its buffer is written at the end, so that a full disk is told.
 
-    Ctrl+C, SIGTERM and SIGHUP end it; a file keeps what was read until then. A reader that goes away ends it as SIGPIPE
-    would; left to click, the status would be that of findings.
+    Ctrl+C, SIGTERM and SIGHUP end it; a file keeps what was read until then.
     """
     from natop.files import written_whole
 
@@ -67,18 +63,17 @@ def opened(output: Path | None) -> Iterator[TextIO]:
             out.flush()
         except (KeyboardInterrupt, SystemExit) as interrupt:
             interrupted = interrupt
-        except BrokenPipeError as error:
-            raise click.exceptions.Exit(128 + signal.SIGPIPE) from error
     if interrupted:
         raise interrupted
 
 
 def drop_unwritten() -> None:
-    """Drop what stdout does not take: Python would try again at exit, and end with a status of its own."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Drop what a stream does not take: Python would try again at exit, and end with a status of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def room_of(out: TextIO) -> int | None:

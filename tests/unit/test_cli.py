@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jsonschema
 import pytest
@@ -508,8 +508,11 @@ SMALL_OUTPUTS = (
 )
 
 
+ABOUT_ITSELF = (("--help",), ("--version",), *((name, "--help") for name in COMMANDS))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [*SMALL_OUTPUTS, ("--help",)])
+@pytest.mark.parametrize("arguments", [*SMALL_OUTPUTS, *ABOUT_ITSELF])
 def test_a_full_disk_is_told_once(arguments: tuple[str, ...]) -> None:
     """Also what is so little that it is all written at the end; Python's own word on it would be a status of 120."""
     with open("/dev/full", "w") as full:
@@ -520,15 +523,30 @@ def test_a_full_disk_is_told_once(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", SMALL_OUTPUTS)
+@pytest.mark.parametrize("arguments", [*SMALL_OUTPUTS, *ABOUT_ITSELF])
 def test_a_reader_that_has_gone_already_is_no_error(arguments: tuple[str, ...]) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    with open(writer, "w") as closed:
+    with unread() as closed:
         ended = subprocess.run(
             [*PROGRAM, *arguments], stdout=closed, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, cwd=ROOT
         )
     assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [("bogus",), ("diff", "/no/such", "/no/such"), ("--filter", "x", "explain")])
+def test_nobody_who_reads_what_is_wrong_is_no_defect(arguments: tuple[str, ...]) -> None:
+    with unread() as closed:
+        ended = subprocess.run([*PROGRAM, *arguments], stdout=closed, stderr=closed, timeout=PATIENCE_S, cwd=ROOT)
+    assert ended.returncode == 128 + signal.SIGPIPE
+
+
+@contextmanager
+def unread() -> Iterator[IO[str]]:
+    """A pipe whose reader has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as closed:
+        yield closed
 
 
 @pytest.mark.slow
