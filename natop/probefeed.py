@@ -43,7 +43,9 @@ class ProbeFeed:
             return sample
         results = prober.take()
         own = None if wish and wish.counts_own else _Own(prober)
-        return replace(sample, probes=results if wish else None, own=own)
+        gap = prober.gap()
+        gaps = (*sample.gaps, gap) if gap and wish else sample.gaps
+        return replace(sample, probes=results if wish else None, own=own, gaps=gaps)
 
     def follow(self, snapshot: Snapshot, addresses: Sequence[str]) -> None:
         """Aim at what is there now; at published ports once the NAT rules are known, or why they are not.

@@ -6,7 +6,6 @@ Only click is imported before the command is known, so that each command starts 
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -15,8 +14,6 @@ import click
 from natop.cli.commands import program
 from natop.cli.options import Exit, Refused
 from natop.cli.output import drop_unwritten, say
-
-PACKAGE = Path(__file__).parents[1]
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
@@ -43,18 +40,11 @@ def _run(arguments: list[str] | None) -> int:
         say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
         return Exit.UNREADABLE
     except Exception as error:
-        say(f"a defect of natop: {type(error).__name__}: {error}\n{_place(error)}")
+        from natop import defects
+
+        say(f"{defects.told(error)}\n{defects.place(error)}")
         return Exit.UNREADABLE
     return status if isinstance(status, int) else Exit.OK
-
-
-def _place(error: Exception) -> str:
-    """Where in natop it was raised, for who reports it."""
-    import traceback
-
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [each for each in frames if Path(each.filename).is_relative_to(PACKAGE)] or frames
-    return f"please report it, with this place: {Path(ours[-1].filename).name}:{ours[-1].lineno} in {ours[-1].name}"
 
 
 def _open_what_is_closed() -> None:

@@ -10,7 +10,7 @@ import shlex
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -91,6 +91,13 @@ class Asked(NamedTuple):
     is_needed: bool = False
     """Whether Docker cannot be left out of what is wanted."""
 
+    @property
+    def host(self) -> str:
+        """The engine's machine, as far as the URL tells."""
+        with suppress(ValueError):
+            return clean(urlsplit(self.url).hostname or self.url)
+        return clean(self.url)
+
 
 def gap_of(error: Exception, engine: Asked, reading: EngineReading | None) -> Gap:
     """Why the engine could not be read, and what would help; the inventory shown may be an old one."""
@@ -136,21 +143,23 @@ def _on_the_way(causes: list[BaseException], engine: Asked) -> Told | None:
     from urllib3.exceptions import TimeoutError as ClientTimeout
 
     other = "name one by --docker-host URL" + ("" if engine.is_needed else ", or --no-docker")
-    host = clean(urlsplit(engine.url).hostname or engine.url)
     if _first(causes, PermissionError):
         return "no permission to use the Docker socket", "run: sudo natop, or join the group docker"
     if _first(causes, FileNotFoundError, ConnectionRefusedError):
         return "no Docker Engine is listening there", other
     if _first(causes, socket.gaierror):
-        return f"no address is known for {host}, where the Docker Engine should be", other
+        return f"no address is known for {engine.host}, where the Docker Engine should be", other
     if _first(causes, Timeout, ClientTimeout, TimeoutError):
         return f"the Docker Engine gave no answer in {TIMEOUT_S} s", _LOOK
     if refused := _first(causes, ssl.SSLError):
-        why = (refused.reason or "it ended").replace("_", " ").lower()
+        why = str(getattr(refused, "reason", None) or "it ended").replace("_", " ").lower()
         return f"no TLS connection to the Docker Engine: {clean(why)}", "check DOCKER_TLS_VERIFY and DOCKER_CERT_PATH"
     if spoken := next((each for each in causes if type(each).__module__.startswith("paramiko")), None):
         why = clean(" ".join(str(spoken).split()), _LONGEST)
-        return f"no SSH connection to {host}: {why}", f"try: {shlex.join(('ssh', host, 'docker', 'version'))}"
+        return (
+            f"no SSH connection to {engine.host}: {why}",
+            f"try: {shlex.join(('ssh', engine.host, 'docker', 'version'))}",
+        )
     if failed := next((each for each in causes if isinstance(each, OSError) and each.errno), None):
         return f"the Docker Engine cannot be reached: {os.strerror(failed.errno or 0)}", other
     return None
@@ -174,10 +183,11 @@ def _answered(causes: list[BaseException], engine: Asked) -> Told:
 def _status(error: BaseException) -> str | None:
     """What an answer of HTTP says that is a refusal: `500 panic`."""
     response = getattr(error, "response", None)
-    if response is None:
+    code = getattr(response, "status_code", None)
+    if code is None:
         return None
-    said = getattr(error, "explanation", None) or response.reason
-    return f"{response.status_code} {clean(' '.join(str(said).split()), _LONGEST)}".strip()
+    said = getattr(error, "explanation", None) or getattr(response, "reason", None) or ""
+    return f"{code} {clean(' '.join(str(said).split()), _LONGEST)}".strip()
 
 
 def _form(causes: list[BaseException]) -> str:

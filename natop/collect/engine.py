@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from natop import defects
 from natop.collect import context
 from natop.collect.answers import TIMEOUT_S, Asked, Unusable, asking, gap_of, listed_in, silence, told_in
 from natop.collect.context import NoContext
@@ -180,12 +181,18 @@ class EngineWatcher:
             try:
                 self._read()
             except Exception as error:  # the thread's edge: what the SDK makes of an odd answer is a gap, too
-                asked = Asked(self._target.place(), self._target.options, self._is_needed)
-                self._publish(self._latest[0], gap_of(error, asked, self._latest[0]))
+                self._publish(self._latest[0], self._why(error))
             if not self._follow_events:
                 return
             if not self._woken.is_set():
                 self._closed.wait(RETRY_S)
+
+    def _why(self, error: Exception) -> Gap:
+        asked = Asked(self._target.place(), self._target.options, self._is_needed)
+        try:
+            return gap_of(error, asked, self._latest[0])
+        except Exception as defect:  # else the thread would end, and nobody be told
+            return Gap("docker", defects.told(defect), defects.place(defect))
 
     def _read(self) -> None:
         """One connection: the inventory and, where asked for, every change to it until the engine hangs up."""

@@ -15,6 +15,7 @@ from natop.collect.answers import HungUp, Nonsense
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from requests import Response
     from urllib3.response import BaseHTTPResponse
 
 EVENTS = {
@@ -82,22 +83,26 @@ class Changes:
             self._stream.close()
 
     def _run(self) -> None:
-        response = self._stream._response  # type: ignore[attr-defined]  # the SDK has no public way
         end: Exception = HungUp()
+        try:
+            self._follow(self._stream._response)  # type: ignore[attr-defined]  # the SDK has no public way
+        except Nonsense as nonsense:
+            end = nonsense
+        except Exception as error:  # the thread's edge: the HTTP client has many words for a connection that has ended
+            end.__cause__ = error
+        with self._lock:
+            self._end = end
+            self._news.set()
+
+    def _follow(self, response: "Response") -> None:
         try:
             if response.status_code != HTTPStatus.OK:
                 raise Nonsense(_ASKED, f"status {response.status_code}")
             for line in lines(response.raw):
                 self._note(line)
-        except Nonsense as nonsense:
-            end = nonsense
-        except Exception:  # the thread's edge: the HTTP client has many words for a connection that has ended
-            pass
-        with suppress(Exception):  # whatever such a connection makes of it
-            response.close()
-        with self._lock:
-            self._end = end
-            self._news.set()
+        finally:
+            with suppress(Exception):  # whatever a connection that has ended makes of it
+                response.close()
 
     def _note(self, line: bytes) -> None:
         change = change_of(line)

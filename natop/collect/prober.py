@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from natop import defects
 from natop.collect import names, probe
 from natop.collect.schedule import EVERY_S, Round, Schedule
-from natop.model import Aim, OwnFlow, ProbeResult, ProbeWay
+from natop.model import Aim, Gap, OwnFlow, ProbeResult, ProbeWay
 from natop.text import clean
 
 TIMEOUT_S = 10.0
@@ -59,6 +60,7 @@ class Prober:
         self._results: list[ProbeResult] = []
         self._own = Connections(manners.timeout_s)
         self._closed = False
+        self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="natop-prober", daemon=True)
         self._thread.start()
 
@@ -81,9 +83,16 @@ class Prober:
             return self._own.known(time.monotonic())
 
     def wait(self) -> None:
-        """Until the rounds asked for are over."""
+        """Until the rounds asked for are over. Raises the defect that keeps them from it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._schedule.is_over)
+            self._changed.wait_for(lambda: self._fault or self._schedule.is_over)
+            if self._fault:
+                raise self._fault
+
+    def gap(self) -> Gap | None:
+        """Why there are no more probes though nobody ended them."""
+        fault = self._fault
+        return Gap("probes", defects.told(fault), defects.place(fault)) if fault else None
 
     def close(self) -> None:
         """Begin no further probes; those under way end by themselves, and nobody waits for them."""
@@ -93,17 +102,25 @@ class Prober:
 
     def _run(self) -> None:
         with self._changed:
-            while not self._closed:
-                found = self._schedule.next()
-                if found is None:
-                    self._changed.wait()
-                    continue
-                first, due_s = found
-                wait_s = due_s - time.monotonic()
-                if wait_s > 0:
-                    self._changed.wait(wait_s)
-                else:
-                    self._begin(first)
+            try:
+                while not self._closed:
+                    self._step()
+            except Exception as error:  # the thread's edge: whoever waits for it is told
+                self._fault = error
+                self._changed.notify_all()
+
+    def _step(self) -> None:
+        """Begin the next round, or wait for its time or for a change; called with the lock held."""
+        found = self._schedule.next()
+        if found is None:
+            self._changed.wait()
+            return
+        first, due_s = found
+        wait_s = due_s - time.monotonic()
+        if wait_s > 0:
+            self._changed.wait(wait_s)
+        else:
+            self._begin(first)
 
     def _begin(self, begun: Round) -> None:
         """Start a round; called with the lock held."""

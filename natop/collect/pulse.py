@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Pulse:
         except Exception:  # the thread's edge: whatever the SDK makes of an engine that does not answer
             self._silent = self._heard_at < asked_at
             if client:
-                client.close()
+                with suppress(Exception):  # whatever its connection makes of it
+                    client.close()
             return None
         was_silent = self._silent
         self.heard()

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from natop import defects
 from natop.collect import netns, proc
 from natop.decode import nft
 from natop.decode.iptables import BUILT_IN, TABLE
@@ -85,14 +86,25 @@ class RulesReader:
     def _run(self) -> None:
         while not self._closed.is_set():
             started = time.monotonic()
-            with suppress(netns.NoSuchNetns), netns.entered(self._namespace):
-                self._latest = read()
+            with suppress(netns.NoSuchNetns):
+                self._latest = self._read()
             self._answered.set()
             if not self._follow:
                 return
             self._closed.wait(PAUSE_S)
             self._wanted.wait(max(EVERY_S, REST * (time.monotonic() - started - PAUSE_S)))
             self._wanted.clear()
+
+    def _read(self) -> FirewallText:
+        """The rules, or why they are not known: an older reading would pass for one of now. Raises NoSuchNetns."""
+        try:
+            with netns.entered(self._namespace):
+                return read()
+        except netns.NoSuchNetns:
+            raise
+        except Exception as error:  # the thread's edge: it lives on, and the next reading may succeed
+            refused = {"NAT rules": defects.told(error)}
+            return FirewallText({}, refused=refused, netns=netns.identity(self._namespace))
 
 
 def read() -> FirewallText:

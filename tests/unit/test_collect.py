@@ -139,6 +139,17 @@ def test_a_dump_that_stalls_ends_without_its_end(kernel: Kernel) -> None:
     assert (len(dump.flows), dump.complete) == (1, False)
 
 
+def test_a_defect_in_receiving_ends_the_dump_without_its_end(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its reader would wait for ever."""
+
+    def fail(_: memoryview) -> bool:
+        raise ZeroDivisionError
+
+    kernel.answers(ENTRY, netlink.done())
+    monkeypatch.setattr(conntrack, "is_last", fail)
+    assert not decode_dump(conntrack.dump()).complete
+
+
 def test_a_large_dump_comes_in_blocks_of_whole_messages(kernel: Kernel) -> None:
     """More than there are blocks for, so that each is used again."""
     datagram = ENTRY * (30_000 // len(ENTRY))

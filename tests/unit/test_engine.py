@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socketserver
+import ssl
 import threading
 import time
 from collections import Counter, deque
@@ -841,6 +842,7 @@ def test_an_engine_that_tells_no_events_is_read_again_and_again(
             "no address is known for no-such-host.invalid, where the Docker Engine should be",
         ),
         ("bogus://x", "no Docker Engine can be asked at bogus://x"),
+        ("tcp://[", "no Docker Engine can be asked at tcp://["),
         ("tcp://127.0.0.1:bogus", "no Docker Engine can be asked at tcp://127.0.0.1:bogus"),
         ("ssh://nobody@127.0.0.1:1", "ssh:// needs paramiko, which is not installed"),
     ],
@@ -883,6 +885,32 @@ def test_what_is_no_http_server(tmp_path: Path, answer: bytes, reason: str) -> N
     with answering(tmp_path / "b.sock", answer) as url, watching(Target(url), follow=False) as once:
         assert once.wait(PATIENCE_S)
         assert gap_text(once) == reason
+
+
+def test_a_defect_in_telling_why_is_a_gap_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(product, "gap_of", fail)
+    with watching(Target(f"unix://{tmp_path}/nobody.sock")) as waiting:
+        assert waiting.wait(PATIENCE_S)
+        assert gap_text(waiting) == "a defect of natop: ZeroDivisionError: by zero"
+        assert "test_engine.py" not in (waiting.latest()[1].remedy or "")  # type: ignore[union-attr]  # told above
+        assert waiting._thread.is_alive()
+
+
+def test_an_error_of_any_form_is_told() -> None:
+    """Whatever a library hangs on to its errors."""
+
+    class Odd(Exception):
+        response = "text"
+        reason = 7
+
+    loop = Odd("a")
+    loop.__context__ = ValueError(loop)
+    for error in (Odd(), loop, ssl.SSLError("x"), ValueError(), KeyError(), OSError()):
+        gap = gap_of(error, Asked("tcp://["), None)
+        assert gap.reason.startswith(("asked for its version, the Docker Engine gives an answer", "no TLS connection"))
 
 
 def test_what_a_strange_engine_says_is_made_harmless(tmp_path: Path) -> None:

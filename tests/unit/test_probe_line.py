@@ -23,7 +23,18 @@ from natop.columns.containers import container_rows
 from natop.export.document import document
 from natop.export.snapshots import View, as_markdown, as_text, probes_as_json, probes_as_text
 from natop.feed import LiveFeed, Source
-from natop.model import Aim, Container, EngineReading, FirewallText, OwnFlow, ProbeResult, ProbeTarget, Sample, Snapshot
+from natop.model import (
+    Aim,
+    Container,
+    EngineReading,
+    FirewallText,
+    Gap,
+    OwnFlow,
+    ProbeResult,
+    ProbeTarget,
+    Sample,
+    Snapshot,
+)
 from natop.observe import observe
 from natop.probefeed import CannotProbe, ProbeFeed, targets_aims
 from natop.probing import ProbeWish
@@ -205,6 +216,7 @@ class Played:
         self.manners, self.home = manners, home
         self.aims: list[tuple[Aim, ...]] = []
         self.closed = False
+        self.fault: Gap | None = None
         Played.made.append(self)
 
     def aim(self, aims: tuple[Aim, ...], rounds: int | None = None) -> None:
@@ -216,6 +228,9 @@ class Played:
 
     def own(self) -> tuple[OwnFlow, ...]:
         return (MINE,)
+
+    def gap(self) -> Gap | None:
+        return self.fault
 
     def wait(self) -> None:
         """All is measured."""
@@ -283,6 +298,17 @@ def test_a_live_feed_probes_only_when_it_is_told_to(played: list[Played]) -> Non
     assert told(off)["conntrack"]["own_flows"] == 1, "those of before are still in the table"
     live.close()
     assert prober.closed
+
+
+def test_probes_that_have_ended_by_themselves_are_a_gap_while_they_are_wished_for(played: list[Played]) -> None:
+    live = LiveFeed(Source(), 0.01)
+    live.probe(ProbeWish())
+    fault = Gap("probes", "a defect of natop")
+    assert fault not in next(iter(live)).gaps
+    played[0].fault = fault
+    assert fault in next(iter(live)).gaps
+    live.probe(None)
+    assert fault not in next(iter(live)).gaps
 
 
 def test_a_live_feed_counts_own_flows_on_request(played: list[Played]) -> None:

@@ -173,6 +173,23 @@ def test_an_error_nobody_foresaw_is_a_failed_probe(monkeypatch: pytest.MonkeyPat
     assert "\x1b" not in result.error
 
 
+def test_a_defect_that_ends_all_probing_is_told_to_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Schedule) -> None:
+        raise ZeroDivisionError("odd\x1b[31m")
+
+    with closing(prober()) as some:
+        assert some.gap() is None
+        monkeypatch.setattr(Schedule, "next", fail)
+        some.aim([aim(1)], rounds=1)
+        with pytest.raises(ZeroDivisionError):
+            some.wait()
+        gap = some.gap()
+    assert gap is not None
+    assert (gap.source, gap.reason) == ("probes", "a defect of natop: ZeroDivisionError: odd\ufffd[31m")
+    assert gap.remedy is not None
+    assert "prober.py" in gap.remedy
+
+
 def test_without_threads_probes_fail_and_probing_goes_on(connects: Connects, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(prober()) as some:
 

@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from natop.collect import host, netns, proc, rules
 from natop.collect.rules import RulesReader
-from natop.decode.rules import CHAINS, LISTED, SPELLED, TABLES
+from natop.decode.rules import CHAINS, LISTED, SPELLED, TABLES, decode_rules
 from natop.model import EngineReading, FirewallText
 from tests.unit.rulesets import save
 
@@ -258,6 +259,37 @@ def test_a_namespace_that_is_gone_leaves_what_was_known(tmp_path: Path) -> None:
     reader = RulesReader(tmp_path / "none", follow=False)
     assert reader.wait(PATIENCE_S)
     assert reader.latest() is None
+
+
+def test_a_defect_in_reading_is_told_and_the_next_reading_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before is not shown as if it were of now."""
+    monkeypatch.setattr(rules, "PAUSE_S", 0.01)
+    told = Told(monkeypatch)
+    reading = host.HostReader((), None, None, rules=RulesReader(None, follow=True))
+    assert told.asked.acquire(timeout=PATIENCE_S)
+
+    def fail() -> FirewallText:
+        told()
+        raise ZeroDivisionError("by zero\x1b[m")
+
+    def next_sample() -> FirewallText:
+        deadline = time.monotonic() + PATIENCE_S
+        while (found := reading.sample(dump=False).rules) is None:
+            assert time.monotonic() < deadline
+        return found
+
+    assert next_sample().answers == {CHAINS: "1"}
+    monkeypatch.setattr(rules, "read", fail)
+    reading._rules.ask()  # type: ignore[union-attr]  # it has one
+    ruleset, gaps = decode_rules(next_sample())
+    assert (ruleset, [gap.reason for gap in gaps]) == (
+        None,
+        ["NAT rules: a defect of natop: ZeroDivisionError: by zero\ufffd[m"],
+    )
+    monkeypatch.setattr(rules, "read", told)
+    reading._rules.ask()  # type: ignore[union-attr]  # it has one
+    assert next_sample().answers == {CHAINS: "3"}
+    reading.close()
 
 
 def engine(*names: str) -> EngineReading:
