@@ -108,7 +108,10 @@ class ContainerColumn:
     value: Callable[[ContainerRow], Value]
     help: str
     rank: int = 1
-    """0 is what a line is about, the last to go; the higher, the more room a screen must have."""
+    """0 is what a line is about, the last to go; the higher, the more room a screen must have.
+
+    1 tells whose NAT is in trouble, and of which kind: on 80 columns it comes before what only describes.
+    """
     drawn: bool = False
     """Its values are trends, which only a screen can draw."""
 
@@ -197,9 +200,11 @@ CONTAINER_COLUMNS = (
         "flows", "FLOWS", 7, True, lambda row: row.flows.counts.total if row.flows else None, "conntrack entries"
     ),
     ContainerColumn(
-        "established", "ESTAB", 6, True, lambda row: row.states(*states.ESTABLISHED), "TCP flows in ESTABLISHED"
+        "established", "ESTAB", 6, True, lambda row: row.states(*states.ESTABLISHED), "TCP flows in ESTABLISHED", 2
     ),
-    ContainerColumn("syn", "SYN", 5, True, lambda row: row.states(*states.OPENING), "TCP flows still in the handshake"),
+    ContainerColumn(
+        "syn", "SYN", 5, True, lambda row: row.states(*states.OPENING), "TCP flows still in the handshake", 2
+    ),
     ContainerColumn(
         "time_wait", "TIME_WAIT", 9, True, lambda row: row.states(*states.TIME_WAIT), "in conntrack's TIME_WAIT"
     ),
@@ -210,12 +215,15 @@ CONTAINER_COLUMNS = (
         True,
         lambda row: row.trend if row.flows else None,
         "TIME_WAIT over time",
+        2,
         drawn=True,
     ),
-    ContainerColumn("closing", "CLOSING", 7, True, lambda row: row.states(*states.CLOSING), ", ".join(states.CLOSING)),
-    ContainerColumn("inbound", "IN", 6, True, lambda row: row.inbound, "flows the container serves"),
-    ContainerColumn("outbound", "OUT", 6, True, lambda row: row.outbound, "flows the container opened"),
-    ContainerColumn("pool", "POOL%", 5, True, lambda row: row.pool_use, "how full its fullest NAT port pool is", 2),
+    ContainerColumn(
+        "closing", "CLOSING", 7, True, lambda row: row.states(*states.CLOSING), ", ".join(states.CLOSING), 2
+    ),
+    ContainerColumn("inbound", "IN", 6, True, lambda row: row.inbound, "flows the container serves", 2),
+    ContainerColumn("outbound", "OUT", 6, True, lambda row: row.outbound, "flows the container opened", 2),
+    ContainerColumn("pool", "POOL%", 5, True, lambda row: row.pool_use, "how full its fullest NAT port pool is"),
     ContainerColumn(
         "rewritten",
         "REWR",
@@ -228,8 +236,8 @@ CONTAINER_COLUMNS = (
     ContainerColumn(
         "kept_ports", "KEPT%", 5, True, _kept_ports, "source ports of its flows that NAT kept, in percent", 4
     ),
-    ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second", 2),
-    ContainerColumn("syn_retrans", "SYN-RT/s", 8, True, _tcp_rate("syn_retrans"), "SYNs sent again, per second", 2),
+    ContainerColumn("new", "NEW/s", 7, True, _rate("new"), "flows new per second"),
+    ContainerColumn("syn_retrans", "SYN-RT/s", 8, True, _tcp_rate("syn_retrans"), "SYNs sent again, per second"),
     ContainerColumn(
         "connect",
         "CONNECT",
@@ -240,8 +248,8 @@ CONTAINER_COLUMNS = (
         4,
     ),
     ContainerColumn("gone", "GONE/s", 7, True, _rate("gone"), "flows gone per second", 4),
-    ContainerColumn("mode", "NETMODE", 9, False, network_mode, "Docker's network mode", 2),
-    ContainerColumn("project", "PROJECT", 10, False, _of_container(lambda c: c.project), "compose project", 2),
+    ContainerColumn("mode", "NETMODE", 9, False, network_mode, "Docker's network mode", 3),
+    ContainerColumn("project", "PROJECT", 10, False, _of_container(lambda c: c.project), "compose project", 3),
     ContainerColumn("published", "PUBLISHED", 15, False, _of_container(published_text), "host port→container port", 3),
     ContainerColumn(
         "own_table", "OWN", 6, True, lambda row: row.own_table, "entries in its own network namespace's conntrack", 4

@@ -24,7 +24,7 @@ from natop.model import Rows, Snapshot, address_value
 from natop.tui.bars import sparkline
 from natop.tui.containerfacts import Around, container_lines, network_text
 from natop.tui.flowfacts import flow_summary
-from natop.tui.formats import count
+from natop.tui.formats import count, shortened
 from natop.tui.glyphs import Glyphs
 from natop.tui.layout import Column
 from natop.tui.tones import Line, Piece, Tone, tone_of_state
@@ -44,8 +44,8 @@ class FlowId(NamedTuple):
     dport: int
 
 
-_RANKS_PROBING = {"connect": 1, "trend": 2, "closing": 2}
-"""While there are probes, they come before these."""
+_RANKS_PROBING = {"connect": 1}
+"""While there are probes, what they found comes before what only describes."""
 
 
 def arrange_containers(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
@@ -172,7 +172,7 @@ class ContainerLines:
             case float():
                 return decimal(value), tone if value else Tone.QUIET
             case str():
-                return value, tone
+                return shortened(value, width, self._glyphs) if column.key == "name" else value, tone
             case _:
                 return sparkline(value, width, self._glyphs), tone
 
@@ -184,6 +184,7 @@ _ENDS = {
     "answers": ("reply_src", "reply_sport"),
 }
 """Columns that show an address and a port, and the table's columns they take them from."""
+_OWNERS = frozenset(("client", "server"))
 
 
 class FlowLines:
@@ -217,10 +218,12 @@ class FlowLines:
     def facts(self, line: int) -> Sequence[Line]:
         return flow_summary(self.flows, int(self.rows[line]), self._glyphs, self._entered)
 
-    def cell(self, line: int, column: Column, width: int) -> Piece:  # noqa: ARG002  # every content is asked alike
+    def cell(self, line: int, column: Column, width: int) -> Piece:
         assert isinstance(column, FlowColumn)
         row = int(self.rows[line])
         text = self._named(column.key, row) if self._names and column.key in _ENDS else column.text(self.flows, row)
+        if column.key in _ENDS or column.key in _OWNERS:
+            text = shortened(text, width, self._glyphs)
         if column.key == "state":
             return text, tone_of_state(text)
         if not text and column.numeric:

@@ -1,10 +1,10 @@
 """View 1: the containers, and one row for what belongs to the host itself.
 
      1 Containers  2 Flows   4 containers
-     CONTAINER        FLOWS▼  ESTAB   SYN TIME_WAIT TREND    CLOSING     IN    OUT
-     shop-web-1       6,512    541     3     5,320 ▂▃▄▅▆▇▇█      648  5,903    609
-     shop-app-1          88     12     0        70 ▁▁▁▂▂▁▁▁        6     80      8
-     (host)              12      0     0         0 ▁▁▁▁▁▁▁▁        0      -      -
+     CONTAINER        FLOWS▼  ESTAB   SYN TIME_WAIT TREND    POOL%   NEW/s SYN-RT/s
+     shop-web-1       6,512    541     3     5,320 ▂▃▄▅▆▇▇█      -    45.1      0.0
+     shop-app-1          88     12     0        70 ▁▁▁▂▂▁▁▁   97.2     8.3      2.5
+     (host)              12      0     0         0 ▁▁▁▁▁▁▁▁      -     0.1      0.0
 
 Enter shows the flows of the row under the cursor, `t` its trends, `i` its details and probes. `g` groups: by compose
 project, network, destination.

@@ -74,3 +74,19 @@ def fit(text: str, width: int, glyphs: Glyphs = UNICODE, right: bool = False) ->
         return set_cell_size(text, max(0, width - 1)) + glyphs.ellipsis if width > 0 else ""
     padding = " " * (width - length)
     return padding + text if right else text + padding
+
+
+_PORT = 6
+"""Cells of a colon and a port."""
+
+
+def shortened(text: str, width: int, glyphs: Glyphs = UNICODE) -> str:
+    """At most `width` terminal cells, cut in the middle: the end tells one from the next, and has the port."""
+    if cell_len(text) <= width:
+        return text
+    room = max(0, width - 1)
+    kept = min(room, max(width // 2, _PORT))
+    end = text[len(text) - kept :]
+    while cell_len(end) > kept:
+        end = end[1:]
+    return fit(text, room - cell_len(end) + 1, glyphs) + end if width > 0 else ""

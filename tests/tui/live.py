@@ -37,8 +37,10 @@ class Live:
 
     @property
     def names(self) -> list[str]:
-        """The first cells of all lines."""
-        return [self.cells(line)[0] for line in range(self.table.line_count)]
+        """The first cells of all lines, whole."""
+        content = self.table.content
+        assert content is not None
+        return [content.cell(line, content.columns[0], 40)[0] for line in range(self.table.line_count)]
 
     def cells(self, line: int) -> list[str]:
         """The cells of one line, those in sight."""

@@ -9,7 +9,7 @@ from natop.tui.glyphs import UNICODE
 from natop.tui.sorting import SortScreen
 from natop.tui.table import VirtualTable
 from tests.tui.live import open_live
-from tests.tui.worlds import NO_DOCKER, NO_RIGHT, world
+from tests.tui.worlds import NO_DOCKER, NO_RIGHT, World, container, world
 
 
 async def test_a_row_for_each_container_and_one_for_the_host(small: list[Snapshot]) -> None:
@@ -29,6 +29,14 @@ async def test_the_cells_are_the_snapshots_numbers(small: list[Snapshot]) -> Non
             assert live.cell(line, "flows") == f"{each.flows.counts.total:,}"
             assert live.cell(line, "time_wait") == f"{each.flows.counts.states['TIME_WAIT']:,}"
             assert live.cell(line, "inbound") == f"{each.inbound:,}"
+
+
+async def test_replicas_with_long_names_are_told_apart() -> None:
+    twins = [replace(container(number), name=f"storefront-frontend-{number}") for number in (1, 2)]
+    async with open_live([World(tuple(twins)).snapshot(None)]) as live:
+        shown = [live.cells(line)[0] for line in range(3) if live.names[line] != HOST_NAME]
+        assert [text[-2:] for text in shown] == ["-1", "-2"]
+        assert all(UNICODE.ellipsis in text for text in shown)
 
 
 async def test_unknown_cells_are_dashes() -> None:

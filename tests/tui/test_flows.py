@@ -1,12 +1,13 @@
 """View 2 and the way down to one flow."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from natop.columns.flows import FLOW_COLUMNS
-from natop.model import Snapshot
+from natop.model import Addresses, Snapshot, address_value
 from natop.tui.flow import FlowScreen
 from natop.tui.flows import FlowsScreen
 from tests.tui.live import open_live
@@ -61,6 +62,16 @@ async def test_a_containers_flows_are_all_its_flows(small: list[Snapshot]) -> No
             assert f"{live.table.line_count:,}" == total
             assert f"→ {name}" in live.title
             await live.press("escape", "down")
+
+
+async def test_a_long_address_keeps_its_port() -> None:
+    long, high = address_value("2001:db8:1234:5678:9abc::42"), np.uint64(64)
+    one = v6_flow()
+    called = Addresses(np.array([long >> int(high)], np.uint64), np.array([long & (2**64 - 1)], np.uint64))
+    async with open_live([world(6).snapshot(replace(one, orig_dst=called))]) as live:
+        await live.press("2")
+        [line] = [line for line in live.frame if "SYN_SENT" in line]
+        assert re.search(r"\[2001:db8:\S+…\S+:443 ", line)
 
 
 async def test_names_instead_of_addresses(small: list[Snapshot]) -> None:

@@ -157,3 +157,21 @@ def test_a_gauge_of_two_shows_both(numbers: tuple[int, int, int], bar: tuple[str
 )
 def test_a_chance_in_percent(part: float, text: str) -> None:
     assert formats.chance(part) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("shop-web-1", 10, "shop-web-1"),
+        ("billing-worker-1", 15, "billing…orker-1"),
+        ("[fd00:19:1234::abcd:2]:18080", 20, "[fd00:19:…d:2]:18080"),
+        ("10.20.30.40:65535", 10, "10.…:65535"),
+        ("数据数据数据-1", 9, "数…数据-1"),
+        ("shop-web-1", 3, "…-1"),
+        ("shop", 1, "…"),
+        ("shop", 0, ""),
+    ],
+)
+def test_what_is_too_long_keeps_its_end(text: str, width: int, shown: str) -> None:
+    assert formats.shortened(text, width) == shown
+    assert cell_len(shown) <= width

@@ -67,6 +67,24 @@ def test_more_room_shows_more_columns_in_their_order() -> None:
     assert all(keys == sorted(keys, key=order.index) for keys in shown)
 
 
+STORY = {"pool", "time_wait", "new", "syn_retrans"}
+"""What tells a race, exhausted ports and TIME_WAIT from each other, container by container."""
+
+
+def test_80_columns_tell_which_container_runs_out_of_ports_or_loses_syns() -> None:
+    assert {"flows", "established", "trend", *STORY} <= {spot.column.key for spot in place(CONTAINER_COLUMNS, 78)}
+
+
+@pytest.mark.parametrize("sort", [column.key for column in CONTAINER_COLUMNS if column.width <= 12])
+def test_80_columns_tell_it_in_whatever_order(sort: str) -> None:
+    assert {spot.column.key for spot in place(CONTAINER_COLUMNS, 78, sort)} >= STORY
+
+
+def test_40_columns_tell_how_full_the_fullest_pool_is() -> None:
+    shown = [spot.column.key for spot in place(CONTAINER_COLUMNS, 38)]
+    assert shown == ["name", "flows", "time_wait", "pool"]
+
+
 def test_a_narrow_screen_keeps_the_first_and_the_sort_column() -> None:
     assert [spot.column.key for spot in place(CONTAINER_COLUMNS, 30, "closing")] == ["name", "flows", "closing"]
     assert [spot.column.key for spot in place(CONTAINER_COLUMNS, 5)] == ["name"]
