@@ -26,9 +26,9 @@ class FindingColumn:
 
 
 COLUMNS = (
-    FindingColumn("severity", "SEVERITY", 10, "critical, warning or info; the gravest first", rank=0),
-    FindingColumn("subject", "ABOUT", 14, "the container, NAT pool or host that it is about", rank=2),
-    FindingColumn("finding", "FINDING", 40, "what is wrong, in one sentence with its number", rank=0),
+    FindingColumn("severity", "SEVERITY", 10, "critical, warning or info; the gravest first"),
+    FindingColumn("subject", "ABOUT", 14, "the container, NAT pool or host that it is about", rank=3),
+    FindingColumn("finding", "FINDING", 20, "what is wrong, in one sentence with its number", rank=0),
 )
 
 

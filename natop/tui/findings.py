@@ -24,6 +24,8 @@ from natop.tui.wish import Arranged, Wish
 if TYPE_CHECKING:
     from natop.model import Snapshot
 
+ASIDE_HEIGHT = 16
+"""From this height on, what says so stands under the table, which keeps two lines of its own."""
 _NOT_HERE = frozenset(("filter", "sort_by", "choose_sort", "reverse"))
 """Findings are few and in the order of their weight."""
 
@@ -58,7 +60,8 @@ class FindingsScreen(TableView):
 
     @property
     def has_aside(self) -> bool:
-        return True
+        """Not where the finding itself would have no line left; the verdict on top and Enter tell more of it there."""
+        return self.app.size.height >= ASIDE_HEIGHT
 
     def empty_text(self) -> str:
         snapshot = self.natop.news.snapshot

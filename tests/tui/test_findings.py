@@ -9,7 +9,7 @@ from natop.model import Snapshot
 from natop.tui.finding import FindingScreen
 from natop.tui.flows import FlowsScreen
 from tests.tui.live import open_live
-from tests.tui.worlds import world
+from tests.tui.worlds import NO_RIGHT, world
 from tests.unit.scenarios import FOLDER, read, snapshot
 from tests.unit.test_report import judged
 
@@ -45,6 +45,19 @@ async def test_a_wide_screen_has_room_for_the_whole_sentence() -> None:
     async with open_live([shown], (160, 50)) as live:
         await live.press("6")
         assert live.cells(0)[2] == (shown.findings or ())[0].summary
+
+
+@pytest.mark.parametrize("size", [(40, 10), (40, 7), (80, 12), (36, 8), (160, 15), (80, 16)])
+async def test_the_selected_finding_is_seen_on_any_screen(size: tuple[int, int]) -> None:
+    race, pile = judged("snat-race/fires"), judged("time-wait-buildup/fires")
+    both = (*(race.findings or ()), *(pile.findings or ()))
+    async with open_live([replace(race, findings=both, gaps=(NO_RIGHT,))], size) as live:
+        await live.press("6")
+        for mark in ("CRITICAL", "INFO"):
+            title = next(number for number, line in enumerate(live.frame) if "SEVERITY" in line)
+            assert any(mark in line for line in live.frame[title + 1 :]), live.frame
+            assert live.cells(live.table.cursor)[0].endswith(mark)
+            await live.press("j")
 
 
 async def test_one_finding_is_no_findings() -> None:
