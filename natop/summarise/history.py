@@ -30,6 +30,8 @@ MOST_MOMENTS = 2_000
 MOST_NUMBERS = 16_000_000
 """No more are kept, however many containers there are: 64 MB. Beyond that the past is shorter than SPAN_S."""
 
+FLOWS, TCP = "flows", "tcp"
+"""Sources of gaps."""
 OfFlows = Callable[[FlowSummary], float | None]
 OfHost = Callable[[Snapshot], float | None]
 OfContainer = Callable[[ContainerSummary, Snapshot], float | None]
@@ -51,6 +53,8 @@ class Metric:
     """Whether it comes of a dump, so that there is none at a tick without."""
     flows: OfFlows | None = None
     """What tells it of any set of flows."""
+    source: str = "counters"
+    """A gap of this source is why it is not known."""
 
 
 def _flows(key: str, title: str, unit: str, help: str, value: OfFlows) -> Metric:
@@ -62,7 +66,7 @@ def _flows(key: str, title: str, unit: str, help: str, value: OfFlows) -> Metric
     def container(summary: ContainerSummary, _: Snapshot) -> float | None:
         return value(summary.flows) if summary.flows else None
 
-    return Metric(key, title, unit, help, host, container, of_dumps=True, flows=value)
+    return Metric(key, title, unit, help, host, container, of_dumps=True, flows=value, source=FLOWS)
 
 
 def _states(key: str, title: str, help: str, *names: str) -> Metric:
@@ -85,7 +89,7 @@ def _of_tcp(key: str, title: str, unit: str, help: str, value: Callable[[NetnsTc
     def container(summary: ContainerSummary, _: Snapshot) -> float | None:
         return value(summary.tcp) if summary.tcp else None
 
-    return Metric(key, title, unit, help, host, container)
+    return Metric(key, title, unit, help, host, container, source=TCP)
 
 
 def _tcp(key: str, title: str) -> Metric:
@@ -120,8 +124,10 @@ METRICS = (
     _flows(
         "gone", "gone", "/s", "flows gone between two dumps", lambda flows: flows.rates.gone if flows.rates else None
     ),
-    Metric("inbound", "in", "", "flows the container serves", None, lambda each, _: each.inbound, True),
-    Metric("outbound", "out", "", "flows the container opened", None, lambda each, _: each.outbound, True),
+    Metric("inbound", "in", "", "flows the container serves", None, lambda each, _: each.inbound, True, source=FLOWS),
+    Metric(
+        "outbound", "out", "", "flows the container opened", None, lambda each, _: each.outbound, True, source=FLOWS
+    ),
     Metric("fill", "table fill", " %", "entries of nf_conntrack_max", _fill, None),
     Metric(
         "own_table", "own table", "", "entries in its own namespace's conntrack", None, lambda e, _: e.own_table, True
@@ -134,6 +140,7 @@ METRICS = (
         lambda s: _pool_use(s.pools, 0),
         lambda each, s: _pool_use(s.pools, each.busiest_pool),
         True,
+        source=FLOWS,
     ),
     Metric(
         "rewritten",
@@ -143,6 +150,7 @@ METRICS = (
         lambda s: s.port_choice.rewritten if s.port_choice else None,
         lambda each, _: each.rewritten_ports,
         True,
+        source=FLOWS,
     ),
     Metric(
         "kept_ports",
@@ -152,6 +160,7 @@ METRICS = (
         lambda s: s.port_choice.kept_percent if s.port_choice else None,
         lambda each, _: each.port_choice.kept_percent if each.port_choice else None,
         True,
+        source=FLOWS,
     ),
     _counter("insert_failed"),
     _counter("drop"),
@@ -165,6 +174,7 @@ METRICS = (
         lambda s: s.derived.found_per_new,
         None,
         True,
+        source=FLOWS,
     ),
     _derived("clash_lost", "lost to clashes", "new flows lost, as another was first", lambda d: d.clash_lost_per_s),
     _derived(
@@ -187,6 +197,7 @@ METRICS = (
         "new flows that conntrack refused; of a container an estimate, by its SYN retransmits",
         lambda s: s.derived.lost_syns_per_s,
         lambda each, _: each.tcp.lost_syns_per_s if each.tcp else None,
+        source=TCP,
     ),
     _tcp("retrans_segs", "retransmits"),
     _tcp("out_segs", "segments sent"),

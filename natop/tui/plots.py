@@ -13,6 +13,7 @@ frame. Imported when the view of trends opens, and not before.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from typing import ClassVar, Self
 
 from rich.markup import escape
@@ -160,7 +161,14 @@ class TrendPlot(PlotWidget, can_focus=False):
         for x, text in self._times(curve, width):
             self._put(canvas, x, height - 1, f" {text} ", Tone.QUIET)
         if not curve.runs:
-            self._put(canvas, 2, height // 2, self._why_empty[: width - 4], Tone.QUIET)
+            self._write_why(canvas)
+
+    def _write_why(self, canvas: Canvas) -> None:
+        """In the middle, on as many lines as there are."""
+        width, height = canvas.size[0] - 4, canvas.size[1] - 2
+        lines = wrap(self._why_empty, max(1, width), max_lines=max(1, height), placeholder=f" {self.glyphs.ellipsis}")
+        for y, text in enumerate(lines, start=1 + (height - len(lines)) // 2):
+            self._put(canvas, 2, y, text, Tone.QUIET)
 
     def _times(self, curve: Curve, width: int) -> Iterator[tuple[int, str]]:
         """Texts of the time axis, and where each begins; those between its ends only where they stand apart."""

@@ -173,6 +173,7 @@ class TrendsScreen(Frame):
     def _draw_plot(self, snapshot: Snapshot, index: int, is_selected: bool) -> None:
         from natop.summarise.history import BY_KEY
         from natop.tui.curves import curve_of
+        from natop.tui.unknowns import why_unknown
 
         wish = self.wish
         told = wish.metrics[index], wish.subject, wish.span_s, is_selected
@@ -183,12 +184,8 @@ class TrendsScreen(Frame):
         subject = wish.subject if metric.container else None
         whose = "host " if wish.subject is not None and subject is None else ""
         curve = curve_of(snapshot.history, metric, subject, wish.span_s, whose)
-        self.plots[index].show(curve, self._why_empty(metric), is_selected)
-
-    def _why_empty(self, metric: Metric) -> str:
-        if self.wish.subject is None and metric.host is None:
-            return "containers have this number; t chooses one"
-        return f"not known for {range_text(self.wish.span_s)}"
+        why = "" if curve.runs else why_unknown(metric, subject, snapshot, wish.span_s)
+        self.plots[index].show(curve, why, is_selected)
 
     # Words
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from natop.model import UNOWNED, Snapshot
-from natop.summarise.history import METRICS
+from natop.summarise.history import BY_KEY, METRICS
 from natop.tui.choosing import ChoiceScreen
 from natop.tui.containers import ContainersScreen
 from natop.tui.frame import VIEWS as VIEWS_NOW
@@ -18,9 +19,10 @@ from natop.tui.frame import tabs
 from natop.tui.help import HelpScreen
 from natop.tui.tones import length_of, text_of
 from natop.tui.trends import Arrangement, TrendsScreen, arrange
+from natop.tui.unknowns import why_unknown
 from tests.tui.live import Live, open_live
 from tests.tui.pasts import insert_failed, past, ports_used, time_wait
-from tests.tui.worlds import world
+from tests.tui.worlds import NO_RIGHT, container, flow_table, untracked_world, world
 
 BRAILLE = {chr(0x2800 + dots) for dots in range(1, 256)}
 
@@ -38,6 +40,11 @@ def body(frame: list[str]) -> list[str]:
 async def press(live: Live, *keys: str) -> list[str]:
     await live.press(*keys)
     return await live.still()
+
+
+def written(frame: list[str]) -> str:
+    """The words of the plots, whatever line each is on."""
+    return " ".join(re.sub("[^ -~]", " ", "\n".join(frame)).split())
 
 
 def view(live: Live) -> TrendsScreen:
@@ -238,7 +245,51 @@ async def test_one_reading_is_a_dot() -> None:
         frame = await press(live, "7")
         assert texts(live)[0] == "TIME_WAIT 3,200  min 3,200  max 3,200"
         assert sum(letter in BRAILLE for line in body(frame)[:5] for letter in line) == 1
-        assert "not known for 5 min" in "\n".join(frame), "a rate needs two"
+        assert re.search(r"not known yet: a rate .*takes two readings", written(frame))
+
+
+async def test_soon_after_the_start_it_was_not_looked_for_long() -> None:
+    async with open_live(past(8)[-1:]) as live:
+        await press(live, "7")
+        while view(live).wish.metrics[0] != "syn_retrans":
+            view(live).action_number(1)
+        shown = written(await live.still())
+        assert "not known for 14 s" in shown
+        assert "not known for 5" not in shown
+
+
+async def test_a_gap_says_why_a_number_has_no_past() -> None:
+    async with open_live([world(3, gaps=(NO_RIGHT,)).snapshot(None)]) as live:
+        shown = written(await press(live, "7"))
+        assert "not known: reading conntrack needs CAP_NET_ADMIN; run: sudo natop" in shown
+        assert "not known for" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "why"),
+    [
+        ("lan", "time_wait", "not known: none of its flows are in this table (macvlan)"),
+        ("none", "pool_use", "not known: none of its flows are in this table (no network)"),
+        ("web", "pool_use", "no NAT port in use"),
+        ("(host)", "pool_use", "this host and containers have this number; t chooses one"),
+        ("(host)", "inbound", "containers have this number; t chooses one"),
+        ("side", "syn_retrans", "not known: counted with web, whose namespace it shares"),
+        ("gone", "syn_retrans", "not known: it is exited"),
+        ("web", "syn_retrans", "not known yet: a rate takes two readings"),
+        ("web", "sockets_in_use", "not known yet"),
+    ],
+)
+def test_why_nothing_is_known_of_a_container_s_number(name: str, key: str, why: str) -> None:
+    world = untracked_world()
+    gone = replace(container(9, "gone"), state="exited")
+    host = replace(world, containers=(*world.containers, gone))
+    taken = host.snapshot(flow_table(3, [each for each in host.containers if each.name == "web"]))
+    by_name = {each.container.name: each for each in taken.containers}
+    web = replace(by_name["web"], busiest_pool=None)
+    side = replace(by_name["side"], tcp_of="web")
+    taken = replace(taken, containers=(web, side, *(by_name[each] for each in ("lan", "none", "gone"))))
+    subject = UNOWNED if name == "(host)" else by_name[name].container.id
+    assert why_unknown(BY_KEY[key], subject, taken, 300.0) == why
 
 
 async def test_before_the_first_snapshot_the_view_says_so(ten_minutes: list[Snapshot]) -> None:
