@@ -161,6 +161,7 @@ def _host(sample: Sample) -> HostFacts:
         sysctls=counters.sysctls(sample.proc),
         boot_id=clean(sample.proc.get(counters.BOOT_FILE, "").strip()) or None,
         entered=clean(sample.entered) if sample.entered else None,
+        addresses=sample.addresses or None,
     )
 
 

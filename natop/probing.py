@@ -22,6 +22,7 @@ _MOST_CHARACTERS = 2_000
 _HTTP = "http"
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 _ANY = ("", "0.0.0.0", "::")
+_Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 _BESIDE_THE_HOST = ("macvlan", "ipvlan", "null")
 """Drivers of networks whose containers the host itself cannot call."""
 
@@ -83,6 +84,29 @@ def aims(wish: ProbeWish, inventory: Inventory | None, addresses: Sequence[str])
         host = _Host(own_addresses(addresses, inventory), inventory.engine.userland_proxy, joined)
         found += [aim for each in containers for aim in _published_aims(each, host)]
     return tuple(found)
+
+
+def out_of_reach(inventory: Inventory, addresses: Sequence[str] | None) -> dict[str, str]:
+    """By id, why a running container has no address that the host itself can call.
+
+    `addresses` are the host's own; where they are not known, only what kind of network a container is on tells.
+    """
+    joined = None if addresses is None else tuple(_joined(addresses, inventory))
+    reasons = ((each.id, _why_out_of_reach(each, joined)) for each in inventory.containers)
+    return {identity: reason for identity, reason in reasons if reason}
+
+
+def _why_out_of_reach(container: Container, joined: Sequence[_Subnet] | None) -> str:
+    if container.state not in RUNNING or container.joined or container.network_mode == "host":
+        return ""
+    places = [place for place in container.networks if place.driver not in _BESIDE_THE_HOST]
+    if not places:
+        drivers = {place.driver or "" for place in container.networks} - {"null"}
+        return "/".join(sorted(drivers)) or container.untracked or ""
+    texts = [text for place in places for text in (place.ipv4, place.ipv6) if text]
+    if joined is None or not texts or any(_is_in(joined, text) for text in texts):
+        return ""
+    return f"this host is not on {', '.join(place.network for place in places)}"
 
 
 def called(name: str, containers: Sequence[Container]) -> list[Container]:
@@ -178,9 +202,6 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-_Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
 def _joined(addresses: Sequence[str], inventory: Inventory) -> Iterator[_Subnet]:
     """Docker's subnets in which the host has an address."""
     own = [address for text in addresses if (address := _address(text))]
@@ -247,12 +268,12 @@ def _inside(container: Container, version: int, host: _Host) -> str | None:
     """The container's first address of this IP version that the host reaches over a bridge."""
     places = [place for place in container.networks if place.driver not in _BESIDE_THE_HOST]
     texts = (place.ipv4 if version == 4 else place.ipv6 for place in places)
-    return next((text for text in texts if text and _is_on(host, text)), None)
+    return next((text for text in texts if text and _is_in(host.joined, text)), None)
 
 
-def _is_on(host: _Host, text: str) -> bool:
+def _is_in(subnets: Sequence[_Subnet], text: str) -> bool:
     address = _address(text)
-    return address is not None and any(address in subnet for subnet in host.joined)
+    return address is not None and any(address in subnet for subnet in subnets)
 
 
 def _outside(port: PublishedPort, version: int, host: _Host) -> Iterator[_Place]:

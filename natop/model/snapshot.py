@@ -34,6 +34,8 @@ class HostFacts:
     """The same as long as the machine runs: what tells whether counters of two snapshots may be compared."""
     entered: str | None = None
     """The file of the network namespace where it is not natop's own: commands are to be run inside it."""
+    addresses: tuple[str, ...] | None = None
+    """Of the network namespace read; None where they were not told."""
 
     @property
     def version(self) -> Version | None:

@@ -2,12 +2,12 @@
 
 CONNECTS, ms                         LAST    P50    P95    MAX SYNS LOST LAST PROBES
 shop-web-1 8080→80
-  container 172.18.0.2:80            0.18   0.18  2,031  2,031  ! 4 in 2 ··2·2····
+  container 172.18.0.2:80            0.18   0.18  2,031  2,031  ! 4 in 2 ··!!··!!·
   published 198.18.0.1:8080          0.21   0.21   0.30   0.30         0 ·········
   proxy                                 -      -      -      -         -
 203.0.113.7:443
   host                               0.80   0.81   0.90   1.20         0 ·········
-  from inside                           -  1,001  1,002  1,002 ! 18 in 9 x1x11x111
+  from inside                           -  1,001  1,002  1,002 ! 18 in 9 !x!·!!x!·
     ! last error timed out, at 14:03:05 (3 of 9 failed)
 """
 
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from natop.columns.probes import syns_text
 from natop.formats import milliseconds
 from natop.model import Container, ProbePath, ProbeSeries, Snapshot
-from natop.probing import Asked, published_ways
-from natop.tui.formats import clock, fit
+from natop.probing import Asked, out_of_reach, published_ways
+from natop.tui.formats import clock, fit, shortened
 from natop.tui.glyphs import Glyphs
 from natop.tui.probechoice import NOTHING_PROBED, ProbeChoice
-from natop.tui.probelines import own_ways, strip, why
+from natop.tui.probelines import WAITING, own_ways, strip_line, why
 from natop.tui.tones import Line, Piece, Tone
 
 _NUMBER, _SYNS, _STRIP = 7, 10, 12
@@ -60,15 +60,26 @@ def probe_lines(
     container: Container, snapshot: Snapshot, choice: ProbeChoice, width: int, glyphs: Glyphs
 ) -> list[Line]:
     """In at most so many cells, the ways to each published port, and those to the user's targets from inside it."""
-    groups = [*_published(container, snapshot), *_own(container, snapshot, choice)]
+    reasons = out_of_reach(snapshot.inventory, snapshot.host.addresses) if snapshot.inventory else {}
+    obstacle = reasons.get(container.id, "")
+    note = WAITING if choice.is_on and choice.published and not obstacle else ""
+    groups = [*_published(container, snapshot, note), *_own(container, snapshot, choice)]
     lines: list[Line] = [_heading(width), *_switch(choice)]
+    if obstacle:
+        lines.append([(f" this host cannot call it: {obstacle}", Tone.NOTICE)])
     for group in groups:
         lines.append([(f" {fit(group.subject, min(len(group.subject), width - 2), glyphs)}", Tone.NAME)])
         for way in group.ways:
             lines += _way_lines(way, width, glyphs)
     if not groups:
-        lines.append([(" it publishes no TCP port now; a adds a target that it calls", Tone.QUIET)])
+        lines.append([(f" {_without_ports(container, snapshot)}; a adds a target that it calls", Tone.QUIET)])
     return lines
+
+
+def _without_ports(container: Container, snapshot: Snapshot) -> str:
+    containers = snapshot.inventory.containers if snapshot.inventory else ()
+    host = next((each for each in containers if each.id == container.joined), None)
+    return f"its ports are those of {host.name}, whose network it shares" if host else "it publishes no TCP port now"
 
 
 def _switch(choice: ProbeChoice) -> Iterator[Line]:
@@ -79,7 +90,8 @@ def _switch(choice: ProbeChoice) -> Iterator[Line]:
         yield [(" published ports are not probed: P calls them too", Tone.NOTICE)]
 
 
-def _published(container: Container, snapshot: Snapshot) -> Iterator[_Group]:
+def _published(container: Container, snapshot: Snapshot, note: str) -> Iterator[_Group]:
+    """`note` stands beside a way without a result."""
     known: dict[tuple[str, str], list[ProbeSeries]] = {}
     for each in snapshot.probes or ():
         if each.last.container == container.id and each.last.path != ProbePath.NETNS:
@@ -87,7 +99,10 @@ def _published(container: Container, snapshot: Snapshot) -> Iterator[_Group]:
     userland_proxy = snapshot.inventory.engine.userland_proxy if snapshot.inventory else None
     for subject, paths in published_ways(container, userland_proxy):
         found = [(path, series) for path in paths for series in known.get((subject, path), [None])]
-        yield _Group(subject, [_Way(f"{path:<9} {each.last.target if each else ''}", each) for path, each in found])
+        ways = [
+            _Way(f"{path:<9} {each.last.target if each else ''}", each, "" if each else note) for path, each in found
+        ]
+        yield _Group(subject, ways)
 
 
 def _own(container: Container, snapshot: Snapshot, choice: ProbeChoice) -> Iterator[_Group]:
@@ -146,14 +161,15 @@ def _syns(series: ProbeSeries, glyphs: Glyphs) -> Piece:
 
 def _way_lines(way: _Way, width: int, glyphs: Glyphs) -> Iterator[Line]:
     columns, series = _Columns(width), way.series
-    label: Piece = (f"   {fit(way.label, columns.label - 2, glyphs)}", Tone.PLAIN)
+    room = columns.label - 2
+    label: Piece = (f"   {fit(shortened(way.label, room, glyphs), room, glyphs)}", Tone.PLAIN)
     if series is None:
         dashes = "".join(f"{glyphs.unknown:>{_NUMBER}}" for _ in columns.times) + f"{glyphs.unknown:>{_SYNS}}"
         yield [label, (dashes, Tone.QUIET), (f" {way.note}", Tone.QUIET)]
         return
     times = "".join(f"{milliseconds(get(series), glyphs.unknown):>{_NUMBER}}" for _, get in columns.times)
-    marks = strip(series.results, columns.strip, glyphs).strip()
-    yield [label, (times, Tone.PLAIN), _syns(series, glyphs), (f" {marks}", Tone.TREND)]
+    marks = strip_line(series.results, columns.strip, glyphs)
+    yield [label, (times, Tone.PLAIN), _syns(series, glyphs), (" ", Tone.PLAIN), *marks]
     if way.note:
         yield [(f"     {way.note}", Tone.NOTICE)]
     failed = next((each for each in reversed(series.results) if each.error), None)

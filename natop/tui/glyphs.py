@@ -77,7 +77,7 @@ ASCII = Glyphs(
 )
 
 
-_STAND_INS = str.maketrans({"→": "->", "⇒": "=>", "⇄": "<>", "…": "~", "·": "-", "≥": ">="})
+_STAND_INS = str.maketrans({"→": "->", "⇒": "=>", "⇄": "<>", "…": "~", "·": "-", "×": "x", "≥": ">="})
 
 
 def plain(text: str) -> str:

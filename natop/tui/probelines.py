@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from natop.columns.containers import FAILED
 from natop.columns.ordering import rows_by, sort_column_or
-from natop.columns.probes import PROBE_COLUMNS, ProbeColumn, losses
+from natop.columns.probes import PROBE_COLUMNS, ProbeColumn, errors_text, losses
 from natop.formats import UNKNOWN
 from natop.model import ProbePath, ProbeResult, ProbeSeries, Snapshot
-from natop.probing import Asked, asked
-from natop.tui.formats import count
+from natop.probing import Asked, asked, out_of_reach
+from natop.tui.formats import count, shortened
 from natop.tui.glyphs import Glyphs
 from natop.tui.layout import Column
 from natop.tui.probechoice import ProbeChoice
@@ -19,8 +20,6 @@ from natop.tui.tones import Line, Piece, Tone
 from natop.tui.wish import Arranged, Wish
 
 _NONE: Mapping[Hashable, Asked] = {}
-_MOST_SYNS = 9
-"""Lost SYNs that one character can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class StripColumn:
     title: str = "LAST PROBES"
     width: int = 11
     numeric: bool = False
-    help: str = "newest at the right: a dot connected at once, a digit lost so many SYNs, x failed"
+    help: str = "newest at the right: each ! is a lost SYN of the probe behind it, a dot connected, x failed"
     rank: int = 1
 
 
@@ -38,7 +37,7 @@ _HIDDEN = frozenset(("p99", "first_byte", "later_byte"))
 """Told by the facts about a line, for which there is room more often."""
 _TIMES = ("last", "p50", "p95", "p99", "max", "first_byte", "later_byte")
 """Told by the facts about a line."""
-_RANKS = {"p50": 2, "last": 2, "count": 3, "max": 3}
+_RANKS = {"failed": 2, "p95": 2, "error": 2, "p50": 3, "last": 3, "count": 4, "max": 4}
 """On a screen the strip and the SYNs lost come before these."""
 COLUMNS: tuple[ProbeColumn | StripColumn, ...] = (
     *(
@@ -47,7 +46,7 @@ COLUMNS: tuple[ProbeColumn | StripColumn, ...] = (
         if column.key not in ("error", *_HIDDEN)
     ),
     STRIP,
-    *(column for column in PROBE_COLUMNS if column.key == "error"),
+    *(replace(column, rank=_RANKS["error"]) for column in PROBE_COLUMNS if column.key == "error"),
 )
 
 
@@ -58,7 +57,7 @@ def _is_told(column: ProbeColumn, series: ProbeSeries) -> bool:
     return column.order(series) is not None
 
 
-_WAITING = "waiting"
+WAITING = "waiting"
 """In place of an error, where there is no result yet."""
 _OFF = "not probed now"
 
@@ -82,6 +81,28 @@ def arrange_probes(snapshot: Snapshot, wish: Wish, choice: ProbeChoice, glyphs: 
     return Arranged(content, column.key, descending, len(content), len(shown) + len(awaited))
 
 
+_MOST_NAMES = 3
+"""Of containers, for one reason."""
+
+
+def uncalled_line(snapshot: Snapshot, choice: ProbeChoice, glyphs: Glyphs) -> Line | None:
+    """Which containers the host cannot call and why; None where it can call all, or is not to call any."""
+    if not (choice.is_on and choice.published and snapshot.inventory):
+        return None
+    reasons = out_of_reach(snapshot.inventory, snapshot.host.addresses)
+    names = {each.id: each.name for each in snapshot.inventory.containers}
+    by_reason: dict[str, list[str]] = {}
+    for identity, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(names[identity])
+    told = f" {glyphs.dot} ".join(f"{_listed(found)} ({reason})" for reason, found in by_reason.items())
+    return [(" this host cannot call ", Tone.QUIET), (told, Tone.PLAIN)] if told else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
 def own_ways(snapshot: Snapshot, choice: ProbeChoice) -> dict[Hashable, Asked]:
     """The ways to the user's own targets by their keys."""
     containers = snapshot.inventory.containers if snapshot.inventory else ()
@@ -90,7 +111,7 @@ def own_ways(snapshot: Snapshot, choice: ProbeChoice) -> dict[Hashable, Asked]:
 
 def why(way: Asked, choice: ProbeChoice) -> str:
     """Why there is no result of it yet."""
-    return way.obstacle or (_WAITING if choice.is_on else _OFF)
+    return way.obstacle or (WAITING if choice.is_on else _OFF)
 
 
 def _is_own(series: ProbeSeries) -> bool:
@@ -102,14 +123,24 @@ def _searched(series: ProbeSeries) -> str:
 
 
 def strip(results: Sequence[ProbeResult], width: int, glyphs: Glyphs) -> str:
-    """A character a probe, the newest at the right end."""
-    return "".join(_mark(each, glyphs) for each in results[-width:]).rjust(width) if width > 0 else ""
+    """A mark for each lost SYN and one for how the probe ended, the newest at the right end."""
+    return "".join(_marks(each, glyphs) for each in results)[-width:].rjust(width) if width > 0 else ""
 
 
-def _mark(result: ProbeResult, glyphs: Glyphs) -> str:
-    if result.error:
-        return FAILED
-    return str(min(result.syns_lost, _MOST_SYNS)) if result.syns_lost else glyphs.dot
+def strip_line(results: Sequence[ProbeResult], width: int, glyphs: Glyphs) -> Line:
+    """The same without blanks, what is bad in its tone."""
+    marks = groupby(strip(results, width, glyphs).strip(), key=lambda mark: mark == glyphs.dot)
+    return [("".join(alike), Tone.TREND if is_good else Tone.ALARM) for is_good, alike in marks]
+
+
+def _marks(result: ProbeResult, glyphs: Glyphs) -> str:
+    return glyphs.alarm * (result.syns_lost or 0) + (FAILED if result.error else glyphs.dot)
+
+
+def _way_in(text: str, width: int, glyphs: Glyphs) -> str:
+    """A way in so many cells: the name gives way, as `published …r-1`."""
+    way, _, name = text.partition(" ")
+    return f"{way} {shortened(name, width - len(way) - 1, glyphs)}" if name and width > len(way) + 1 else text
 
 
 class ProbeLines:
@@ -161,9 +192,9 @@ class ProbeLines:
     def _facts(self, series: ProbeSeries) -> Iterator[Line]:
         told = series.statistics
         parts = [f"{lost} lost in {count(number)}" for lost, number in told.by_syns_lost.items()]
-        parts += [f"failed {count(told.failed)}"] if told.failed else []
+        parts += [f"failed {count(told.failed)}: {errors_text(series)}"] if told.failed else []
         yield [(" SYNs      ", Tone.QUIET), (", ".join(parts), Tone.PLAIN)]
-        yield [(" probes    ", Tone.QUIET), (strip(series.results, 60, self._glyphs).lstrip(), Tone.TREND)]
+        yield [(" probes    ", Tone.QUIET), *strip_line(series.results, 60, self._glyphs)]
         times = (
             f"{each.title.removesuffix(' ms')} {each.text(series)}" for each in _TIME_COLUMNS if _is_told(each, series)
         )
@@ -172,11 +203,19 @@ class ProbeLines:
             yield [(f" {self._glyphs.alarm} ", Tone.NOTICE), (sentence, Tone.PLAIN)]
 
     def cell(self, line: int, column: Column, width: int) -> Piece:
+        text, tone = self._whole_cell(line, column, width)
+        if column.key == "target":
+            return shortened(text, width, self._glyphs), tone
+        return (_way_in(text, width, self._glyphs) if column.key == "path" else text), tone
+
+    def _whole_cell(self, line: int, column: Column, width: int) -> Piece:
+        """The strip alone goes by the width."""
         if line >= len(self.series):
             return self._awaited_cell(self.awaited[line - len(self.series)], column), Tone.QUIET
         series = self.series[line]
         if isinstance(column, StripColumn):
-            return strip(series.results, width, self._glyphs), Tone.TREND
+            shown = strip(series.results, width, self._glyphs)
+            return shown, Tone.TREND if set(shown) <= {" ", self._glyphs.dot} else Tone.ALARM
         assert isinstance(column, ProbeColumn)
         text = self._text(line, column)
         if text == UNKNOWN:

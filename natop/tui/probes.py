@@ -2,13 +2,17 @@
 
      4 Probes   6 ways   probing
      TARGET               PATH          N FAILED LAST ms  P50 ms  P95 ms  MAX ms SYNS LOST LAST PROBES
-     172.17.0.2:80        container web 9      0    0.18    0.18   2,031   2,031  4 in 2 ! ··2·2····
+     172.17.0.2:80        container web 9      0    0.18    0.18   2,031   2,031  4 in 2 ! ··!!··!!·
      198.18.0.1:8080      published web 9      0    0.11    0.11    0.12    0.12         0 ·········
      ─────────────────────────────────────────────────────────────────────────────────────────────
      SYNs      0 lost in 7, 2 lost in 2
-     probes    ··2·2····
+     probes    ··!!··!!····
      ms        LAST 0.18  P50 0.18  P95 2,031  P99 2,031  MAX 2,031
      ! 2 of 9 probes: 2 SYNs lost, sent again after 1 and 2 s
+
+A line below the table names the containers that the host cannot call, and why:
+
+     this host cannot call lan (macvlan) · job (no network)
 
 Nothing is probed until `P` is pressed, then the published ports of all containers; and targets of the user's own, which
 `a` adds and `A` takes away.
@@ -16,10 +20,11 @@ Nothing is probed until `P` is pressed, then the published ports of all containe
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
+from textual.widget import Widget
 
 from natop.tui.flows import FlowsScreen
 from natop.tui.header import News
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
 
 HEADER_AND_ASIDE = 17
 """Lines of a small screen that are not the table's own."""
+ASIDE_HEIGHT = 24
+"""From this height on the distribution stands below the table, however many lines that has: nothing else tells it."""
 
 
 class ProbesScreen(TableView):
@@ -57,6 +64,7 @@ class ProbesScreen(TableView):
         Hint("q", "q", "quit", 1),
     )
 
+    PARTS = (*TableView.PARTS, "uncalled")
     BINDINGS: ClassVar[list[BindingType]] = [
         bind("a", "add_target", "Add a target"),
         bind("A,delete", "remove_target", "Remove the target"),
@@ -65,6 +73,10 @@ class ProbesScreen(TableView):
     def __init__(self, wish: Wish) -> None:
         super().__init__(wish)
         self._shown_choice: ProbeChoice | None = None
+
+    def body(self) -> Sequence[Widget]:
+        *above, aside = super().body()
+        return *above, self.part("uncalled"), aside
 
     def lines_of(self, snapshot: Snapshot, wish: Wish) -> Arranged:
         from natop.tui.probelines import arrange_probes
@@ -76,6 +88,11 @@ class ProbesScreen(TableView):
         if self._shown_choice is not self.natop.probes:
             self._shown_choice, self._shown_source = self.natop.probes, None
         super().show(news)
+        if news.snapshot:
+            from natop.tui.probelines import uncalled_line
+
+            line = uncalled_line(news.snapshot, self.natop.probes, self.glyphs)
+            self.part("uncalled").show([line] if line else [])
 
     def place(self) -> list[Piece]:
         snapshot = self.natop.news.snapshot
@@ -85,8 +102,9 @@ class ProbesScreen(TableView):
 
     @property
     def has_aside(self) -> bool:
-        """Also on a small screen, where it hides no line of the table."""
-        return super().has_aside or self.table.line_count <= self.app.size.height - HEADER_AND_ASIDE
+        """On a smaller screen too, where it hides no line of the table."""
+        height = self.app.size.height - bool(self.part("uncalled").text)
+        return self.app.size.height >= ASIDE_HEIGHT or self.table.line_count <= height - HEADER_AND_ASIDE
 
     def empty_text(self) -> str:
         snapshot = self.natop.news.snapshot

@@ -120,6 +120,7 @@ def test_sparkline_of_zeros_lies_on_the_ground() -> None:
 
 def test_plain_has_ascii_only() -> None:
     assert plain("naïve-数据") == "na?ve-??"
+    assert plain("timed out ×2 → app…") == "timed out x2 -> app~"
 
 
 def test_the_plain_glyphs_are_ascii() -> None:

@@ -1,5 +1,6 @@
 """The view of probes: off until asked for, a line a way, lost SYNs in marks and not by colour alone."""
 
+import re
 from dataclasses import replace
 from math import inf
 
@@ -7,16 +8,17 @@ import pytest
 from textual.containers import VerticalScroll
 
 from natop.columns.containers import CONTAINER_COLUMNS, Connects, connects_of
-from natop.model import Container, ProbePath, ProbeResult, Snapshot
+from natop.model import Attachment, Container, Network, ProbePath, ProbeResult, Snapshot
 from natop.probing import ProbeWish, parse_target, published_ways
 from natop.summarise.probed import with_results
 from natop.tui.containerprobes import probe_lines
 from natop.tui.glyphs import ASCII, UNICODE
 from natop.tui.probechoice import ProbeChoice
-from natop.tui.probelines import strip
+from natop.tui.probelines import STRIP, strip
 from natop.tui.targets import TargetScreen
+from natop.tui.tones import Tone, text_of
 from tests.tui.live import open_live
-from tests.tui.worlds import world
+from tests.tui.worlds import HOST_ADDRESSES, World, container, untracked_world, world
 
 SMALL, ROOMY = (80, 24), (160, 50)
 
@@ -57,7 +59,7 @@ async def test_lost_syns_are_marks_in_a_strip() -> None:
     async with open_live([probed(*SLOW, *DEAD)], SMALL) as live:
         await live.press("4")
         assert "probing" in live.title
-        assert live.cell(0, "strip").strip() == "·2·1"
+        assert live.cell(0, "strip").strip() == "·!!··!·"
         assert live.cell(0, "syns_lost") == "3 in 2 !"
         assert live.cell(1, "strip").strip() == "x"
         assert live.cell(1, "failed") == "1 !"
@@ -149,26 +151,79 @@ async def test_the_ways_to_one_thing_stand_together_and_are_told_whole() -> None
             assert way in shown
 
 
-async def test_on_a_small_screen_too_there_is_the_distribution_where_it_hides_no_line() -> None:
+async def test_80x24_has_the_distribution_of_the_way_under_the_cursor_however_many_there_are() -> None:
     many = [replace(result(f"172.18.0.{number}:80", 1.0), subject=f"{number:02}") for number in range(2, 12)]
     late = [result("172.18.0.2:80", at, 0, "timed out") for at in (5.0, 6.0)]
     async with open_live([probed(*SLOW, *late), probed(*many)], SMALL) as live:
         await live.press("4")
         shown = "\n".join(live.frame)
-        assert "0 lost in 2, 1 lost in 1, 2 lost in 1, failed 2" in shown
+        assert "0 lost in 2, 1 lost in 1, 2 lost in 1, failed 2: timed out ×2" in shown
         assert "P50 0.20  P95 2,000  P99 2,000  MAX 2,000" in shown
         assert "1 of 6 probes: 2 SYNs lost, sent again after 1 and 2 s" in shown, "whole"
         await live.step()
-        assert "lost in" not in "\n".join(live.frame)
-        assert all(f" 172.18.0.{number}:80" in "\n".join(live.frame) for number in range(2, 12))
+        await live.press("G")
+        shown = "\n".join(live.frame)
+        assert "0 lost in 1" in shown
+        assert " 172.18.0.11:80" in shown
 
 
-def test_a_strip_has_the_newest_at_its_right_end() -> None:
-    series = with_results((), [*SLOW, result("172.18.0.2:80", 9.0, 12)], 60)[0]
-    assert strip(series.results, 8, UNICODE) == "   ·2·19"
-    assert strip(series.results, 2, UNICODE) == "19"
-    assert strip(series.results, 4, ASCII) == "2-19"
+async def test_a_low_screen_has_it_where_it_hides_no_line() -> None:
+    many = [replace(result(f"172.18.0.{number}:80", 1.0), subject=f"{number:02}") for number in range(2, 9)]
+    async with open_live([probed(*SLOW), probed(*many)], (80, 20)) as live:
+        await live.press("4")
+        assert "0 lost in 2, 1 lost in 1" in "\n".join(live.frame)
+        await live.step()
+        shown = "\n".join(live.frame)
+        assert "lost in" not in shown
+        assert all(f" 172.18.0.{number}:80" in shown for number in range(2, 9))
+
+
+@pytest.mark.parametrize(("width", "last"), [(80, "LAST PROBES"), (60, "LAST PROBES"), (100, "ERROR")])
+async def test_the_strip_comes_before_the_times(width: int, last: str) -> None:
+    async with open_live([probed(*SLOW, *DEAD)], (width, 24)) as live:
+        await live.press("4")
+        titles = [spot.column.title for spot in live.table.places]
+        assert titles[-1] == last
+        assert {"TARGET", "PATH", "SYNS LOST", "LAST PROBES"} <= set(titles)
+
+
+def test_a_strip_has_a_mark_for_each_lost_syn_the_newest_at_its_right_end() -> None:
+    series = with_results((), [*SLOW, result("172.18.0.2:80", 9.0, 3, "timed out")], 60)[0]
+    assert strip(series.results, 12, UNICODE) == " ·!!··!·!!!x"
+    assert strip(series.results, 2, UNICODE) == "!x"
+    assert strip(series.results, 6, ASCII) == "!-!!!x"
     assert strip(series.results, 0, UNICODE) == ""
+
+
+async def test_a_lost_syn_in_the_strip_stands_out_from_dots() -> None:
+    quiet = [replace(result("172.18.0.3:80", 1.0), subject="quiet")]
+    async with open_live([probed(*SLOW, *quiet)], SMALL) as live:
+        await live.press("4")
+        content = live.table.content
+        assert content is not None
+        tones = {content.cell(line, STRIP, 11) for line in range(2)}
+        assert {(text.strip(), tone) for text, tone in tones} == {("·!!··!·", Tone.ALARM), ("·", Tone.TREND)}
+        below = next(line for line in content.facts(0) if text_of(line).startswith(" probes"))
+        assert below[1:] == [
+            ("·", Tone.TREND), ("!!", Tone.ALARM), ("··", Tone.TREND), ("!", Tone.ALARM), ("·", Tone.TREND),
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+async def test_an_ipv6_target_keeps_its_port(width: int) -> None:
+    long = replace(result("[2001:db8:1234:5678:9abc::42]:18080", 1.0), container_name="storefront-frontend-2")
+    async with open_live([probed(long)], (width, 24)) as live:
+        await live.press("4")
+        [line] = [line for line in live.frame if "[2001:" in line]
+        assert ":18080 " in line
+        assert re.search(r"container \S*-2 ", line), "which of the replicas"
+
+
+def test_the_details_too_keep_the_port_of_an_ipv6_way() -> None:
+    made = ways_to_first(ProbePath.CONTAINER, 0)
+    long = [replace(each, target="[2001:db8:1234:5678:9abc:1234:5678:42]:18080") for each in made]
+    [line] = [line for line in details(ProbeChoice(True, True), *long) if "container " in line]
+    assert re.search(r"container +\[2001\S*…\S+:18080 ", line)
 
 
 # Targets of one's own
@@ -361,7 +416,7 @@ def test_the_ways_to_a_container_stand_side_by_side() -> None:
         "2",
         "in",
         "1",
-        "·2·",
+        "·!!··",
     ]
     assert "last error refused" in by_way["!"]
     assert "(2 of 2 failed)" in by_way["!"]
@@ -388,6 +443,62 @@ def test_a_target_s_ways_stand_side_by_side() -> None:
     assert shown[at + 1].split() == ["host", "0.20", "0.20", "0.20", "0", "·"]
     assert shown[at + 2].split() == ["from", "inside", *["–"] * 4, "waiting"]  # noqa: RUF001  # natop's dash
     assert "198.51.100.8:443" not in "\n".join(shown), "another container's"
+
+
+def beside(*drivers: str | None) -> Snapshot:
+    """A host that has an address on its own bridge; the other containers are on networks of these drivers."""
+    here, *rest = (container(number) for number in range(1 + len(drivers)))
+    made = [
+        replace(each, networks=(Attachment(f"net{number}", driver, f"10.9.{number}.2"),))
+        for number, (each, driver) in enumerate(zip(rest, drivers, strict=True))
+    ]
+    taken = World((here, *made)).snapshot(None)
+    assert taken.inventory
+    networks = (Network("1", here.networks[0].network, "bridge", ("172.18.0.0/16",)),)
+    inventory = replace(taken.inventory, networks=networks)
+    return replace(
+        taken, inventory=inventory, host=replace(taken.host, addresses=HOST_ADDRESSES), probes=(), is_probing=True
+    )
+
+
+async def test_containers_that_the_host_cannot_call_are_named_with_the_reason() -> None:
+    shown = beside("macvlan", "null", "bridge")
+    names = [each.container.name for each in shown.containers]
+    async with open_live([shown], ROOMY, probes=ProbeChoice(True, True)) as live:
+        await live.press("4")
+        said = f"{names[1]} (macvlan) · {names[2]} (no network) · {names[3]} (this host is not on net2)"
+        assert f" this host cannot call {said}" in live.frame
+        await live.press("P")
+        assert "cannot call" not in "\n".join(live.frame), "nobody is to be called now"
+    async with open_live([shown], (40, 10), probes=ProbeChoice(True, True)) as live:
+        await live.press("4")
+        assert any(line.startswith(" this host cannot call ") for line in live.frame)
+
+
+async def test_many_containers_out_of_reach_are_one_line() -> None:
+    async with open_live([beside(*["macvlan"] * 9)], (160, 50), probes=ProbeChoice(True, True)) as live:
+        await live.press("4")
+        assert any(line.endswith(" and 6 more (macvlan)") for line in live.frame)
+
+
+def test_the_details_say_why_the_host_cannot_call_a_container() -> None:
+    shown = beside("macvlan", "bridge")
+    for number, reason in ((1, "macvlan"), (2, "this host is not on net1")):
+        lines = probe_lines(shown.containers[number].container, shown, ProbeChoice(True, True), 78, UNICODE)
+        told = ["".join(text for text, _ in line) for line in lines]
+        assert f" this host cannot call it: {reason}" in told
+        assert "waiting" not in "\n".join(told)
+    here = probe_lines(shown.containers[0].container, shown, ProbeChoice(True, True), 78, UNICODE)
+    told = ["".join(text for text, _ in line) for line in here]
+    assert "cannot call" not in "\n".join(told)
+    assert all("waiting" in line for line in told[2:])
+
+
+def test_the_details_of_one_that_shares_a_network_lead_to_whose_ports_they_are() -> None:
+    taken = untracked_world().snapshot(None)
+    side = next(each.container for each in taken.containers if each.container.name == "side")
+    told = ["".join(text for text, _ in line) for line in probe_lines(side, taken, ProbeChoice(), 78, UNICODE)]
+    assert " its ports are those of web, whose network it shares; a adds a target that it calls" in told
 
 
 async def test_a_target_added_in_the_details_is_seen_without_scrolling() -> None:

@@ -32,7 +32,19 @@ from natop.model import (
 )
 from natop.observe import observe
 from tests.unit import netlink, plain
-from tests.unit.hosts import APP, BOOT_ID, CONTAINERS, DB, PROC, WEB, container, engine, observed, sample
+from tests.unit.hosts import (
+    APP,
+    BOOT_ID,
+    CONTAINERS,
+    DB,
+    HOST_ADDRESSES,
+    PROC,
+    WEB,
+    container,
+    engine,
+    observed,
+    sample,
+)
 from tests.unit.plain import Flow, flow
 from tests.unit.rulesets import DOCKER_20, DOCKER_20_NO_PROXY, ROUTES, saved
 
@@ -76,6 +88,7 @@ def test_a_first_snapshot() -> None:
             "bridge-nf-call-iptables": 1,
         },
         BOOT_ID,
+        addresses=HOST_ADDRESSES,
     )
     assert (taken.conntrack.count, taken.conntrack.max, taken.conntrack.buckets) == (2, 262144, 65536)
     assert taken.conntrack.counters == {"insert_failed": 7}
@@ -419,7 +432,10 @@ def test_what_the_host_calls_itself_is_made_harmless() -> None:
 
 
 def test_without_proc_the_kernel_is_unknown() -> None:
-    assert observed(sample(None, proc={})).host == HostFacts("natter", None, "net:[4026531840]", {})
+    assert observed(sample(None, proc={})).host == HostFacts(
+        "natter", None, "net:[4026531840]", {}, addresses=HOST_ADDRESSES
+    )
+    assert observed(sample(None, addresses=())).host.addresses is None, "unknown"
 
 
 def test_the_clock_may_stand_still_or_be_set() -> None:

@@ -16,6 +16,7 @@ from natop.probing import (
     called,
     named,
     netns_of,
+    out_of_reach,
     own_addresses,
     parse_target,
     published_ways,
@@ -282,6 +283,40 @@ def test_what_can_be_known_of_a_container_s_published_ports() -> None:
     assert ways == {aim.ways[0].subject: tuple(way.path for way in aim.ways) for aim in aims_of(WEB)}
     assert ways
     assert dict(published_ways(replace(WEB, state="exited"), True)) == {}
+
+
+def on(name: str, driver: str | None, address: str | None = None, **fields: Any) -> Container:
+    return replace(container(name, **fields), networks=(Attachment(f"{name}_net", driver, address),))
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (container("web", "172.18.0.2"), ""),
+        (container("v6", "fd00:18::2"), ""),
+        (container("two", "10.9.0.2", "172.18.0.2"), ""),
+        (on("lan", "macvlan", "192.0.2.7"), "macvlan"),
+        (on("sub", "ipvlan", "192.0.2.8"), "ipvlan"),
+        (on("job", "null"), "no network"),
+        (container("bare", network_mode="none"), "no network"),
+        (container("user", network_mode="slirp4netns"), "slirp4netns"),
+        (container("far", "10.9.0.2"), "this host is not on net0"),
+        (container("host", network_mode="host"), ""),
+        (container("side", network_mode="container:0123"), ""),
+        (on("dead", "macvlan", state="exited"), ""),
+    ],
+)
+def test_why_the_host_cannot_call_a_container(found: Container, reason: str) -> None:
+    assert out_of_reach(inventory(found), HOST_ADDRESSES).get(found.id, "") == reason
+    ports = (PublishedPort("tcp", "0.0.0.0", 8080, 80),)
+    if reason:
+        assert not aims_of(replace(found, published=ports)), "what is called is no mystery"
+
+
+def test_where_the_host_s_addresses_are_not_known_no_network_is_called_another_s() -> None:
+    assert out_of_reach(inventory(container("far", "10.9.0.2")), None) == {}
+    lan = on("lan", "macvlan", "192.0.2.7")
+    assert out_of_reach(inventory(lan), None) == {lan.id: "macvlan"}
 
 
 def aims_of(*containers: Container) -> tuple[Aim, ...]:
