@@ -1,6 +1,7 @@
-"""The live view: it holds the newest snapshot and what the user chose for all screens, and hands both on.
+"""The live view: it holds what the user chose for all screens, and hands it and the news on.
 
-A thread reads (reading.py); screens draw (containers.py, flows.py, flow.py); nothing here waits for the host.
+A thread reads (reading.py); what is shown of it is kept (showing.py); screens draw (containers.py, flows.py, flow.py);
+nothing here waits for the host.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from contextlib import suppress
 from dataclasses import replace
 from os import environ
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import RenderableType
@@ -41,6 +41,7 @@ from natop.tui.pools import PoolsScreen
 from natop.tui.probechoice import ProbeChoice
 from natop.tui.probes import ProbesScreen
 from natop.tui.reading import OpenFeed, Reading
+from natop.tui.showing import Showing
 from natop.tui.targets import TargetScreen
 from natop.tui.themes import DARK, LIGHT, first_theme, tone_variables
 from natop.tui.trends import TrendsScreen
@@ -48,7 +49,6 @@ from natop.tui.wish import TrendsWish, Wish
 
 if TYPE_CHECKING:
     from natop.model import Namespace, ProbeTarget, Snapshot
-    from natop.summarise.window import Watched
     from natop.tui.shell import Shell
 
 Save = Callable[["Snapshot", Path], tuple[Path, ...]]
@@ -124,18 +124,11 @@ class NatopApp(App[None]):
         self._mode_before = self.DEFAULT_MODE
         """The view from which the namespace was entered."""
         self._save, self._save_dir = save, save_dir
-        self._newest: SnapshotTaken | None = None
-        self._watched: Watched | None = None
-        """Up to the newest snapshot, shown or not."""
-        self._news = News(interval_s=interval_s)
-        self._taken_s = monotonic()
-        """When the snapshot shown came, on this process's clock."""
+        self.showing = Showing(interval_s)
         self._is_settled = False
         """Whether the memory is."""
         self.probes = probes
         """What is probed, and what could be."""
-        self._one_more = False
-        """Whether the next snapshot is shown although the screen is paused."""
         wish = Wish(filter_text, sort=sort)
         self.add_mode("containers", lambda: ContainersScreen(wish))
         self.add_mode("flows", lambda: FlowsScreen(wish))
@@ -181,12 +174,7 @@ class NatopApp(App[None]):
     @property
     def news(self) -> News:
         """What is shown, and how old it is now."""
-        return replace(self._news, age_s=max(0.0, monotonic() - self._taken_s))
-
-    @property
-    def newest_at(self) -> float | None:
-        """When the newest snapshot came, shown or not."""
-        return self._newest.taken_s if self._newest else None
+        return self.showing.news
 
     @property
     def reading_number(self) -> int:
@@ -200,23 +188,14 @@ class NatopApp(App[None]):
 
     def on_snapshot_taken(self, message: SnapshotTaken) -> None:
         message.seal()
-        if not self._reading.is_of(message):
-            return
-        from natop.summarise.window import watched
+        if self._reading.is_of(message) and self.showing.take(message):
+            self._settle_once()
+            self._deliver()
 
-        self._newest, self._watched = message, watched(self._watched, message.snapshot)
-        if not self._news.paused or self._one_more or self._news.snapshot is None:
-            self._show_newest()
-
-    def _show_newest(self) -> None:
+    def _settle_once(self) -> None:
         if not self._is_settled and not self.is_headless:
             self._is_settled = True
             self.call_after_refresh(_settle_memory)
-        self._one_more = False
-        if self._newest:
-            self._taken_s = self._newest.taken_s
-            self._news = replace(self._news, snapshot=self._newest.snapshot, watched=self._watched)
-        self._deliver()
 
     def on_feed_failed(self, message: FeedFailed) -> None:
         """Without a feed there is nothing to show; one that breaks leaves its last snapshot on the screen.
@@ -227,21 +206,20 @@ class NatopApp(App[None]):
             return
         if self._reading.namespace:
             reason = _reason(message.error).splitlines()[0].rpartition(": ")[2]
-            self.tell(f"netns {self._news.namespace}: {reason}; back to this host", bad=True)
+            self.tell(f"netns {self.news.namespace}: {reason}; back to this host", bad=True)
             self.run_worker(self.leave_namespace())
             return
         if not message.opened:
             self.failure = _reason(message.error)
             self.exit(return_code=EXIT_UNREADABLE, message=Text(f"natop: {self.failure}"))
             return
-        self._news = replace(self._news, failure=_reason(message.error))
+        self.showing.fail(_reason(message.error))
         self._deliver()
 
     def on_feed_ended(self, message: FeedEnded) -> None:
-        if not self._reading.is_of(message):
-            return
-        self._news = replace(self._news, ended=True)
-        self._deliver()
+        if self._reading.is_of(message):
+            self.showing.end()
+            self._deliver()
 
     def _deliver(self) -> None:
         """Show the news on the topmost screen that has any, be it below a panel."""
@@ -253,21 +231,12 @@ class NatopApp(App[None]):
     # Keys
 
     def action_pause(self) -> None:
-        self._news = replace(self._news, paused=not self._news.paused)
-        if self._news.paused:
-            self._deliver()
-        else:
-            self._show_newest()
+        self.showing.switch_pause()
+        self._deliver()
 
     def action_marker(self, wanted: bool) -> None:
-        """Remember the counters of now, to compare what comes with what was; or forget them."""
-        snapshot = self._news.snapshot
-        marker = None
-        if wanted and snapshot:
-            from natop.summarise.window import marker_at
-
-            marker = marker_at(snapshot)
-        self._news = replace(self._news, marker=marker)
+        """Compare what comes from now on with what was, or no more."""
+        self.showing.mark(wanted)
         self._deliver()
 
     def action_probe(self) -> None:
@@ -283,7 +252,7 @@ class NatopApp(App[None]):
 
     async def ask_for_target(self, source: str | None = None) -> None:
         """Have the user name a target, to be called from the host and from containers; at first from that one."""
-        inventory = self._news.snapshot.inventory if self._news.snapshot else None
+        inventory = self.news.snapshot.inventory if self.news.snapshot else None
         sources = (source,) if source else self.probes.sources
         await self.push_screen(TargetScreen(inventory, sources), self._target_named)
 
@@ -304,26 +273,26 @@ class NatopApp(App[None]):
 
     def action_read_now(self) -> None:
         """Read at once; while paused the one snapshot is shown. After a failure, start again."""
-        self._one_more = True
-        if self._news.failure:
-            self._news = replace(self._news, failure=None)
+        self.showing.show_one_more()
+        if self.news.failure:
+            self.showing.fail(None)
             self._reading.start(self._reading.namespace)
         else:
             self._reading.read_now()
 
     def action_interval(self, step: int) -> None:
-        now = self._news.interval_s
+        now = self.news.interval_s
         longer = [each for each in INTERVALS_S if each > now]
         shorter = [each for each in INTERVALS_S if each < now]
         chosen = longer[:1] if step > 0 else shorter[-1:]
         if chosen:
-            self._news = replace(self._news, interval_s=chosen[0])
+            self.showing.pace(chosen[0])
             self._reading.pace(chosen[0])
         self._deliver()
 
     def action_save(self) -> None:
-        if self._news.snapshot:
-            self.run_worker(self._save_snapshot(self._news.snapshot))
+        if self.news.snapshot:
+            self.run_worker(self._save_snapshot(self.news.snapshot))
 
     async def _save_snapshot(self, snapshot: Snapshot) -> None:
         try:
@@ -354,10 +323,10 @@ class NatopApp(App[None]):
         """Choose a namespace to read; from one, back to this host."""
         if self._reading.namespace:
             await self.leave_namespace()
-        elif not self._news.snapshot or not self._news.snapshot.namespaces:
+        elif not self.news.snapshot or not self.news.snapshot.namespaces:
             self.tell("no other network namespace is known here")
         else:
-            await self.push_screen(NamespacesScreen(self._news.snapshot.namespaces), self._chosen)
+            await self.push_screen(NamespacesScreen(self.news.snapshot.namespaces), self._chosen)
 
     def _chosen(self, choice: Choice[Namespace | None] | None) -> None:
         """Read that one from now on. Its flows are what it is entered for: all containers but one have none there."""
@@ -370,9 +339,7 @@ class NatopApp(App[None]):
         await self._read(None, self._mode_before)
 
     async def _read(self, namespace: Namespace | None, view: str) -> None:
-        self._newest = self._watched = None
-        name = clean(namespace.name) if namespace else None
-        self._news = replace(self._news, snapshot=None, marker=None, namespace=name, failure=None, ended=False)
+        self.showing.begin(clean(namespace.name) if namespace else None)
         self._reading.start(namespace)
         await self._unwind()
         if self.current_mode != view:
@@ -410,7 +377,7 @@ class NatopApp(App[None]):
     def action_help(self) -> None:
         screen = self.screen
         if isinstance(screen, Frame):
-            gaps = self._news.snapshot.gaps if self._news.snapshot else ()
+            gaps = self.news.snapshot.gaps if self.news.snapshot else ()
             self.push_screen(HelpScreen(screen.VIEW, screen.explained(), gaps, self.glyphs))
 
     def panic(self, *renderables: RenderableType) -> None:

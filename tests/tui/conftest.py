@@ -10,7 +10,7 @@ from tests.tui.worlds import world
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No snapshot grows old and no toast goes while a test is slow: only a test that says so lets time pass."""
-    monkeypatch.setattr("natop.tui.app.monotonic", lambda: 0.0)
+    monkeypatch.setattr("natop.tui.showing.monotonic", lambda: 0.0)
     monkeypatch.setattr(Notification, "time_left", 3600.0)
 
 

@@ -73,9 +73,9 @@ class Live:
 
     async def step(self) -> None:
         """Let the feed give its next snapshot, and see it drawn."""
-        before = self.app.newest_at
+        before = self.app.showing.newest_at
         self.feed.step()
-        await self.until(lambda: self.app.newest_at != before)
+        await self.until(lambda: self.app.showing.newest_at != before)
         await self.settle()
 
     async def settle(self) -> None:

@@ -142,8 +142,8 @@ async def test_a_snapshot_without_a_new_dump_keeps_the_flows(small: list[Snapsho
 
 async def test_a_feed_that_stalls_is_told(small: list[Snapshot], monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_live(small) as live:
-        taken_s = live.app._taken_s
-        monkeypatch.setattr("natop.tui.app.monotonic", lambda: taken_s + 60)
+        taken_s = live.app.showing._taken_s
+        monkeypatch.setattr("natop.tui.showing.monotonic", lambda: taken_s + 60)
         live.app._deliver()
         await live.settle()
         assert "nothing new for 1 min 00 s" in live.frame[0]

@@ -33,7 +33,7 @@ def frame(snapshot: SnapshotAssertion) -> SnapshotAssertion:
 @pytest.fixture(autouse=True)
 def fixed_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All that is shown is 1 s old, and the clock is UTC's."""
-    monkeypatch.setattr("natop.tui.app.monotonic", lambda: 101.0)
+    monkeypatch.setattr("natop.tui.showing.monotonic", lambda: 101.0)
     monkeypatch.setattr("natop.tui.messages.monotonic", lambda: 100.0)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()

@@ -25,13 +25,13 @@ async def test_pause_keeps_the_screen_and_says_how_old_it_is(
     small: list[Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s, read_s = 100.0, iter([100.0, 100.1])
-    monkeypatch.setattr("natop.tui.app.monotonic", lambda: now_s)
+    monkeypatch.setattr("natop.tui.showing.monotonic", lambda: now_s)
     monkeypatch.setattr("natop.tui.messages.monotonic", lambda: next(read_s))
     async with open_live(small) as live:
         await live.press("p")
         before = live.frame[1:]
         await live.step()
-        assert live.app.newest_at is not None
+        assert live.app.showing.newest_at is not None
         assert live.frame[1:] == before
         assert "PAUSED, 0 s old" in live.frame[0]
         now_s += 14

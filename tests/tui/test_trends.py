@@ -295,7 +295,7 @@ def test_why_nothing_is_known_of_a_container_s_number(name: str, key: str, why: 
 async def test_before_the_first_snapshot_the_view_says_so(ten_minutes: list[Snapshot]) -> None:
     async with open_live(ten_minutes[-1:]) as live:
         await press(live, "7")
-        live.app._news = replace(live.app._news, snapshot=None)
+        live.app.showing.begin(None)
         live.app._deliver()
         frame = await live.still()
         assert any(line.strip() == "reading…" for line in body(frame))
