@@ -175,7 +175,7 @@ class LiveFeed:
         self._reader = source.open(follow=True, process_budget_s=LIVE_BUDGET_S)
         self._wanted = threading.Event()
         self._closed = False
-        self._dump_cost_s: float | None = None
+        self._dump_cost_s = 0.0
         self._dumped_at = -math.inf
 
     def read_now(self) -> None:
@@ -195,8 +195,7 @@ class LiveFeed:
         self._probes.close()
 
     def pace(self) -> Pace:
-        cost = self._dump_cost_s or 0.0
-        return Pace(self.interval_s, max(self.interval_s, cost / SHARE), self._dump_cost_s)
+        return Pace(self.interval_s, max(self.interval_s, self._dump_cost_s / SHARE))
 
     def __iter__(self) -> Iterator[Snapshot]:
         snapshot: Snapshot | None = None
@@ -212,7 +211,7 @@ class LiveFeed:
         """One snapshot; two where a dump is due that takes long: the first without it, both beside `previous`."""
         pace, first = self.pace(), None
         due = now - self._dumped_at >= pace.dump_every_s - TICK_SLACK_S
-        if not due or (self._dump_cost_s or 0.0) > SLOW_DUMP_S:
+        if not due or self._dump_cost_s > SLOW_DUMP_S:
             first = self._sample(dump=False, pace=pace)
             yield self._observed(previous, first)
         if due:

@@ -16,10 +16,10 @@ def many(number: int, thing: str, things: str = "") -> str:
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
-def decimal(number: float | None, unknown: str = UNKNOWN) -> str:
+def decimal(number: float | None) -> str:
     """As `12.3`; without a fraction from 1,000 on."""
     if number is None:
-        return unknown
+        return UNKNOWN
     digits = 0 if abs(number) >= 999.95 else 1
     return f"{round(number, digits) + 0.0:,.{digits}f}"
 

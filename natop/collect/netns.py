@@ -18,7 +18,7 @@ HOST_SANDBOX = "default"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def setns(descriptor: int, kind: int = 0) -> None:
+def setns(descriptor: int, kind: int) -> None:
     """Move the calling thread into the namespace that is open as `descriptor` (setns(2)); raises OSError.
 
     `os.setns` exists only from Python 3.12 on.

@@ -66,11 +66,11 @@ def _raise(route: IPRoute, ifname: str) -> None:
     route.link("set", index=route.link_lookup(ifname=ifname)[0], state="up")
 
 
-def tune(bridges: tuple[Bridge, ...], sys: Path = Path("/proc/sys")) -> None:
+def tune(bridges: tuple[Bridge, ...]) -> None:
     """Set what the kernel has of these; without forwarding there is no demo, so that one raises OSError."""
     for name, value in {**SYSCTLS, **{ROUTE_LOCALNET.format(each.ifname): "1" for each in bridges}}.items():
         try:
-            (sys / name).write_text(value)
+            Path("/proc/sys", name).write_text(value)
         except OSError:
             if name.endswith("ip_forward"):
                 raise

@@ -95,11 +95,6 @@ class Measure(Generic[S]):
     modulus: int | None = None
     """Where the counter begins anew; None for those that are wide enough."""
 
-    @property
-    def numeric(self) -> bool:
-        """All are: sorted from the largest."""
-        return True
-
     def change(self, before: S | None, after: S | None) -> "Change":
         """None is a side that does not have it at all."""
         return Change(self, self.read(before) if before else None, self.read(after) if after else None)

@@ -83,13 +83,11 @@ class EngineReading:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often natop reads, and what a dump cost it."""
+    """How often natop reads."""
 
     interval_s: float
     dump_every_s: float
     """Longer than the interval where dumps would cost more than their share of a core."""
-    dump_cost_s: float | None = None
-    """CPU seconds of the last dump with all that is computed from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,9 +143,6 @@ class Summary:
         """The very numbers of a snapshot."""
         return cls(**{each.name: getattr(snapshot, each.name) for each in fields(cls)})
 
-    def put_into(self, snapshot: Snapshot) -> Snapshot:
-        return replace(snapshot, **{each.name: getattr(self, each.name) for each in fields(self)})
-
 
 @dataclass(frozen=True, slots=True)
 class _Change:

@@ -130,7 +130,7 @@ def test_another_namespace_is_told(small: list[Snapshot]) -> None:
 
 
 def test_a_stretched_pace_is_told(small: list[Snapshot]) -> None:
-    slow = replace(small[-1], pace=Pace(2.0, 12.0, 1.2), monotonic_s=small[-1].monotonic_s + 6)
+    slow = replace(small[-1], pace=Pace(2.0, 12.0), monotonic_s=small[-1].monotonic_s + 6)
     assert "every 2 s · flows every 12 s, 7 s old" in text(News(slow, age_s=1.2))
     assert "flows every" not in text(News(small[-1]))
 

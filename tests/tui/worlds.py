@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -163,14 +163,14 @@ class World:
             TAKEN_AT + 2 * tick, now, 2.0 if previous else None, HOST, found,
             Conntrack(count, self.maximum, 65536, {name: 40 + round(rate * 2 * tick) for name, rate in RATES.items()}),
             RATES if previous else None,
-            None, None, Summary.unread(self.containers).containers, None, Pace(2.0, self.dump_every_s, 0.02), self.gaps,
+            None, None, Summary.unread(self.containers).containers, None, Pace(2.0, self.dump_every_s), self.gaps,
         )  # fmt: skip
         if flows is None:
             return judged(base, previous)
         attribution: Attribution = attribute(flows, Place(self.containers, HOST_ADDRESSES))
         reading = FlowReading(flows, attribution, base.taken_at, now, Skipped())
         summary = summarise(reading, Setting(self.containers, HOST.kernel, HOST.sysctls, base.conntrack), previous)
-        known = summary.put_into(replace(base, reading=reading))
+        known = replace(base, reading=reading, **{each.name: getattr(summary, each.name) for each in fields(summary)})
         return judged(known, previous)
 
     def history(self, rows: int, ticks: int = 3, seed: int = 1) -> list[Snapshot]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natop.summarise.portsearch import Taken, chance_of_loss, expected_found
+from natop.summarise.portsearch import Taken, chance_of_loss
 
 Pool = tuple[int, int, dict[int, bool]]
 """First and last port; the ports taken, and whether each may be evicted."""
@@ -112,16 +112,3 @@ def test_neighbours_are_worse_than_their_number() -> None:
 
 def test_no_pools() -> None:
     assert chances() == []
-
-
-@pytest.mark.parametrize(
-    ("use", "measured"), [(0.0, 0.0), (0.5, 1.1), (0.9, 9.4), (0.95, 20.6), (0.98, 43), (0.99, 75), (1.0, 129)]
-)
-def test_tries_of_a_new_flow_that_meet_a_taken_port(use: float, measured: float) -> None:
-    assert expected_found(use, 0.0, evicts=True) == pytest.approx(measured, rel=0.15)
-
-
-def test_every_try_counts_where_nothing_is_evicted() -> None:
-    assert expected_found(1.0, 0.0, evicts=False) == 249
-    assert expected_found(1.0, 1.0, evicts=True) == pytest.approx(97)
-    assert expected_found(0.9, 0.3, evicts=False) == expected_found(0.9, 0.0, evicts=False)
