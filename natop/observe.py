@@ -28,7 +28,6 @@ from natop.join.past import Memory
 from natop.model import (
     AskSockets,
     Conntrack,
-    Container,
     Firewall,
     FlowDump,
     FlowFacts,
@@ -209,7 +208,7 @@ def _networks_here(sample: Sample) -> tuple[Network, ...]:
     if sample.engine is None:
         return ()
     inventory = decode_inventory(sample.engine)
-    own = {address for each in inventory.containers for place in each.networks for address in (place.ipv4, place.ipv6)}
+    own = {address for each in inventory.containers for address in each.addresses}
     return () if own.union(inventory.ingress).intersection(sample.addresses) else inventory.networks
 
 
@@ -324,9 +323,9 @@ def _former(previous: Snapshot | None, inventory: Inventory | None) -> Mapping[s
     if previous is None or previous.inventory is inventory or previous.inventory is None or inventory is None:
         return previous.former if previous else {}
     former = dict(previous.former)
-    now = {(address, each.id) for each in inventory.containers for address in _addresses(each)}
+    now = {(address, each.id) for each in inventory.containers for address in each.addresses}
     for container in previous.inventory.containers:
-        for address in _addresses(container):
+        for address in container.addresses:
             if (address, container.id) not in now:
                 former.pop(address, None)
                 former[address] = container.name
@@ -334,10 +333,6 @@ def _former(previous: Snapshot | None, inventory: Inventory | None) -> Mapping[s
 
 
 FORMER_KEPT = 1_000
-
-
-def _addresses(container: Container) -> list[str]:
-    return [address for place in container.networks for address in (place.ipv4, place.ipv6) if address]
 
 
 def _own_tables(previous: Snapshot | None, sample: Sample) -> Mapping[str, int | None]:

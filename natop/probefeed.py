@@ -9,7 +9,7 @@ from natop.collect import netns
 from natop.collect.prober import Manners, Prober
 from natop.decode.rules import SOURCE as RULES
 from natop.model import Aim, Container, Inventory, OwnFlow, ProbeTarget, Sample, Snapshot
-from natop.probing import RUNNING, ProbeWish, aims, called, named, netns_of
+from natop.probing import ProbeWish, aims, called, named, netns_of
 
 
 class CannotProbe(Exception):
@@ -82,7 +82,7 @@ def _container(name: str, containers: Sequence[Container]) -> Container:
     if len(found) != 1:
         what = "several containers have ids that begin so" if found else "the engine knows no such container"
         raise CannotProbe(f"--from {name}: {what}\n`docker ps` lists those that run")
-    if found[0].state not in RUNNING:
+    if not found[0].is_alive:
         raise CannotProbe(f"--from {name}: the container is {found[0].state}; it has no network namespace now")
     return found[0]
 

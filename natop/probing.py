@@ -16,8 +16,6 @@ from natop.model import (
     PublishedPort,
 )
 
-RUNNING = ("running", "paused")
-"""States of containers that have a network namespace; the kernel answers SYNs for paused ones too."""
 _MOST_CHARACTERS = 2_000
 _HTTP = "http"
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
@@ -158,7 +156,7 @@ def _asked_from(target: str, name: str, containers: Sequence[Container]) -> Aske
     if len(found) != 1:
         return Asked(target, ProbePath.NETNS, "", name, "several containers" if found else "no such container")
     [one] = found
-    why = "namespace not known" if one.state in RUNNING else one.state
+    why = "namespace not known" if one.is_alive else one.state
     obstacle = "" if netns_of(one, containers) is not None else why
     return Asked(target, ProbePath.NETNS, one.id, one.name, obstacle)
 
@@ -178,9 +176,9 @@ def netns_of(container: Container, containers: Sequence[Container]) -> str | Non
     """The file of the network namespace that a container runs in, empty for the host's; None where nobody knows."""
     if container.joined:
         return next((netns_of(each, ()) for each in containers if each.id == container.joined), None)
-    if container.state not in RUNNING:
+    if not container.is_alive:
         return None
-    if container.network_mode == "host":
+    if container.uses_host_network:
         return ""
     return container.sandbox if (container.sandbox or "").startswith("/") else None
 
@@ -250,7 +248,7 @@ def _ports(container: Container, host: _Host) -> Iterator[tuple[str, tuple[_Plac
 
     One that is published several times is called there once.
     """
-    if container.state not in RUNNING:
+    if not container.is_alive:
         return
     bindings: dict[tuple[int, int], list[PublishedPort]] = {}
     for port in container.published:

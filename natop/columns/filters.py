@@ -126,8 +126,8 @@ def _holds(network: tuple[int, int] | None, container: Container) -> bool:
     if network is None:
         return False
     first, last = network
-    texts = (text for place in container.networks for text in (place.ipv4, place.ipv6) if text)
-    addresses = (address for address in map(address_value, texts) if _is_ipv4(address) == _is_ipv4(first))
+    own = map(address_value, container.addresses)
+    addresses = (address for address in own if _is_ipv4(address) == _is_ipv4(first))
     return any(first <= address <= last for address in addresses)
 
 

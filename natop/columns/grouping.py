@@ -163,8 +163,7 @@ def _networks(flows: Flows) -> _Groups:
     network_of: dict[int, str] = {}
     for container in flows.containers:
         for place in container.networks:
-            texts = (text for text in (place.ipv4, place.ipv6) if text)
-            network_of |= dict.fromkeys(map(address_value, texts), place.network)
+            network_of |= dict.fromkeys(map(address_value, place.addresses), place.network)
     names = sorted(set(network_of.values()))
     places = {value: names.index(name) for value, name in network_of.items()}
     return _Groups(names, _placed(flows.table.orig_src, places), _placed(flows.table.reply_src, places))

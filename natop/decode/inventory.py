@@ -36,12 +36,11 @@ def decode_inventory(reading: EngineReading) -> Inventory:
         by_name["bridge"] = by_name[PODMAN_DEFAULT]
     gateways = _gateways(reading.networks)
     containers = [_container(fields, by_name, gateways) for fields in reading.containers]
-    ingress = gateways.get(INGRESS, Attachment(GATEWAYS))
     return Inventory(
         _engine(reading),
         tuple(sorted(containers, key=lambda c: (c.name, c.id))),
         networks,
-        tuple(address for address in (ingress.ipv4, ingress.ipv6) if address),
+        gateways.get(INGRESS, Attachment(GATEWAYS)).addresses,
     )
 
 

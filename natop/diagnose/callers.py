@@ -104,7 +104,7 @@ def unread(snapshot: Snapshot) -> list[str]:
     return [
         each.container.name
         for each in snapshot.containers
-        if each.container.state == "running" and not (each.tcp or each.tcp_of or each.container.network_mode == HOST)
+        if each.container.state == "running" and not (each.tcp or each.tcp_of or each.container.uses_host_network)
     ]
 
 
@@ -123,13 +123,7 @@ def sent_by_probes(snapshot: Snapshot, seconds: float) -> Mapping[str, int]:
         last = series.last
         home = homes.get(last.container or "", "") if last.path == ProbePath.NETNS else HOST
         sent[home] += sum(sent_again_since(each, snapshot.taken_at - seconds) for each in series.results)
-    addresses = {
-        address: _home(each)
-        for each in snapshot.containers
-        for place in each.container.networks
-        for address in (place.ipv4, place.ipv6)
-        if address
-    }
+    addresses = {address: _home(each) for each in snapshot.containers for address in each.container.addresses}
     for flow in snapshot.reading.waiting if snapshot.reading else ():
         sent[addresses.get(flow.src, HOST)] += MOST_WAITING
     return sent
@@ -137,4 +131,4 @@ def sent_by_probes(snapshot: Snapshot, seconds: float) -> Mapping[str, int]:
 
 def _home(summary: ContainerSummary) -> str:
     """Whose counters its SYNs are in."""
-    return HOST if summary.container.network_mode == HOST else summary.container.id
+    return HOST if summary.container.uses_host_network else summary.container.id

@@ -320,7 +320,7 @@ class Evidence:
     def on_host_network(self) -> list[str]:
         """The containers whose TCP is the host's."""
         containers = (each.container for each in self.snapshot.containers)
-        return [each.name for each in containers if each.network_mode == HOST and each.state == "running"]
+        return [each.name for each in containers if each.uses_host_network and each.state == "running"]
 
     @cached_property
     def ports_are_random(self) -> bool | None:

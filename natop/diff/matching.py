@@ -280,7 +280,7 @@ def _container_facts(before: Member | None, after: Member | None) -> Iterator[Fa
 
 
 def _networks_text(container: Container) -> str:
-    told = (" ".join(filter(None, (each.network, each.ipv4, each.ipv6))) for each in container.networks)
+    told = (" ".join(filter(None, (each.network, *each.addresses))) for each in container.networks)
     return ", ".join(sorted(told)) or "none"
 
 

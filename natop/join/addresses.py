@@ -28,8 +28,7 @@ class AddressOwners:
         owner_of = {value: parties.code(GONE + name) for text, name in past for value in _values([text])}
         owner_of |= dict.fromkeys(_values(host), THE_HOST)
         for index, container in enumerate(containers):
-            texts = (text for network in container.networks for text in (network.ipv4, network.ipv6) if text)
-            owner_of.update(dict.fromkeys(_values(texts), index))
+            owner_of |= dict.fromkeys(_values(container.addresses), index)
         high = np.array([value >> 64 for value in owner_of], np.uint64)
         low = np.array([value & _LOW for value in owner_of], np.uint64)
         self._known = Addresses(high, low)

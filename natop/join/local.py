@@ -150,7 +150,7 @@ def holders(
 def container_by_process(containers: Sequence[Container], local: Collection[str]) -> Callable[[Process], int | None]:
     """Tells which container a process is of: by its cgroup, or as the first process of one on the host's network."""
     place = {container.id: index for index, container in enumerate(containers)}
-    of_host = (each for each in containers if each.network_mode == "host" and each.id in local)
+    of_host = (each for each in containers if each.uses_host_network and each.id in local)
     by_pid = {each.pid: place[each.id] for each in of_host if each.pid}
     return lambda process: place.get(_container_of(process.cgroups), by_pid.get(process.pid))
 

@@ -48,8 +48,6 @@ from natop.model import (
 )
 from natop.uapi import IpProto, Ips
 
-ALIVE = frozenset({"running", "paused"})
-"""The engine's words for a container that has processes."""
 START_SLACK_NS = 2_000_000_000
 """Docker notes a container's start a moment after its process may have opened connections."""
 INGRESS_SANDBOX = "ingress_sbox"
@@ -212,9 +210,9 @@ class _Join:
 
     def _predecessor(self, code: int) -> str:
         """Who had one of this container's addresses before it; itself where only it is known."""
-        texts = [text for place in self.place.containers[code].networks for text in (place.ipv4, place.ipv6) if text]
-        former = (self.place.former[text] for text in texts if text in self.place.former)
-        return GONE + next(former, self.place.containers[code].name)
+        container = self.place.containers[code]
+        former = (self.place.former[text] for text in container.addresses if text in self.place.former)
+        return GONE + next(former, container.name)
 
     def _sharers(self) -> dict[int, str]:
         """The containers whose network namespaces others use too: their index, and their id."""
@@ -240,7 +238,7 @@ class _Join:
 
     def _find_holders(self, sockets: Sockets) -> None:
         """Name whoever holds the socket at each end that is the host's own, or held it, or listens there."""
-        containers = any(each.network_mode == "host" and each.state in ALIVE for each in self.place.containers)
+        containers = any(each.uses_host_network and each.is_alive for each in self.place.containers)
         whoever = self.parties.code(SHARED if containers else ALONE)
         told_later = self._told_later(sockets)
         index = self._indexed(sockets, whoever)
@@ -308,7 +306,7 @@ class _Join:
 
     def _ended(self) -> Mask:
         """Which containers have no processes any more; False for NOBODY, behind them."""
-        return np.array([*(each.state not in ALIVE for each in self.place.containers), False], np.bool_)
+        return np.array([*(not each.is_alive for each in self.place.containers), False], np.bool_)
 
     def _without(self, holders: Codes, ended: Mask, end: str) -> Codes:
         """The holders of sockets of the host's own, with those who have `ended` as gone.
@@ -316,8 +314,8 @@ class _Join:
         As clients that is said of containers on the host's network. Others are there as the true clients of
         docker-proxy's connections; whether they are gone is for their own flows to tell.
         """
-        modes = (self.homes[each.id].network_mode for each in self.place.containers)
-        told = np.array([*(mode == "host" or end == "server" for mode in modes), False], np.bool_)
+        homes = (self.homes[each.id] for each in self.place.containers)
+        told = np.array([*(end == "server" or each.uses_host_network for each in homes), False], np.bool_)
         left, codes = told & ended, holders.copy()
         for code in np.flatnonzero(left).tolist():
             codes[holders == code] = self.parties.code(self._gone_name(code))

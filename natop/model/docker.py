@@ -34,6 +34,11 @@ class Attachment:
     """l2, l3 or l3s, where the network says it; without that Docker makes it l2."""
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those that it has there, IPv4 first."""
+        return tuple(text for text in (self.ipv4, self.ipv6) if text)
+
+    @property
     def bypass(self) -> str | None:
         """What keeps traffic there out of the host's conntrack, in whole or in part; None where nothing does.
 
@@ -82,6 +87,21 @@ class Container:
     """Path of its network namespace on the engine's host."""
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those of its own, on all its networks."""
+        return tuple(text for place in self.networks for text in place.addresses)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has processes, and with them a network namespace; the kernel answers SYNs for a paused one too."""
+        return self.state in ("running", "paused")
+
+    @property
+    def uses_host_network(self) -> bool:
+        """Whether its sockets are the host's (`--network host`)."""
+        return self.network_mode == "host"
+
+    @property
     def joined(self) -> str | None:
         """The container whose network namespace it uses (`--network container:ID`)."""
         kind, _, identity = self.network_mode.partition(":")
@@ -90,7 +110,7 @@ class Container:
     @property
     def untracked(self) -> str | None:
         """Why the host's conntrack table cannot have its flows, or not both ways of them; None where it can."""
-        if self.state not in ("running", "paused") or self.network_mode == "host" or self.joined:
+        if not self.is_alive or self.uses_host_network or self.joined:
             return None
         mode = self.network_mode.partition(":")[0]
         if mode in BY_PROCESS:
@@ -98,7 +118,7 @@ class Container:
         reasons = [place.bypass for place in self.networks if place.driver]
         if reasons and None not in reasons:
             return "/".join(sorted({reason for reason in reasons if reason}))
-        return None if any(place.ipv4 or place.ipv6 for place in self.networks) else "no network"
+        return None if self.addresses else "no network"
 
 
 BY_PROCESS = frozenset({"slirp4netns", "pasta"})

@@ -148,13 +148,7 @@ def _timeout(sysctls: Mapping[str, int | tuple[int, ...]], state: str, default: 
 def _to_proxies(flows: Flows, rows: Rows) -> Rows:
     """Those of these flows that call a docker-proxy; those by which it calls the other container are the same again."""
     addresses = flows.table.orig_dst.take(rows)
-    own = {
-        address_value(text)
-        for each in flows.containers
-        for place in each.networks
-        for text in (place.ipv4, place.ipv6)
-        if text
-    }
+    own = {address_value(text) for each in flows.containers for text in each.addresses}
     group = _grouped(addresses.hi, addresses.lo)
     _, first = np.unique(group, return_index=True)
     calls_proxy: Mask = np.array([addresses.value(row) not in own for row in first.tolist()], np.bool_)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from natop.model import Container, NetnsTcp
 
-HOST = "host"
 DEFAULT_PORTS = (32_768, 60_999)
 """net.ipv4.ip_local_port_range of a new network namespace, whatever the host's is."""
 
@@ -16,7 +15,7 @@ def sysctls_of(container: Container, told: Mapping[str, NetnsTcp], host: Sysctls
 
     `told` is by container id.
     """
-    if container.network_mode == HOST:
+    if container.uses_host_network:
         return host
     tcp = told.get(container.id) or told.get(container.joined or "")
     return tcp.sysctls if tcp else {}

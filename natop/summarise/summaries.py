@@ -104,14 +104,10 @@ class Setting:
         """
         namespaces, gateways = homes(self.containers), _gateways(self.containers)
         here = frozenset(self.addresses)
-        inside = frozenset(identity for identity, home in namespaces.items() if not here.isdisjoint(_addresses(home)))
+        inside = frozenset(identity for identity, home in namespaces.items() if not here.isdisjoint(home.addresses))
         if here.isdisjoint(gateways) and (inside or (here and gateways)):
             return inside
         return frozenset(identity for identity, home in namespaces.items() if not home.untracked)
-
-
-def _addresses(container: Container) -> set[str]:
-    return {address for place in container.networks for address in (place.ipv4, place.ipv6) if address}
 
 
 def _gateways(containers: Sequence[Container]) -> set[str]:

@@ -77,7 +77,7 @@ def _owners(containers: Sequence[Container], namespaces: Namespaces) -> dict[str
     owners: dict[str, Container] = {}
     for container in containers:
         netns = namespaces.get(container.id)
-        if netns is None or container.network_mode == HOST:
+        if netns is None or container.uses_host_network:
             continue
         if netns not in owners or (owners[netns].joined and not container.joined):
             owners[netns] = container
@@ -89,7 +89,7 @@ def _shared(containers: Sequence[Container], namespaces: Namespaces, owners: Own
     names = {container.id: container.name for container in containers}
     for container in containers:
         owner = owners.get(namespaces.get(container.id, ""))
-        if container.network_mode == HOST:
+        if container.uses_host_network:
             yield container.id, HOST
         elif owner and owner.id != container.id:
             yield container.id, owner.name

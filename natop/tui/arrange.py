@@ -108,13 +108,8 @@ def _parsed(text: str) -> filters.Filter | None:
 
 def _names(snapshot: Snapshot) -> dict[int, str]:
     """Containers' names by their addresses."""
-    names: dict[int, str] = {}
-    for container in snapshot.inventory.containers if snapshot.inventory else ():
-        for place in container.networks:
-            for text in (place.ipv4, place.ipv6):
-                if text:
-                    names[address_value(text)] = container.name
-    return names
+    containers = snapshot.inventory.containers if snapshot.inventory else ()
+    return {address_value(text): each.name for each in containers for text in each.addresses}
 
 
 _CONTAINER_TONES = {

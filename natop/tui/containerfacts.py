@@ -157,7 +157,7 @@ def _networks(container: Container, around: Around) -> list[Piece]:
     host = around.by_id.get(container.joined or "")
     pieces: list[Piece] = [("joined ", Tone.QUIET), (f"{host.name}   ", Tone.NAME)] if host else []
     for place in (host or container).networks:
-        addresses = " ".join(text for text in (place.ipv4, place.ipv6) if text)
+        addresses = " ".join(place.addresses)
         nat = described(around.firewall, place.network) if around.firewall else ""
         pieces += [(f"{place.network} ", Tone.QUIET), (addresses, Tone.PLAIN), (f"{nat and f' {nat}'}   ", Tone.QUIET)]
     return pieces or [(container.network_mode, Tone.PLAIN)]

@@ -157,8 +157,7 @@ def _is_back(evidence: Evidence, pile: Pile) -> bool:
     there = {
         GONE + name
         for each in evidence.snapshot.containers
-        for place in each.container.networks
-        if pile.answering in (place.ipv4, place.ipv6)
+        if pile.answering in each.container.addresses
         for name in (each.container.name, pile.answering)
     }
     return bool(pile.owners) and there.issuperset(pile.owners)

@@ -89,7 +89,7 @@ def _more_local_ports(evidence: Evidence, container: ContainerSummary) -> tuple[
     values = unmet(_sysctls(evidence, container), ((RANGE, "1024 65535"), (REUSE, "1")))
     words = " and ".join(_DOES[name] for name, _ in values)
     text, check = words[:1].upper() + words[1:], "failed connects stand still, the share of ports held falls"
-    if container.container.network_mode == HOST:
+    if container.container.uses_host_network:
         cost = _WIDER if RANGE in dict(values) else _SOONER
         return sysctl(f"{text}; it uses the host's.", evidence, values, cost=cost, check=check)
     return own_sysctl(container, values, text, at_once=True, check=check)
