@@ -23,7 +23,6 @@ from natop.columns.terms import (
 from natop.join.flows import STATELESS, Flows, stateless
 from natop.model import (
     NO_STATE,
-    V4_MAPPED,
     Addresses,
     Container,
     FlowTable,
@@ -31,6 +30,7 @@ from natop.model import (
     Mask,
     Snapshot,
     address_value,
+    is_ipv4,
 )
 from natop.uapi import PORTED, STATEFUL, IpProto, Ips, proto_name
 
@@ -127,7 +127,7 @@ def _holds(network: tuple[int, int] | None, container: Container) -> bool:
         return False
     first, last = network
     own = map(address_value, container.addresses)
-    addresses = (address for address in own if _is_ipv4(address) == _is_ipv4(first))
+    addresses = (address for address in own if is_ipv4(address) == is_ipv4(first))
     return any(first <= address <= last for address in addresses)
 
 
@@ -210,20 +210,10 @@ def _in_network(network: tuple[int, int] | None, columns: Sequence[Addresses]) -
     found = np.zeros(len(columns[0]), np.bool_)
     if network is None:
         return found
-    (first_hi, first_lo), (last_hi, last_lo) = (divmod(value, 1 << 64) for value in network)
     for column in columns:
-        if first_hi == last_hi:
-            within = (column.hi == first_hi) & (column.lo >= first_lo) & (column.lo <= last_lo)
-        else:
-            within = (column.hi >= first_hi) & (column.hi <= last_hi)
-        if not _is_ipv4(network[0]):
-            within &= (column.hi != 0) | (column.lo >> np.uint64(32) != V4_MAPPED >> 32)
-        found |= within
+        within = column.within(*network)
+        found |= within if is_ipv4(network[0]) else within & ~column.is_ipv4()
     return found
-
-
-def _is_ipv4(address: int) -> bool:
-    return address >> 32 == V4_MAPPED >> 32
 
 
 def _in_range(bounds: tuple[int, int] | None, columns: Sequence[np.ndarray | None], largest: int, rows: int) -> Mask:

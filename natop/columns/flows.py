@@ -13,7 +13,6 @@ from natop.model import (
     U64,
     UNKNOWN32,
     UNKNOWN64,
-    V4_MAPPED,
     Addresses,
     Kind,
     Rows,
@@ -51,7 +50,7 @@ def _state_order(flows: Flows) -> npt.NDArray[np.uint16]:
 
 def address_order(addresses: Addresses, ports: npt.NDArray[np.uint16]) -> U64:
     """By address, then port. IPv6 addresses, of whose 128 bits a key holds 48, come near each other at the end."""
-    v6 = (addresses.hi != 0) | (addresses.lo >> np.uint64(32) != V4_MAPPED >> 32)
+    v6 = ~addresses.is_ipv4()
     key = (addresses.lo & np.uint64(0xFFFF_FFFF)) << np.uint64(16) | ports
     if v6.any():
         key = np.where(v6, np.uint64(1 << 63) | addresses.hi ^ addresses.lo >> np.uint64(16), key)

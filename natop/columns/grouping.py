@@ -3,7 +3,7 @@
 A flow counts once in each group that it touches. Groups carry no rates: those are kept per container.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from natop.columns.containers import CONTAINER_COLUMNS, HOST_KEY, ContainerColumn, ContainerRow, container_rows
 from natop.columns.filters import Filter, parse
+from natop.join.addresses import AddressCodes
 from natop.join.flows import Flows, endpoint
 from natop.join.local import mixed
-from natop.model import Addresses, Attribution, FlowSummary, Mask, Snapshot, address_value
+from natop.model import Attribution, FlowSummary, Mask, Snapshot, address_value
 from natop.summarise.summaries import count_groups
 from natop.uapi import PORTED, proto_name
 
@@ -165,23 +166,8 @@ def _networks(flows: Flows) -> _Groups:
         for place in container.networks:
             network_of |= dict.fromkeys(map(address_value, place.addresses), place.network)
     names = sorted(set(network_of.values()))
-    places = {value: names.index(name) for value, name in network_of.items()}
-    return _Groups(names, _placed(flows.table.orig_src, places), _placed(flows.table.reply_src, places))
-
-
-def _placed(addresses: Addresses, places: Mapping[int, int]) -> Codes:
-    """The place of each address, or -1; looked up by the low half among those of one high half, such as IPv4's."""
-    codes = np.full(len(addresses), -1, np.int32)
-    for high in {value >> 64 for value in places}:
-        known = sorted((value & (2**64 - 1), place) for value, place in places.items() if value >> 64 == high)
-        low, place_of = (
-            np.array([each for each, _ in known], np.uint64),
-            np.array([each for _, each in known], np.int32),
-        )
-        at = np.minimum(np.searchsorted(low, addresses.lo), len(low) - 1)
-        found = (low[at] == addresses.lo) & (addresses.hi == np.uint64(high))
-        codes[found] = place_of[at[found]]
-    return codes
+    places = AddressCodes({value: names.index(name) for value, name in network_of.items()})
+    return _Groups(names, places.of(flows.table.orig_src), places.of(flows.table.reply_src))
 
 
 def _destinations(flows: Flows) -> _Groups:

@@ -15,7 +15,7 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
 from natop.formats import cells_of
-from natop.model import UNKNOWN32, UNKNOWN64, V4_MAPPED
+from natop.model import UNKNOWN32, UNKNOWN64, address_number
 from natop.text import clean
 
 CONTAINER_FIELDS = ("container", "client", "server", "project", "service", "image", "network")
@@ -193,5 +193,4 @@ def _network(text: str) -> tuple[int, int] | None:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None
-    offset = V4_MAPPED if network.version == 4 else 0
-    return int(network.network_address) + offset, int(network.broadcast_address) + offset
+    return address_number(network.network_address), address_number(network.broadcast_address)

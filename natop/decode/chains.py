@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
-from natop.model import V4_MAPPED, NatRule, address_text
+from natop.model import NatRule, address_number, address_text, address_value
 
 POSTROUTING = "postrouting"
 OUTPUT = "output"
@@ -38,16 +38,12 @@ def span(text: str) -> Span | None:
     try:
         first, dash, last = text.partition("-")
         if dash:
-            found = Span(_value(ipaddress.ip_address(first)), _value(ipaddress.ip_address(last)))
+            found = Span(address_value(first), address_value(last))
             return found if found.low <= found.high else None
         network = ipaddress.ip_network(text, strict=False)
-        return Span(_value(network.network_address), _value(network.broadcast_address))
+        return Span(address_number(network.network_address), address_number(network.broadcast_address))
     except ValueError:
         return None
-
-
-def _value(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
-    return int(address) | V4_MAPPED if address.version == 4 else int(address)
 
 
 class Field(StrEnum):

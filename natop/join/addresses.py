@@ -13,12 +13,34 @@ THE_HOST = -(2**31)
 _LOW = 2**64 - 1
 
 
-class AddressOwners:
-    """Addresses and whose each is, so that a whole column is looked up at once.
+class AddressCodes:
+    """Addresses as 128-bit numbers and a code for each, so that a whole column is looked up at once.
 
     A table of SLOTS places by a hash of the address gives the only one that it may be; where several known addresses
     fall into one slot, further tables hold the others.
     """
+
+    def __init__(self, codes: Mapping[int, int]) -> None:
+        high = np.array([value >> 64 for value in codes], np.uint64)
+        low = np.array([value & _LOW for value in codes], np.uint64)
+        self._known = Addresses(high, low)
+        self._codes: Codes = np.array(list(codes.values()), np.int32)
+        self._tables = list(_tables(_slots(self._known)))
+
+    def of(self, addresses: Addresses) -> Codes:
+        """The code of each address; NOBODY for those that have none."""
+        result = np.full(len(addresses), NOBODY, np.int32)
+        slots = _slots(addresses)
+        for table, used in self._tables:
+            rows = np.flatnonzero(used[slots])
+            at = table[slots[rows]]
+            same = self._known.take(at).equal(addresses.take(rows))
+            result[rows[same]] = self._codes[at[same]]
+        return result
+
+
+class AddressOwners:
+    """Addresses and whose each is."""
 
     def __init__(
         self, containers: Sequence[Container], host: Sequence[str], former: Mapping[str, str], parties: Parties
@@ -29,21 +51,11 @@ class AddressOwners:
         owner_of |= dict.fromkeys(_values(host), THE_HOST)
         for index, container in enumerate(containers):
             owner_of |= dict.fromkeys(_values(container.addresses), index)
-        high = np.array([value >> 64 for value in owner_of], np.uint64)
-        low = np.array([value & _LOW for value in owner_of], np.uint64)
-        self._known = Addresses(high, low)
-        self._codes: Codes = np.array(list(owner_of.values()), np.int32)
-        self._tables = list(_tables(_slots(self._known)))
+        self._codes = AddressCodes(owner_of)
 
     def of(self, addresses: Addresses) -> Codes:
         """The container's index, THE_HOST, one that is gone, or NOBODY, for each address."""
-        result = np.full(len(addresses), NOBODY, np.int32)
-        slots = _slots(addresses)
-        for table, used in self._tables:
-            rows = np.flatnonzero(used[slots])
-            at = table[slots[rows]]
-            same = (self._known.lo[at] == addresses.lo[rows]) & (self._known.hi[at] == addresses.hi[rows])
-            result[rows[same]] = self._codes[at[same]]
+        result = self._codes.of(addresses)
         on_loopback = _on_loopback(addresses)
         result[on_loopback[result[on_loopback] == NOBODY]] = THE_HOST
         return result

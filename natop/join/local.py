@@ -20,12 +20,12 @@ from natop.model import (
     Container,
     Descriptor,
     FlowTable,
-    Mask,
     Process,
     Rows,
     Sockets,
     SocketTable,
     address_value,
+    is_ipv4,
 )
 from natop.text import clean
 from natop.uapi import IpProto
@@ -98,7 +98,7 @@ class Proxy:
     @property
     def is_v4(self) -> bool:
         """Whether it is for callers over IPv4; those over IPv6 have one of their own."""
-        return self.host_address >> 32 == V4_MAPPED >> 32
+        return is_ipv4(self.host_address)
 
 
 def proxies(sockets: Sockets, table: SocketTable) -> list[Proxy]:
@@ -206,16 +206,12 @@ class Ends:
 
     def any_v4(self) -> Addresses:
         """0.0.0.0 for the ends that have an IPv4 address, :: for the others."""
-        return Addresses(np.zeros_like(self.local.hi), np.where(_is_v4(self.local), np.uint64(V4_MAPPED), np.uint64(0)))
+        low = np.where(self.local.is_ipv4(), np.uint64(V4_MAPPED), np.uint64(0))
+        return Addresses(np.zeros_like(self.local.hi), low)
 
     def any_address(self) -> Addresses:
         """::, which takes connections of both families."""
         return Addresses(np.zeros_like(self.local.hi), np.zeros_like(self.local.lo))
-
-
-def _is_v4(addresses: Addresses) -> Mask:
-    is_v4: Mask = (addresses.hi == 0) & (addresses.lo >> np.uint64(32) == np.uint64(V4_MAPPED >> 32))
-    return is_v4
 
 
 def _folded(addresses: Addresses) -> U64:
@@ -277,8 +273,8 @@ class SocketIndex:
             (table.proto[sockets] == ends.proto[found])
             & (table.local_port[sockets] == ends.local_port[found])
             & (table.remote_port[sockets] == ends.remote_port[found])
-            & _equal(table.local.take(sockets), ends.local.take(found))
-            & _equal(table.remote.take(sockets), ends.remote.take(found))
+            & table.local.take(sockets).equal(ends.local.take(found))
+            & table.remote.take(sockets).equal(ends.remote.take(found))
         )
         rows[found[~same]] = NOBODY
         return rows
@@ -317,11 +313,6 @@ class _Lookup:
             return np.full(len(keys), NOBODY, np.int32)
         at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return np.where(self._keys[at] == keys, self._values[at], NOBODY)
-
-
-def _equal(a: Addresses, b: Addresses) -> Mask:
-    same: Mask = (a.lo == b.lo) & (a.hi == b.hi)
-    return same
 
 
 def tied(accepted: Mapping[int, int], dialled: Mapping[int, int]) -> dict[int, int]:

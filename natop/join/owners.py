@@ -115,8 +115,7 @@ class _Join:
         """Name swarm's sandbox for what comes in by its published services: who serves is told by its own table."""
         answers = self.flows.reply_src
         for text in self.place.ingress:
-            high, low = divmod(address_value(text), 1 << 64)
-            rows = (answers.lo == np.uint64(low)) & (answers.hi == np.uint64(high)) & (self.server == NOBODY)
+            rows = answers.equal(address_value(text)) & (self.server == NOBODY)
             self.server[rows] = self.parties.code(INGRESS_SANDBOX)
 
     def attribution(self) -> Attribution:
@@ -164,9 +163,7 @@ class _Join:
 
     def _same_address(self) -> Mask:
         """Where the source keeps its address, whatever becomes of its port."""
-        src, seen_as = self.flows.orig_src, self.flows.reply_dst
-        same: Mask = (src.lo == seen_as.lo) & (src.hi == seen_as.hi)
-        return same
+        return self.flows.orig_src.equal(self.flows.reply_dst)
 
     def _find_stale(self) -> None:
         """Take flows from containers that were not there when they began.

@@ -234,8 +234,7 @@ class Proxied:
         than was called, as it does where a container calls the host by an address that is not its gateway.
         """
         flows = self._join.flows
-        called, high, low = flows.orig_dst.take(rows), *divmod(proxy.container_address, 1 << 64)
-        found: Mask = (called.hi == np.uint64(high)) & (called.lo == np.uint64(low))
+        found = flows.orig_dst.take(rows).equal(proxy.container_address)
         found &= flows.orig_dport[rows] == proxy.container_port
         return found
 

@@ -16,8 +16,10 @@ from natop.model.arrays import (
     Addresses,
     Mask,
     Rows,
+    address_number,
     address_text,
     address_value,
+    is_ipv4,
 )
 from natop.model.docker import GATEWAYS, Attachment, Container, Engine, Inventory, Network, PublishedPort, homes
 from natop.model.flows import Closer, FlowDump, FlowTable, Skipped, SocketTable
@@ -165,9 +167,11 @@ __all__ = [
     "Sockets",
     "TimeWait",
     "Version",
+    "address_number",
     "address_text",
     "address_value",
     "homes",
+    "is_ipv4",
     "kernel_version",
     "no_sockets",
 ]

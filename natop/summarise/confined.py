@@ -11,7 +11,6 @@ from natop.model import Addresses, Firewall, FlowTable, Mask, NatRule
 from natop.uapi import proto_name
 
 Range = tuple[int, int]
-_LOW = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +77,5 @@ def _inside(addresses: Addresses, subnets: Sequence[str]) -> Mask:
         return np.ones(len(addresses), np.bool_)
     found = np.zeros(len(addresses), np.bool_)
     for each in filter(None, map(span, subnets)):
-        found |= _at_least(addresses, each.low) & ~_at_least(addresses, each.high + 1)
-    return found
-
-
-def _at_least(addresses: Addresses, value: int) -> Mask:
-    """Whether each address is `value`, at most 2**128, or a larger one."""
-    if value >> 128:
-        return np.zeros(len(addresses), np.bool_)
-    high, low = np.uint64(value >> 64), np.uint64(value & _LOW)
-    found: Mask = (addresses.hi > high) | ((addresses.hi == high) & (addresses.lo >= low))
+        found |= addresses.within(each.low, each.high)
     return found

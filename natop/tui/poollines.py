@@ -111,9 +111,7 @@ def find_pool(pools: Pools, identity: Hashable) -> int | None:
     if not isinstance(identity, PoolId):
         return None
     table = pools.table
-    alike = (table.remote.lo == np.uint64(identity.remote & 0xFFFF_FFFF_FFFF_FFFF)) & (
-        table.remote_port == identity.remote_port
-    )
+    alike = table.remote.equal(identity.remote) & (table.remote_port == identity.remote_port)
     return next((int(row) for row in np.flatnonzero(alike) if pool_id(pools, int(row)) == identity), None)
 
 
