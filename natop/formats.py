@@ -56,6 +56,11 @@ def padded(text: str, width: int, right: bool = False) -> str:
     return blanks + text if right else text + blanks
 
 
+def host_port(host: str, port: int) -> str:
+    """host:port, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def milliseconds(value: float | None, unknown: str = UNKNOWN) -> str:
     """As `0.21`, `12.3` or `2,031`."""
     if value is None:

@@ -2,7 +2,7 @@
 
 `observe` is pure but for one thing: a sample's dump may be a stream from the kernel, decoded while it arrives, and
 its sockets may be read from there when the dump has flows of theirs.
-A live view is a fold of `observe` over samples; so is a replay.
+A live view is a fold of `observe` over samples.
 """
 
 import errno
@@ -181,8 +181,7 @@ def _found_per_new(
         return previous.derived.found_per_new
     if whole is None or whole.rates is None:
         return None
-    now, then = reading.counters, before.counters
-    risen = {name: (number - then[name]) % counters.MODULUS for name, number in now.items() if name in then}
+    risen = counters.risen(before.counters, reading.counters)
     return meanings.found_per_new(whole.rates.new * seconds, risen, host.version)
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from natop.formats import host_port
 from natop.model import (
     Aim,
     Container,
@@ -95,7 +96,7 @@ def out_of_reach(inventory: Inventory, addresses: Sequence[str] | None) -> dict[
 
 
 def _why_out_of_reach(container: Container, joined: Sequence[_Subnet] | None) -> str:
-    if container.state not in RUNNING or container.joined or container.network_mode == "host":
+    if not container.is_alive or container.joined or container.uses_host_network:
         return ""
     places = [place for place in container.networks if place.driver not in _BESIDE_THE_HOST]
     if not places:
@@ -228,7 +229,7 @@ def _published_aims(container: Container, host: _Host) -> Iterator[Aim]:
     """An aim for each port of a running container that is published over TCP, and each IP version."""
     for subject, places in _ports(container, host):
         ways = tuple(
-            ProbeWay(path, _endpoint(address, port), address, port, container.id, container.name, subject=subject)
+            ProbeWay(path, host_port(address, port), address, port, container.id, container.name, subject=subject)
             for path, address, port in places
         )
         yield Aim(f"{container.id} {ways[0].target}", ways)
@@ -294,7 +295,3 @@ def _by_loopback(version: int, userland_proxy: bool | None) -> ProbePath | None:
     if userland_proxy:
         return ProbePath.PROXY
     return None if userland_proxy is False and version == 6 else ProbePath.LOOPBACK
-
-
-def _endpoint(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

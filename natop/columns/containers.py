@@ -12,12 +12,12 @@ from natop.model import (
     Container,
     ContainerSummary,
     FlowSummary,
-    NatPools,
     NetnsTcp,
     ProbePath,
     ProbeSeries,
     Snapshot,
 )
+from natop.summarise.pools import percent_of
 
 
 class Connects(float):
@@ -129,7 +129,7 @@ def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
             each.outbound,
             each.own_table,
             each,
-            _pool_use(snapshot.pools, each.busiest_pool),
+            percent_of(snapshot.pools, each.busiest_pool),
             each.tcp,
             connects_of(snapshot.probes or (), each.container.id),
             trends.get(each.container.id, ()),
@@ -138,10 +138,6 @@ def container_rows(snapshot: Snapshot) -> tuple[ContainerRow, ...]:
     ]
     of_host = trends.get(HOST_KEY, ())
     return (*rows, ContainerRow(HOST_KEY, HOST_NAME, None, snapshot.unowned, tcp=snapshot.tcp, trend=of_host))
-
-
-def _pool_use(pools: NatPools | None, row: int | None) -> float | None:
-    return None if pools is None or row is None else pools.percent(row)
 
 
 LATELY_S = 30.0

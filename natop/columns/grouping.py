@@ -13,11 +13,11 @@ import numpy.typing as npt
 from natop.columns.containers import CONTAINER_COLUMNS, HOST_KEY, ContainerColumn, ContainerRow, container_rows
 from natop.columns.filters import Filter, parse
 from natop.join.addresses import AddressCodes
-from natop.join.flows import Flows, endpoint
+from natop.join.flows import Flows, service
 from natop.join.local import mixed
 from natop.model import Attribution, FlowSummary, Mask, Snapshot, address_value
 from natop.summarise.summaries import count_groups
-from natop.uapi import PORTED, proto_name
+from natop.uapi import PORTED
 
 Codes = npt.NDArray[np.int32]
 
@@ -184,5 +184,5 @@ def _destinations(flows: Flows) -> _Groups:
 
 
 def _destination(flows: Flows, row: int) -> str:
-    table, proto = flows.table, int(flows.table.proto[row])
-    return f"{endpoint(table.orig_dst.text(row), int(table.orig_dport[row]), proto)}/{proto_name(proto)}"
+    table = flows.table
+    return service(table.orig_dst.text(row), int(table.orig_dport[row]), int(table.proto[row]))

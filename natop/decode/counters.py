@@ -64,7 +64,12 @@ def number(text: str | None) -> int | None:
 
 def rates(now: Mapping[str, int], before: Mapping[str, int], seconds: float) -> dict[str, float]:
     """Per second, for the counters that both readings have; a counter that wrapped has still only grown."""
-    return {name: (now[name] - before[name]) % MODULUS / seconds for name in now if name in before}
+    return {name: number / seconds for name, number in risen(before, now).items()}
+
+
+def risen(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """How far each counter has come, of those that both readings have."""
+    return {name: (number - before[name]) % MODULUS for name, number in now.items() if name in before}
 
 
 def per_second(

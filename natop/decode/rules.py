@@ -10,8 +10,8 @@ from natop.model import FirewallText, Gap
 from natop.text import clean
 
 SOURCE = "rules"
+"""Of the gaps about NAT rules."""
 NO_NFT = "nft is not installed: rules in tables of nftables' own are not seen"
-"""Source of the gaps about NAT rules."""
 
 TABLES = "nft -j list tables"
 CHAINS = "nft -j list chains"

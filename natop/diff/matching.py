@@ -13,7 +13,7 @@ from natop.diff.change import Change, in_time
 from natop.diff.measures import CONTAINER_MEASURES, WAY_MEASURES, Member
 from natop.diff.reread import ContainerPart, Document, FindingPart, NetworkNatPart, RulePart, Sysctls
 from natop.diff.sides import Side, probe_series
-from natop.join.firewall import rule_words
+from natop.join.firewall import nat_words
 from natop.model import Attachment, Container, NatRule, ProbePath, PublishedPort
 from natop.sysctls import value_text
 
@@ -174,9 +174,8 @@ NO_NETWORK = "no such network"
 
 
 def _nat_words(place: NetworkNatPart, rule: RulePart | None) -> str:
-    if rule is None:
-        return "internal" if place.internal else "no NAT"
-    return rule_words(msgspec.convert(rule, NatRule, from_attributes=True))
+    known = None if rule is None else msgspec.convert(rule, NatRule, from_attributes=True)
+    return nat_words(known, place.internal)
 
 
 def rules(before: Side, after: Side) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

@@ -9,7 +9,7 @@ import msgspec
 from natop import __version__
 from natop.diagnose import RULES, verdict
 from natop.export.document import SCHEMA, finding_objects, gap_objects
-from natop.formats import timestamp
+from natop.formats import UNKNOWN, timestamp
 from natop.markdown import escaped
 from natop.model import Finding, Remedy, Severity, Snapshot
 
@@ -40,7 +40,7 @@ def as_text(snapshot: Snapshot, watched_s: float, room: int | None = None) -> It
     width = _width(room)
     host = snapshot.host
     taken = f"{timestamp(snapshot.taken_at)}, watched for {watched_s:.0f} s"
-    yield from wrapped(f"{host.hostname}  Linux {host.kernel or '-'}  {taken}", "", width, indent=2)
+    yield from wrapped(f"{host.hostname}  Linux {host.kernel or UNKNOWN}  {taken}", "", width, indent=2)
     yield from wrapped(verdict_line(snapshot), "", width, indent=2)
     for finding in snapshot.findings or ():
         yield "\n"

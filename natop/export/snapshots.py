@@ -26,16 +26,13 @@ from natop.columns.probes import PROBE_COLUMNS, ProbeColumn, all_losses
 from natop.export.document import FLOWS_AT_ONCE, encode, encode_probes
 from natop.export.flowdocument import flow_objects
 from natop.export.report import findings_markdown, verdict_line
-from natop.formats import count, decimal, rate, share, timestamp
+from natop.formats import UNKNOWN, count, decimal, rate, share, timestamp
 from natop.join.flows import Flows
 from natop.markdown import escaped
 from natop.model import ProbeSeries, Rows, Snapshot
 
 if TYPE_CHECKING:
     from natop.columns.filters import Filter
-
-UNKNOWN = "-"
-"""In text and Markdown, for what could not be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,16 +102,17 @@ def userland_proxy(ruleset: Ruleset) -> bool | None:
 
 def described(firewall: Firewall, network: str) -> str:
     """What becomes of a network's source addresses, in a few words; empty where it is not known."""
-    found = {_described(each): ":" in each.subnet for each in firewall.networks if each.network == network}
+    subnets = (each for each in firewall.networks if each.network == network)
+    found = {nat_words(each.rule, each.internal): ":" in each.subnet for each in subnets}
     if len(found) < 2:
         return next(iter(found), "")
     return ", ".join(f"IPv{6 if is_six else 4} {words}" for words, is_six in found.items())
 
 
-def _described(place: NetworkNat) -> str:
-    rule = place.rule
+def nat_words(rule: NatRule | None, internal: bool) -> str:
+    """What becomes of source addresses that this rule takes, or none."""
     if rule is None:
-        return "internal" if place.internal else "no NAT"
+        return "internal" if internal else "no NAT"
     return rule_words(rule)
 
 

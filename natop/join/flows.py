@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from natop.formats import host_port
 from natop.model import (
     NO_STATE,
     U8,
@@ -18,7 +19,7 @@ from natop.model import (
     Mask,
     Snapshot,
 )
-from natop.uapi import PORTED, IpProto, Ips, state_name
+from natop.uapi import PORTED, IpProto, Ips, proto_name, state_name
 
 UNKNOWN = "unknown"
 """Who is at an end where nobody is known to be."""
@@ -110,9 +111,12 @@ def has_ports(proto: int) -> bool:
 
 def endpoint(address: str, port: int, proto: int) -> str:
     """address:port, an IPv6 address in brackets; the address alone where the protocol has no ports."""
-    if proto not in PORTED:
-        return address
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return host_port(address, port) if proto in PORTED else address
+
+
+def service(address: str, port: int, proto: int) -> str:
+    """An endpoint with its protocol, as `198.51.100.7:443/tcp`."""
+    return f"{endpoint(address, port, proto)}/{proto_name(proto)}"
 
 
 def status_names(status: int) -> tuple[str, ...]:

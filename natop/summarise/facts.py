@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from natop.join.flows import UNKNOWN, Flows, endpoint
+from natop.join.flows import UNKNOWN, Flows, service
 from natop.join.local import GONE
 from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows, address_value
 from natop.summarise.alike import hashed, kinds
-from natop.uapi import IpProto, Ips, TcpState, proto_name
+from natop.uapi import IpProto, Ips, TcpState
 
 TOP = 5
 """Piles kept of each fact."""
@@ -200,10 +200,8 @@ def _largest(rows: Rows, group: npt.NDArray[np.intp], of: Rows | None = None) ->
 
 
 def _end(flows: Flows, end: Called, row: np.intp) -> str:
-    """As `198.51.100.7:443/tcp`."""
     addresses, ports = end
-    proto = int(flows.table.proto[row])
-    return f"{endpoint(addresses.text(int(row)), int(ports[row]), proto)}/{proto_name(proto)}"
+    return service(addresses.text(int(row)), int(ports[row]), int(flows.table.proto[row]))
 
 
 def _pile(flows: Flows, what: str, count: int, owners: Codes) -> Pile:

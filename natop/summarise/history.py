@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from natop import states
 from natop.meanings import TCP_MEANINGS, meaning
 from natop.model import (
     UNOWNED,
@@ -16,12 +17,12 @@ from natop.model import (
     FlowSummary,
     History,
     Moment,
-    NatPools,
     NetnsTcp,
     Roster,
     Snapshot,
 )
 from natop.model.history import F32
+from natop.summarise.pools import percent_of
 
 SPAN_S = 900.0
 """How far back the past goes."""
@@ -106,20 +107,12 @@ def _derived(key: str, title: str, help: str, value: Callable[[Derived], float |
     return Metric(key, title, "/s", help, lambda snapshot: value(snapshot.derived), None)
 
 
-def _pool_use(pools: NatPools | None, row: int | None) -> float | None:
-    if pools is None or row is None or row >= len(pools):
-        return None
-    return pools.percent(row)
-
-
 METRICS = (
     _flows("flows", "flows", "", "conntrack entries", lambda flows: flows.counts.total),
-    _states("established", "ESTABLISHED", "TCP flows in ESTABLISHED", "ESTABLISHED"),
-    _states("syn", "SYN", "TCP flows still in the handshake", "SYN_SENT", "SYN_RECV", "SYN_SENT2"),
-    _states("time_wait", "TIME_WAIT", "TCP flows in conntrack's TIME_WAIT", "TIME_WAIT"),
-    _states(
-        "closing", "closing", "FIN_WAIT, CLOSE_WAIT, LAST_ACK, CLOSE", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE"
-    ),
+    _states("established", "ESTABLISHED", "TCP flows in ESTABLISHED", *states.ESTABLISHED),
+    _states("syn", "SYN", "TCP flows still in the handshake", *states.OPENING),
+    _states("time_wait", "TIME_WAIT", "TCP flows in conntrack's TIME_WAIT", *states.TIME_WAIT),
+    _states("closing", "closing", ", ".join(states.CLOSING), *states.CLOSING),
     _flows("new", "new", "/s", "flows new between two dumps", lambda flows: flows.rates.new if flows.rates else None),
     _flows(
         "gone", "gone", "/s", "flows gone between two dumps", lambda flows: flows.rates.gone if flows.rates else None
@@ -137,8 +130,8 @@ METRICS = (
         "pool use",
         " %",
         "NAT ports in use of the fullest pool, of those it has",
-        lambda s: _pool_use(s.pools, 0),
-        lambda each, s: _pool_use(s.pools, each.busiest_pool),
+        lambda s: percent_of(s.pools, 0),
+        lambda each, s: percent_of(s.pools, each.busiest_pool),
         True,
         source=FLOWS,
     ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from natop.join.flows import endpoint
+from natop.join.flows import service
 from natop.model import (
     NO_STATE,
     U8,
@@ -332,14 +332,18 @@ def sustainable_per_s(pools: NatPools, sysctls: Mapping[str, int | tuple[int, ..
     return found
 
 
-# A pool's name, and its flows
+# A pool's fill and name, and its flows
+
+
+def percent_of(pools: NatPools | None, row: int | None) -> float | None:
+    """How much of a pool's range is taken; None where there is no such pool."""
+    return None if pools is None or row is None or row >= len(pools) else pools.percent(row)
 
 
 def pool_name(pools: NatPools, row: int) -> str:
     """As `203.0.113.10 → 198.51.100.7:443/tcp`."""
-    proto = int(pools.proto[row])
-    remote = endpoint(pools.remote.text(row), int(pools.remote_port[row]), proto)
-    return f"{pools.nat.text(row)} → {remote}/{proto_name(proto)}"
+    remote = service(pools.remote.text(row), int(pools.remote_port[row]), int(pools.proto[row]))
+    return f"{pools.nat.text(row)} → {remote}"
 
 
 def filter_of(pools: NatPools, row: int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from natop.formats import many
 from natop.model import (
     FlowTable,
     Gap,
@@ -69,7 +70,7 @@ def explanation(result: ProbeResult) -> str:
     """What lost SYNs did to one probe: `2 SYNs lost, sent again after 1 and 2 s`; empty where none was lost."""
     if not result.syns_lost:
         return ""
-    said = f"{result.syns_lost} SYN{'s' if result.syns_lost > 1 else ''} lost"
+    said = f"{many(result.syns_lost, 'SYN')} lost"
     if result.linear_timeouts is None:
         return said
     *first, last = (str(moment) for moment in sent_again_s(result.syns_lost, result.linear_timeouts))

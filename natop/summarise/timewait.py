@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from natop.join.flows import endpoint
+from natop.join.flows import service
 from natop.model import (
     U8,
     U64,
@@ -28,14 +28,13 @@ from natop.model import (
     NatPools,
     Rows,
     TimeWait,
-    address_text,
 )
 from natop.summarise.alike import kinds, order_of
 from natop.summarise.lately import Lately
 from natop.summarise.ownership import Ints, Ownership
 from natop.summarise.portsearch import POOL_WARN
 from natop.sysctls import FULL_WARNING
-from natop.uapi import IpProto, TcpState, proto_name
+from natop.uapi import IpProto, TcpState
 
 TOP = 5
 """Remotes and services told of."""
@@ -285,9 +284,7 @@ class Room:
         )
 
     def _remote(self, row: int) -> str:
-        proto = int(self.pools.proto[row])
-        remote = endpoint(address_text(self.pools.remote.value(row)), int(self.pools.remote_port[row]), proto)
-        return f"{remote}/{proto_name(proto)}"
+        return service(self.pools.remote.text(row), int(self.pools.remote_port[row]), int(self.pools.proto[row]))
 
 
 def calm_text(waiting: TimeWait, conntrack: Conntrack) -> str:

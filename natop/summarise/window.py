@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from natop.decode.counters import MODULUS
+from natop.decode import counters
 from natop.model import HOST_MARK, Mark, NetnsTcp, Snapshot
 from natop.summarise.scarce import remembered_pools
 
@@ -53,12 +53,12 @@ def since(then: Mark, now: Mark) -> Since | None:
     if seconds <= 0:
         return None
     pairs = list(zip(then.conntrack.cpus, now.conntrack.cpus, strict=False))
-    counters = risen(then, now)
-    on_cpus = [_risen(before, after) for before, after in pairs]
+    whole = risen(then, now)
+    on_cpus = [counters.risen(before, after) for before, after in pairs]
     return Since(
         seconds,
-        counters,
-        {name: sum(each.get(name, 0) > 0 for each in on_cpus) for name in counters},
+        whole,
+        {name: sum(each.get(name, 0) > 0 for each in on_cpus) for name in whole},
         len(pairs),
         {key: counts for key, after in now.tcp.items() if (counts := _tcp(then.tcp.get(key), after))},
     )
@@ -68,11 +68,7 @@ def risen(then: Mark, now: Mark) -> dict[str, int]:
     """How far conntrack's counters came from one mark to a later one; nothing where these tell of different CPUs."""
     if len(then.conntrack.cpus) != len(now.conntrack.cpus):
         return {}
-    return _risen(then.conntrack.counters, now.conntrack.counters)
-
-
-def _risen(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    return {name: (value - before[name]) % MODULUS for name, value in after.items() if name in before}
+    return counters.risen(then.conntrack.counters, now.conntrack.counters)
 
 
 def _tcp(before: NetnsTcp | None, after: NetnsTcp) -> dict[str, int]:
@@ -139,7 +135,7 @@ def watched(before: Watched | None, snapshot: Snapshot) -> Watched:
     now = snapshot.conntrack.counters
     if before is None:
         return Watched(snapshot.taken_at, dict.fromkeys(now, 0), now)
-    risen = _risen(before.last, now)
+    risen = counters.risen(before.last, now)
     come = {name: number + risen[name] for name, number in before.counters.items() if name in risen}
     return Watched(before.since, come, now)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from natop.formats import many
+
 if TYPE_CHECKING:
     from natop.model import ProbeTarget
     from natop.probing import ProbeWish
@@ -54,6 +56,6 @@ class ProbeChoice:
         if not self.is_on:
             return "probing no more"
         number = len(self.targets)
-        targets = f"{number} target{'s' if number > 1 else ''}" if number else ""
+        targets = many(number, "target") if number else ""
         things = " and ".join(part for part in ("the published ports" if self.published else "", targets) if part)
         return f"probing {things}"

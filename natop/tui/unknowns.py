@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from natop.model import UNOWNED, ContainerSummary, Snapshot
-from natop.probing import RUNNING
 from natop.summarise.history import Metric
 from natop.tui.formats import span
 
@@ -35,7 +34,7 @@ def _of_container(metric: Metric, summary: ContainerSummary) -> str:
         return f"none of its flows are in this table ({summary.untracked})"
     if metric.source == "tcp" and summary.tcp_of:
         return f"counted with {summary.tcp_of}, whose namespace it shares"
-    return "" if summary.container.state in RUNNING else f"it is {summary.container.state}"
+    return "" if summary.container.is_alive else f"it is {summary.container.state}"
 
 
 def _of_source(metric: Metric, snapshot: Snapshot) -> str:

@@ -7,6 +7,7 @@ from natop.diagnose.callers import HOST
 from natop.diagnose.evidence import Evidence
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import loaded, look, sysctl
+from natop.formats import many
 from natop.model import Finding, Gap, Remedy, Severity
 from natop.text import clean
 
@@ -31,7 +32,7 @@ def blind_spots(evidence: Evidence) -> Iterator[Finding]:
         "blind-spots",
         Severity.INFO,
         HOST,
-        f"{unseen} thing{'s' if unseen > 1 else ''} that natop cannot see here, and so does not judge",
+        f"{many(unseen, 'thing')} that natop cannot see here, and so does not judge",
         (
             *(f"{gap.source}: {gap.reason}" for gap in gaps),
             *(f"{each.container.name}: its flows are in no table of this host ({each.untracked})" for each in outside),
