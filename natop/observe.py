@@ -16,6 +16,7 @@ from natop.decode import counters, rules
 from natop.decode.flows import decode_dump
 from natop.decode.inventory import decode_inventory
 from natop.decode.neighbours import ARP_FILE, unanswered
+from natop.decode.netlink import NO_CTNETLINK
 from natop.decode.routes import local_addresses, on_link, uplinks
 from natop.decode.sockets import refused
 from natop.diagnose import diagnose
@@ -370,16 +371,13 @@ def _dump_gaps(dump: FlowDump) -> list[Gap]:
     if dump.errno == errno.EPERM:
         return [Gap(FLOWS, "reading conntrack needs CAP_NET_ADMIN", "run: sudo natop")]
     if dump.errno:
-        return [Gap(FLOWS, f"ctnetlink refused the dump: {os.strerror(min(dump.errno, MAX_ERRNO))}", _NO_CTNETLINK)]
+        return [Gap(FLOWS, f"ctnetlink refused the dump: {os.strerror(min(dump.errno, MAX_ERRNO))}", NO_CTNETLINK)]
     if not dump.complete:
         return [Gap(FLOWS, f"the kernel's dump ended early, after {many(len(dump.flows), 'flow')}")]
     if dump.skipped.messages:
         skipped = many(dump.skipped.messages, "message of the dump was", "messages of the dump were")
         return [Gap(FLOWS, f"{skipped} skipped, making no sense")]
     return []
-
-
-_NO_CTNETLINK = "load the kernel's module: sudo modprobe nf_conntrack_netlink"
 
 
 def _summary(previous: Snapshot | None, reading: FlowReading | None, setting: Setting) -> Summary:

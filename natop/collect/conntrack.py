@@ -51,13 +51,19 @@ def statistics() -> bytes:
     """The replies to CT_GET_STATS and CT_GET_STATS_CPU of the calling thread's netns. Raises OSError."""
     with closing(connect()) as netlink:
         netlink.send(request(CtMessage.GET_STATS))
-        replies = netlink.recv(DATAGRAM)
+        whole = netlink.recv(DATAGRAM)
         netlink.send(request(CtMessage.GET_STATS_CPU, uapi.NLM_F_DUMP))
-        while True:
-            reply = netlink.recv(DATAGRAM)
-            replies += reply
-            if is_last(memoryview(reply)):
-                return replies
+        return whole + dumped(netlink)
+
+
+def dumped(netlink: socket.socket) -> bytes:
+    """The answers to a request for a short dump, to its end. Raises OSError."""
+    answers = bytearray()
+    while True:
+        answer = netlink.recv(DATAGRAM)
+        answers += answer
+        if is_last(memoryview(answer)):
+            return bytes(answers)
 
 
 def dump() -> Iterator[memoryview]:

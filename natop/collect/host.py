@@ -11,14 +11,13 @@ from natop.collect.engine import EngineWatcher
 from natop.collect.holders import SocketReader
 from natop.collect.rules import RulesReader
 from natop.collect.testimony import NamespaceReader
+from natop.decode.netlink import NO_CTNETLINK
 from natop.model import EngineReading, FirewallText, Gap, Pace, Sample, no_sockets
 
 T = TypeVar("T")
 
 PROCESS_BUDGET_S = 0.25
 """How long one reading by itself looks for the processes that hold sockets."""
-
-_NO_CTNETLINK = "load the kernel's module: sudo modprobe nf_conntrack_netlink"
 
 
 class HostReader:
@@ -122,5 +121,5 @@ def _tried(source: str, read: Callable[[], T], gaps: list[Gap]) -> T | None:
         return read()
     except OSError as error:
         reason = f"the kernel refuses to tell the {source}: {error.strerror or error}"
-        gaps.append(Gap(source, reason, _NO_CTNETLINK))
+        gaps.append(Gap(source, reason, NO_CTNETLINK))
         return None

@@ -1,8 +1,8 @@
 """What the engine's list of containers says of one, as its inspection would: for one that it cannot be asked about."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-Fields = Mapping[str, object]
+from natop.decode.fields import Fields, inner, mapping
 
 
 def as_inspected(listed: Fields) -> Fields:
@@ -14,19 +14,15 @@ def as_inspected(listed: Fields) -> Fields:
         "State": {"Status": listed.get("State")},
         "Config": {"Image": listed.get("Image"), "Labels": listed.get("Labels")},
         "HostConfig": listed.get("HostConfig"),
-        "NetworkSettings": {**_fields(listed.get("NetworkSettings")), "Ports": _ports(listed.get("Ports"))},
+        "NetworkSettings": {**inner(listed, "NetworkSettings"), "Ports": _ports(listed.get("Ports"))},
     }
 
 
 def _ports(listed: object) -> Fields:
     """By port and protocol of the container, where the host publishes it."""
     found: dict[str, list[Fields]] = {}
-    for each in map(_fields, listed if isinstance(listed, Iterable) else ()):
+    for each in map(mapping, listed if isinstance(listed, Iterable) else ()):
         if each.get("PublicPort"):
             place = {"HostIp": each.get("IP"), "HostPort": str(each["PublicPort"])}
             found.setdefault(f"{each.get('PrivatePort')}/{each.get('Type')}", []).append(place)
     return found
-
-
-def _fields(value: object) -> Fields:
-    return value if isinstance(value, Mapping) else {}

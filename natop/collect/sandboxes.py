@@ -5,18 +5,18 @@ the same path is then an empty file here, and the namespace is found below the e
 container's process. All this holds on the machine of the engine alone, so that nothing of another can be taken for it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from natop.collect import conntrack, netns
 from natop.collect.proc import PROC
+from natop.decode.fields import Fields, first_process, inner, raw_text
 from natop.decode.inventory import is_podman
 from natop.model import EngineReading
 
 T = TypeVar("T")
-Fields = Mapping[str, object]
 
 _TRACK_NOTHING = {"bridge", "host", "none"}
 """Networks whose containers have no NAT rules of their own; user-defined ones have them for the embedded DNS."""
@@ -99,9 +99,8 @@ def _engine_s_own(reading: EngineReading) -> Iterator[str]:
 
 def _of_process(fields: Fields) -> Path | None:
     """By the container's first process; its number may be another machine's."""
-    state = fields.get("State")
-    pid = state.get("Pid") if isinstance(state, Mapping) else None
-    return PROC / str(pid) / "ns" / "net" if type(pid) is int and pid > 0 else None
+    pid = first_process(fields)
+    return PROC / str(pid) / "ns" / "net" if pid else None
 
 
 def _cgroups(namespace: Path) -> str:
@@ -113,15 +112,12 @@ def _cgroups(namespace: Path) -> str:
 
 def _key(fields: Fields) -> str:
     """The sandbox's path, as the engine says; empty where it says none."""
-    settings = fields.get("NetworkSettings")
-    key = settings.get("SandboxKey") if isinstance(settings, Mapping) else None
-    return key if isinstance(key, str) and key.startswith("/") else ""
+    key = raw_text(inner(fields, "NetworkSettings"), "SandboxKey")
+    return key if key.startswith("/") else ""
 
 
 def _mode(fields: Fields) -> str:
-    config = fields.get("HostConfig")
-    mode = config.get("NetworkMode") if isinstance(config, Mapping) else None
-    return mode if isinstance(mode, str) else ""
+    return raw_text(inner(fields, "HostConfig"), "NetworkMode")
 
 
 def _is_joined(fields: Fields) -> bool:
@@ -129,6 +125,5 @@ def _is_joined(fields: Fields) -> bool:
 
 
 def _tracks(fields: Fields) -> bool:
-    settings = fields.get("NetworkSettings")
-    networks = settings.get("Networks") if isinstance(settings, Mapping) else None
-    return isinstance(networks, Mapping) and bool(networks.keys() - _TRACK_NOTHING) and not _is_joined(fields)
+    networks = inner(fields, "NetworkSettings", "Networks")
+    return bool(networks.keys() - _TRACK_NOTHING) and not _is_joined(fields)

@@ -5,7 +5,7 @@ import struct
 from contextlib import closing
 
 from natop import uapi
-from natop.collect.conntrack import DATAGRAM, TIMEOUT_S, is_last
+from natop.collect.conntrack import TIMEOUT_S, dumped
 
 _REQUEST = struct.Struct("=IHHIIBBBBI48s")
 """nlmsghdr, then inet_diag_req_v2 (linux/inet_diag.h): family, protocol, extensions, padding, states, socket id."""
@@ -36,9 +36,5 @@ def dump() -> bytes:
                     family, proto, 0, 0, _STATES, b"",
                 )
             )  # fmt: skip
-            while True:
-                answer = netlink.recv(DATAGRAM)
-                answers += answer
-                if is_last(memoryview(answer)):
-                    break
+            answers += dumped(netlink)
     return bytes(answers)

@@ -7,12 +7,13 @@ net/tcp is never read: it walks the sockets of the whole machine.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from natop import sysctls
 from natop.collect import netns, proc, sandboxes
+from natop.decode.fields import Fields, first_process
 from natop.formats import many
 from natop.model import EngineReading, Gap, NetnsText
 
@@ -24,8 +25,6 @@ SYSCTLS_AT_ONCE = 8
 
 _MAX_BYTES = 1 << 16
 _SYSCTL_FILES = tuple(f"sys/{path}" for path in sysctls.INSIDE)
-
-Fields = Mapping[str, object]
 
 
 class NamespaceReader:
@@ -43,7 +42,7 @@ class NamespaceReader:
         with _folder(self._root / "thread-self") as own:
             told = {netns.identity(): NetnsText(_files(own))}
         members: dict[str, str] = {}
-        running = [(pid, fields) for fields in engine.containers if (pid := _pid(fields))] if engine else []
+        running = [(pid, fields) for fields in engine.containers if (pid := first_process(fields))] if engine else []
         self._again = SYSCTLS_AT_ONCE
         refused = 0
         for pid, fields in running:
@@ -122,12 +121,6 @@ def _bytes(process: int, name: str) -> bytes:
         return os.read(file, _MAX_BYTES)
     finally:
         os.close(file)
-
-
-def _pid(fields: Fields) -> int | None:
-    state = fields.get("State")
-    pid = state.get("Pid") if isinstance(state, Mapping) else None
-    return pid if type(pid) is int and pid > 0 else None
 
 
 def _gaps(running: int, refused: int, placed: int) -> Iterator[Gap]:

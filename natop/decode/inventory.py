@@ -4,10 +4,9 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
+from natop.decode.fields import Fields, first_process, inner, raw_text
 from natop.model import GATEWAYS, Attachment, Container, Engine, EngineReading, Inventory, Network, PublishedPort
 from natop.text import clean
-
-Fields = Mapping[str, object]
 
 _PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.compose.service"
@@ -49,7 +48,7 @@ def _engine(reading: EngineReading) -> Engine:
         version=_text(reading.version, "Version"),
         api_version=_text(reading.version, "ApiVersion"),
         rootless=is_rootless(reading.info),
-        firewall_backend=_text(_fields(reading.info, "FirewallBackend"), "Driver"),
+        firewall_backend=_text(inner(reading.info, "FirewallBackend"), "Driver"),
         product=PODMAN if is_podman(reading.version) else DOCKER,
         options=tuple(clean(option, MAX_OPTION) for option in reading.options),
     )
@@ -76,7 +75,7 @@ def _is_subnet(text: str) -> bool:
 
 def _network(fields: Fields, of_podman: bool) -> Network:
     name = _text(fields, "Name") or ""
-    subnets = (_text(config, "Subnet") for config in _list(_fields(fields, "IPAM"), "Config"))
+    subnets = (_text(config, "Subnet") for config in _list(inner(fields, "IPAM"), "Config"))
     return Network(
         id=_text(fields, "Id") or "",
         name=PODMAN_DEFAULT if of_podman and name == "bridge" else name,
@@ -96,13 +95,13 @@ def _bridge(fields: Fields, of_podman: bool) -> str | None:
     identity = _text(fields, "Id")
     if _text(fields, "Driver") != "bridge" or identity is None:
         return None
-    named = _text(_fields(fields, "Options"), BRIDGE_OPTION)
+    named = _text(inner(fields, "Options"), BRIDGE_OPTION)
     return named or (None if of_podman else f"br-{identity[:12]}")
 
 
 def _ipvlan_mode(fields: Fields) -> str | None:
     """Docker's option, or Podman's."""
-    options = _fields(fields, "Options")
+    options = inner(fields, "Options")
     mode = _text(options, "ipvlan_mode") or _text(options, "mode")
     return mode if _text(fields, "Driver") == "ipvlan" else None
 
@@ -111,9 +110,9 @@ def _gateways(networks: Iterable[Fields]) -> Mapping[str, Attachment]:
     """The place of each container, by id, on swarm's bridge; addresses are told with a prefix, as 172.20.0.3/16."""
     places = {}
     for network in networks:
-        members = _fields(network, "Containers") if network.get("Name") == GATEWAYS else {}
+        members = inner(network, "Containers") if network.get("Name") == GATEWAYS else {}
         for identity in members:
-            fields = _fields(members, identity)
+            fields = inner(members, identity)
             texts = {key: (_text(fields, key) or "").partition("/")[0] for key in ("IPv4Address", "IPv6Address")}
             places[identity] = Attachment(
                 GATEWAYS,
@@ -129,10 +128,10 @@ def _container(fields: Fields, known: Mapping[str, Network], gateways: Mapping[s
 
     What one that uses another's network namespace has there is the other's: Podman tells it of each container of a pod.
     """
-    state, config, settings = (_fields(fields, key) for key in ("State", "Config", "NetworkSettings"))
-    labels = _fields(config, "Labels")
+    state, config, settings = (inner(fields, key) for key in ("State", "Config", "NetworkSettings"))
+    labels = inner(config, "Labels")
     identity = _text(fields, "Id") or ""
-    mode = _text(_fields(fields, "HostConfig"), "NetworkMode") or ""
+    mode = _text(inner(fields, "HostConfig"), "NetworkMode") or ""
     own = {} if mode.startswith("container:") else settings
     gateway = [gateways[identity]] if identity in gateways else []
     return Container(
@@ -143,17 +142,17 @@ def _container(fields: Fields, known: Mapping[str, Network], gateways: Mapping[s
         project=_text(labels, _PROJECT),
         service=_text(labels, _SERVICE),
         network_mode=mode,
-        pid=_pid(state.get("Pid")),
+        pid=first_process(fields),
         sandbox=_text(own, "SandboxKey"),
         started_at=_text(state, "StartedAt"),
-        networks=(*_attachments(_fields(own, "Networks"), known), *gateway),
-        published=tuple(_published(_fields(own, "Ports"))),
+        networks=(*_attachments(inner(own, "Networks"), known), *gateway),
+        published=tuple(_published(inner(own, "Ports"))),
     )
 
 
 def _attachments(networks: Fields, known: Mapping[str, Network]) -> Iterable[Attachment]:
     for name in sorted(networks):
-        fields, network = _fields(networks, name), known.get(clean(name))
+        fields, network = inner(networks, name), known.get(clean(name))
         yield Attachment(
             network=network.name if network else clean(name),
             driver=network.driver if network else None,
@@ -179,24 +178,13 @@ def _port(text: str) -> int | None:
     return number if 0 < number <= 0xFFFF else None
 
 
-def _pid(value: object) -> int | None:
-    """A process number; 0 stands for a container that does not run."""
-    return value if type(value) is int and 0 < value < 2**31 else None
-
-
-def _fields(fields: Fields, key: str) -> Fields:
-    value = fields.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
 def _list(fields: Fields, key: str) -> list[Fields]:
     value = fields.get(key)
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
 
 
 def _text(fields: Fields, key: str) -> str | None:
-    value = fields.get(key)
-    return clean(value) if isinstance(value, str) and value else None
+    return clean(raw_text(fields, key)) or None
 
 
 def _address(fields: Fields, key: str) -> str | None:

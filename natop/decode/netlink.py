@@ -10,6 +10,8 @@ from natop.model import U8, U16, U32, Rows
 
 Block = bytes | bytearray | memoryview
 
+NO_CTNETLINK = "load the kernel's module: sudo modprobe nf_conntrack_netlink"
+"""What helps where the kernel refuses to speak of conntrack."""
 _TYPE_HALF = 0 if struct.pack("=H", 1) == b"\x01\x00" else 1
 """Where nlmsg_type stands in the word that it shares with nlmsg_flags, by the machine's byte order."""
 

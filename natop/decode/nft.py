@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from natop.decode.chains import OUTPUT, POSTROUTING, UNKNOWN, Chain, Condition, Field, Rule, Verdict, span
+from natop.decode.fields import Fields, inner, mapping, raw_text
 from natop.decode.iptables import destination, protocols, sources
 from natop.model import NatRule
 from natop.text import clean
@@ -19,7 +20,6 @@ BACKEND = "nft"
 MAX_PORT = 0xFFFF
 MAX_PRIORITY = 1 << 31
 FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
-Json = Mapping[str, object]
 Named = Mapping[tuple[str, str, str], Sequence[object]]
 """Elements of named sets and maps, by family, table and name."""
 
@@ -31,21 +31,21 @@ _JUMPS = {"jump": Verdict.JUMP, "goto": Verdict.GOTO}
 _COUNT = re.compile(r" packets \d+ bytes \d+")
 
 
-def objects(text: str, kind: str) -> Iterator[Json]:
+def objects(text: str, kind: str) -> Iterator[Fields]:
     """The objects of a kind (table, chain, rule, set, map) in one of nft's answers; none where it is no JSON."""
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):
         return
-    for item in _list(_mapping(answer).get("nftables")):
-        found = _mapping(item).get(kind)
-        if isinstance(found, Mapping) and _text(found, "family") in FAMILIES:
+    for item in _list(mapping(answer).get("nftables")):
+        found = mapping(item).get(kind)
+        if isinstance(found, Mapping) and raw_text(found, "family") in FAMILIES:
             yield found
 
 
 def has_iptables_rules(text: str) -> bool:
     """Whether a listing has rules that iptables-nft made."""
-    return any("xt" in _mapping(part) for rule in objects(text, "rule") for part in _list(rule.get("expr")))
+    return any("xt" in mapping(part) for rule in objects(text, "rule") for part in _list(rule.get("expr")))
 
 
 def decode_tables(
@@ -56,7 +56,7 @@ def decode_tables(
     found = []
     for listing in listings:
         named = {_key(each): _list(each.get("elem")) for kind in ("set", "map") for each in objects(listing, kind)}
-        rules: dict[tuple[str, str, str], list[Json]] = {}
+        rules: dict[tuple[str, str, str], list[Fields]] = {}
         for each in objects(listing, "rule"):
             rules.setdefault(_key(each, "chain"), []).append(each)
         for each in objects(listing, "chain"):
@@ -84,9 +84,9 @@ class _Table:
     spelled: Mapping[tuple[str, str, str, int], str]
 
 
-def _chain(fields: Json, rules: Sequence[Json], table: _Table, ages: Mapping[tuple[str, str], int]) -> Chain:
+def _chain(fields: Fields, rules: Sequence[Fields], table: _Table, ages: Mapping[tuple[str, str], int]) -> Chain:
     family, owner, name = _key(fields)
-    hook = _text(fields, "hook") if _text(fields, "type") == "nat" else ""
+    hook = raw_text(fields, "hook") if raw_text(fields, "type") == "nat" else ""
     priority = fields.get("prio")
     known = priority if isinstance(priority, int) and abs(priority) <= MAX_PRIORITY else 0
     base = NatRule(BACKEND, clean(f"{family} {owner} {name}"), known, "")
@@ -115,7 +115,7 @@ class _Reading:
         """What a right-hand side stands for, one by one; None where a named set is not in the listing."""
         if isinstance(value, str) and value.startswith("@"):
             return self.table.named.get((*self.owner, value[1:]))
-        inner = _mapping(value).get("set")
+        inner = mapping(value).get("set")
         return _list(inner) if inner is not None else value if isinstance(value, list) else [value]
 
     def nat(self, action: str, **more: object) -> Rule:
@@ -124,13 +124,13 @@ class _Reading:
         return Rule(limits, Verdict.NAT, nat=replace(self.place, action=action, **given))  # type: ignore[arg-type]
 
 
-def _rules(fields: Json, reading: _Reading) -> Iterator[Rule]:
+def _rules(fields: Fields, reading: _Reading) -> Iterator[Rule]:
     """The rule, or one for each element of its verdict map."""
     handle = fields.get("handle")
     key = (*_key(fields, "chain"), handle if isinstance(handle, int) else -1)
     reading.place = replace(reading.place, text=clean(reading.table.spelled.get(key, "")))
     for part in _list(fields.get("expr")):
-        for name, value in _mapping(part).items():
+        for name, value in mapping(part).items():
             rules = list(_statement(name, value, reading))
             yield from rules
             if rules and name != "vmap":
@@ -139,13 +139,13 @@ def _rules(fields: Json, reading: _Reading) -> Iterator[Rule]:
 
 def _statement(name: str, value: object, reading: _Reading) -> Iterator[Rule]:
     """The rules that end with this statement; without one it adds to the conditions, or does nothing."""
-    options = _mapping(value)
+    options = mapping(value)
     if name == "match":
         reading.conditions += _match(options, reading)
     elif name in _VERDICTS:
         yield Rule(tuple(reading.conditions), _VERDICTS[name])
     elif name in _JUMPS:
-        yield Rule(tuple(reading.conditions), _JUMPS[name], _text(options, "target"))
+        yield Rule(tuple(reading.conditions), _JUMPS[name], raw_text(options, "target"))
     elif name == "vmap":
         yield from _verdict_map(options, reading)
     elif name in ("masquerade", "snat"):
@@ -159,21 +159,21 @@ def _statement(name: str, value: object, reading: _Reading) -> Iterator[Rule]:
         reading.conditions.append(UNKNOWN)
 
 
-def _verdict_map(options: Json, reading: _Reading) -> Iterator[Rule]:
+def _verdict_map(options: Fields, reading: _Reading) -> Iterator[Rule]:
     before = tuple(reading.conditions)
     for element in reading.elements(options.get("data")) or ():
         if not isinstance(element, list) or len(element) != 2:
             continue
         reading.conditions[:] = [*before, *_compared(options.get("key"), "==", [element[0]])]
-        for name, value in _mapping(element[1]).items():
+        for name, value in mapping(element[1]).items():
             if name in _VERDICTS or name in _JUMPS:
                 yield from _statement(name, value, reading)
     reading.conditions[:] = before
 
 
-def _xt(options: Json, reading: _Reading) -> Iterator[Rule]:
+def _xt(options: Fields, reading: _Reading) -> Iterator[Rule]:
     """A match or target of iptables; its options are in the text alone, where nft can spell it."""
-    name, text = _text(options, "name"), reading.place.text
+    name, text = raw_text(options, "name"), reading.place.text
     if options.get("type") == "target" and name in ("MASQUERADE", "SNAT"):
         to = re.search(r"\b(?:masquerade|snat) to (\S+)", text)
         address, ports = destination(to[1] if to else "")
@@ -188,14 +188,14 @@ def _xt(options: Json, reading: _Reading) -> Iterator[Rule]:
         reading.conditions.append(UNKNOWN)
 
 
-def _match(options: Json, reading: _Reading) -> list[Condition]:
+def _match(options: Fields, reading: _Reading) -> list[Condition]:
     values = reading.elements(options.get("right"))
-    return [UNKNOWN] if values is None else _compared(options.get("left"), _text(options, "op"), values)
+    return [UNKNOWN] if values is None else _compared(options.get("left"), raw_text(options, "op"), values)
 
 
 def _compared(left: object, operator: str, values: Sequence[object]) -> list[Condition]:
     """The conditions that `left operator values` means: what a field's protocol implies, and the comparison itself."""
-    mask = _list(_mapping(left).get("&"))
+    mask = _list(mapping(left).get("&"))
     kind = _kind(mask[0] if mask else left)
     if kind is None or operator not in ("==", "!=", "in", ""):
         return [*_implied(left), UNKNOWN]
@@ -222,7 +222,7 @@ _FAMILY = {"ipv4": 4, "ip": 4, "ipv6": 6, "ip6": 6}
 
 def _kind(left: object) -> Field | None:
     """What a left-hand side looks at; None for what cannot be judged."""
-    sides = {name: _mapping(options) for name, options in _mapping(left).items()}
+    sides = {name: mapping(options) for name, options in mapping(left).items()}
     match sides:
         case {"meta": {"key": str(key)}}:
             return _META.get(key)
@@ -241,7 +241,7 @@ def _kind(left: object) -> Field | None:
 
 def _implied(left: object) -> list[Condition]:
     """nft leaves out the conditions that a header's field brings with it: the address family, the protocol."""
-    protocol = _text(_mapping(_mapping(left).get("payload")), "protocol")
+    protocol = raw_text(inner(mapping(left), "payload"), "protocol")
     if protocol in _FAMILY:
         return [Condition(Field.FAMILY, (_FAMILY[protocol],))]
     return [Condition(Field.PROTO, (protocol,))] if protocol and protocol != "th" else []
@@ -288,23 +288,14 @@ def _ports(ports: object) -> tuple[int, int] | None:
     return None
 
 
-def _flags(options: Json) -> dict[str, bool]:
+def _flags(options: Fields) -> dict[str, bool]:
     given = options.get("flags")
     flags = [given] if isinstance(given, str) else _list(given)
     return {"random": "random" in flags, "fully_random": "fully-random" in flags}
 
 
-def _key(fields: Json, name: str = "name") -> tuple[str, str, str]:
-    return _text(fields, "family"), _text(fields, "table"), _text(fields, name)
-
-
-def _text(fields: Json, key: str) -> str:
-    value = fields.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _mapping(value: object) -> Json:
-    return value if isinstance(value, Mapping) else {}
+def _key(fields: Fields, name: str = "name") -> tuple[str, str, str]:
+    return raw_text(fields, "family"), raw_text(fields, "table"), raw_text(fields, name)
 
 
 def _list(value: object) -> list[object]:
