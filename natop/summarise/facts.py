@@ -13,6 +13,7 @@ from natop.join.flows import UNKNOWN, Flows, service
 from natop.join.local import GONE
 from natop.model import UNKNOWN32, Addresses, Closer, FlowFacts, Kind, Mask, Pile, Rows, address_value
 from natop.summarise.alike import hashed, kinds
+from natop.sysctls import number_of
 from natop.uapi import IpProto, Ips, TcpState
 
 TOP = 5
@@ -25,8 +26,6 @@ IDLE_S = 86_400
 SHORTENED = ("nf_conntrack_tcp_timeout_unacknowledged", "nf_conntrack_tcp_timeout_max_retrans")
 """What the kernel gives an ESTABLISHED flow instead, however fresh: while data is not acknowledged, and where segments
 are sent again and again or the window is closed."""
-SHORTENED_S = 300
-"""Of these, where they were not read: TCP_CONNTRACK_UNACK and TCP_CONNTRACK_RETRANS of nf_conntrack_proto_tcp.c."""
 SOCKET_TIME_WAIT_S = 60
 """TCP_TIMEWAIT_LEN of include/net/tcp.h: how long a socket holds its local port after it closed first."""
 LOCAL_PORTS_FLOOR = 0.5
@@ -38,8 +37,6 @@ with the first SYN (nf_conntrack_proto_tcp.c); before Linux 5.15 with the last o
 come again counts once it has waited anew."""
 LATELY_S = 10
 """A flow in TIME_WAIT for longer does not show that its end answers now."""
-SYN_SENT_S = TIME_WAIT_S = 120
-"""The timeouts of both, where they were not read: nf_conntrack_proto_tcp.c."""
 
 DNS, NATED = 53, Ips.SRC_NAT | Ips.DST_NAT
 
@@ -92,8 +89,7 @@ def _idle(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Mask:
     left = flows.table.timeout_s
     if not isinstance(whole, int) or whole <= IDLE_S:
         return np.zeros(len(left), np.bool_)
-    told = (sysctls.get(name) for name in SHORTENED)
-    cut = max(value if isinstance(value, int) else SHORTENED_S for value in told)
+    cut = max(number_of(sysctls, name) for name in SHORTENED)
     idle: Mask = (left > cut) & (left < whole - IDLE_S) & (left != UNKNOWN32)
     return idle
 
@@ -106,11 +102,11 @@ def _silent(flows: Flows, sysctls: Mapping[str, int | tuple[int, ...]]) -> Rows:
     table = flows.table
     tcp, answered = table.proto == IpProto.TCP, (table.status & Ips.SEEN_REPLY) != 0
     waits = tcp & (table.state == TcpState.SYN_SENT) & ~answered
-    waits &= table.timeout_s < _timeout(sysctls, "syn_sent", SYN_SENT_S) - WAITED_S
+    waits &= table.timeout_s < number_of(sysctls, "nf_conntrack_tcp_timeout_syn_sent") - WAITED_S
     called = np.zeros(1 << 16, np.bool_)
     called[table.reply_sport[waits]] = True
     old = (table.state == TcpState.TIME_WAIT) & (
-        table.timeout_s < _timeout(sysctls, "time_wait", TIME_WAIT_S) - LATELY_S
+        table.timeout_s < number_of(sysctls, "nf_conntrack_tcp_timeout_time_wait") - LATELY_S
     )
     waiting, answers = _rows(waits), _rows(tcp & answered & ~old & called[table.reply_sport])
     if len(waiting) == 0:
@@ -137,12 +133,6 @@ def _with_ends_of(flows: Flows, few: Rows, rows: Rows) -> npt.NDArray[np.intp]:
     for end, other in zip(ends, others, strict=True):
         same &= end[at] == other
     return np.bincount(at[same], minlength=len(few))
-
-
-def _timeout(sysctls: Mapping[str, int | tuple[int, ...]], state: str, default: int) -> int:
-    """Of a TCP state, in seconds."""
-    told = sysctls.get(f"nf_conntrack_tcp_timeout_{state}")
-    return told if isinstance(told, int) else default
 
 
 def _to_proxies(flows: Flows, rows: Rows) -> Rows:

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from natop.model import Container, NetnsTcp
-
-DEFAULT_PORTS = (32_768, 60_999)
-"""net.ipv4.ip_local_port_range of a new network namespace, whatever the host's is."""
+from natop.sysctls import LOCAL_PORTS
 
 Sysctls = Mapping[str, int | tuple[int, ...]]
 
@@ -26,7 +24,7 @@ def range_of(sysctls: Sysctls) -> tuple[bool, tuple[int, int]]:
     match sysctls.get("ip_local_port_range"):
         case (int(first), int(last)):
             return True, (first, last)
-    return False, DEFAULT_PORTS
+    return False, LOCAL_PORTS
 
 
 def local_ports(containers: Sequence[Container], told: Mapping[str, NetnsTcp], host: Sysctls) -> list[tuple[int, int]]:

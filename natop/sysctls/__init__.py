@@ -4,13 +4,14 @@ Documentation/networking/nf_conntrack-sysctl.rst and ip-sysctl.rst tell what eac
 kernel's defaults, not its parent's values; NAT goes by the host's conntrack timeouts, never by a container's.
 """
 
-from natop.sysctls.catalogue import BY_NAME, CATALOGUE, INSIDE, PATHS, differing, judge
+from natop.sysctls.catalogue import BY_NAME, CATALOGUE, INSIDE, PATHS, differing, judge, number_of
 from natop.sysctls.judging import (
     CHAIN_CRITICAL,
     CHAIN_WARNING,
     EVICTING,
     FULL_CRITICAL,
     FULL_WARNING,
+    LOCAL_PORTS,
     SHORT_TIME_WAIT_S,
 )
 from natop.sysctls.kinds import About, Area, Judgement, Scope, Sysctl, Value, Verdict, value_text
@@ -25,6 +26,7 @@ __all__ = [
     "FULL_CRITICAL",
     "FULL_WARNING",
     "INSIDE",
+    "LOCAL_PORTS",
     "PATHS",
     "SHORT_TIME_WAIT_S",
     "About",
@@ -37,6 +39,7 @@ __all__ = [
     "decode",
     "differing",
     "judge",
+    "number_of",
     "parse",
     "parse_ports",
     "value_text",

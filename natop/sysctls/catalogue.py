@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from natop.sysctls import judging
-from natop.sysctls.judging import BACKLOG, means, switch
+from natop.sysctls.judging import BACKLOG, LOCAL_PORTS, means, switch
 from natop.sysctls.kinds import About, Area, Judgement, Scope, Sysctl, Value
 
 _ALWAYS = (0, 0)
@@ -83,7 +83,7 @@ CATALOGUE = (
         switch("invalid packets are not logged", "invalid packets of this protocol (255: of all) are logged"),
         ((_ALWAYS, 0),),
     ),
-    Sysctl("net/ipv4/ip_local_port_range", Area.SOCKETS, judging.port_range, ((_ALWAYS, (32_768, 60_999)),), "ports"),
+    Sysctl("net/ipv4/ip_local_port_range", Area.SOCKETS, judging.port_range, ((_ALWAYS, LOCAL_PORTS),), "ports"),
     Sysctl(
         "net/ipv4/ip_local_reserved_ports",
         Area.SOCKETS,
@@ -131,6 +131,14 @@ PATHS = tuple(each.path for each in CATALOGUE)
 """Below /proc/sys; those that a host's reading asks for."""
 INSIDE = tuple(each.path for each in CATALOGUE if each.scope is Scope.NETNS and each.area is not Area.ROUTER)
 """Those that may differ inside a container, and matter there."""
+
+
+def number_of(values: Mapping[str, Value], name: str) -> int:
+    """A sysctl of one number; the kernel's default, which there must be one of, where it was not read."""
+    told, known = values.get(name), BY_NAME[name].default(None)
+    number = told if isinstance(told, int) else known
+    assert isinstance(number, int)
+    return number
 
 
 def judge(name: str, value: Value, about: About) -> Judgement | None:

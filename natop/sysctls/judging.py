@@ -16,6 +16,8 @@ SHORT_TIME_WAIT_S = 30
 """Below it, late segments of an old connection may meet a new one; a socket's own TIME_WAIT lasts 60 s."""
 EVICTING = (6, 5)
 """Since then NAT takes the port of an entry in TIME_WAIT or CLOSE when it finds no free one (nf_nat_core.c)."""
+LOCAL_PORTS = (32_768, 60_999)
+"""ip_local_port_range of a new network namespace, whatever the host's is."""
 NARROW_PORTS = 14_116
 """Half of the default range: connections to one remote run out sooner, and two containers choose the same port more
 often. With 64 ports 16 of 2,000 pairs of simultaneous connects lost a SYN to the race; with 28,232 none of 20,000."""
