@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import jsonschema
 import pytest
@@ -28,6 +28,7 @@ from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoPort
 from natop.feed import Source
 from natop.model import Sample
 from tests.unit import netlink
+from tests.unit.ended import Ended, refused
 from tests.unit.hosts import CONTAINERS, observed, sample
 from tests.unit.plain import flow
 
@@ -59,12 +60,6 @@ class Reader:
         """There is nothing to close."""
 
 
-class Ended(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
 Natop = Callable[..., Ended]
 
 
@@ -93,15 +88,6 @@ def natop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], o
         return Ended(status, *capsys.readouterr())
 
     return run
-
-
-def refused(ended: Ended, status: int) -> list[str]:
-    """The lines on stderr of a command that did nothing."""
-    assert (ended.status, ended.out) == (status, "")
-    lines = ended.err.splitlines()
-    assert 1 <= len(lines) <= 3, ended.err
-    assert lines[0].startswith("natop: ")
-    return lines
 
 
 def test_a_defect_is_told_in_two_lines_and_is_no_finding(natop: Natop) -> None:

@@ -5,20 +5,14 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from natop import cli
+from tests.unit.ended import Ended, refused
 from tests.unit.sides import container, document, rated
 
 REMEDY = "make one with: natop snapshot --format json --every 2 --count 30 -o FILE"
-
-
-class Ended(NamedTuple):
-    status: int
-    out: str
-    err: str
 
 
 Diff = Callable[..., Ended]
@@ -40,14 +34,6 @@ def diff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         return Ended(status, *capsys.readouterr())
 
     return run
-
-
-def refused(ended: Ended, status: int) -> list[str]:
-    assert (ended.status, ended.out) == (status, "")
-    lines = ended.err.splitlines()
-    assert 1 <= len(lines) <= 3, ended.err
-    assert lines[0].startswith("natop: ")
-    return lines
 
 
 FILES = ("before.json", "after.json")

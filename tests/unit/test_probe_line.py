@@ -40,10 +40,11 @@ from natop.probefeed import CannotProbe, ProbeFeed, targets_aims
 from natop.probing import ProbeWish
 from natop.summarise.probed import HISTORY
 from tests.unit import netlink
+from tests.unit.ended import Ended, refused
 from tests.unit.hosts import CONTAINERS, HOST_ADDRESSES, WEB, container, engine, observed, sample
 from tests.unit.plain import flow
 from tests.unit.rulesets import recorded
-from tests.unit.test_cli import PATIENCE_S, Ended, refused
+from tests.unit.test_cli import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
