@@ -42,6 +42,9 @@ _BEFORE = {
     "chaintoolong": (CHAINS_LIMITED, "not counted before Linux 5.15"),
 }
 
+BAD = frozenset(("insert_failed", "drop", "early_drop", "chaintoolong"))
+"""Counters whose rise is bad news."""
+
 TCP_MEANINGS = {
     "syn_retrans": "SYN and SYN-ACK segments sent again: each is a lost one, and a second or more of waiting",
     "retrans_segs": "segments sent again, of any kind",

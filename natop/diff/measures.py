@@ -9,6 +9,7 @@ from natop.decode.counters import MODULUS
 from natop.diff.change import Measure, Number, Unit
 from natop.diff.reread import ContainerPart, PoolPart
 from natop.diff.sides import ALL_SYN_RETRANS, Rates, Side, probe_series
+from natop.meanings import BAD
 from natop.model import COUNTER_NAMES, TCP_NAMES, ProbeSeries
 from natop.uapi import TcpState
 
@@ -46,7 +47,6 @@ def _fill(side: Side) -> float | None:
     return 100 * table.count / table.max if table.count is not None and table.max else None
 
 
-_BAD_COUNTERS = ("insert_failed", "drop", "early_drop", "chaintoolong")
 _LEADING = ("insert_failed", "drop", "early_drop")
 _BAD_TCP = ("syn_retrans", "retrans_segs", "attempt_fails", "listen_overflows", "listen_drops", "timeouts")
 _TCP_TITLES = {
@@ -70,7 +70,7 @@ def _counter(name: str) -> Measure[Side]:
         Unit.PER_MINUTE,
         lambda side: _times(60, side.rates.get(name)),
         0 if name in _LEADING else 1,
-        worse=name in _BAD_COUNTERS,
+        worse=name in BAD,
         counter=lambda side: side.state.conntrack.counters.get(name),
         modulus=MODULUS,
     )

@@ -81,10 +81,8 @@ def _remedy_text(remedy: Remedy, width: int) -> Iterator[str]:
     if remedy.undo:
         yield "  undo:\n"
         yield from _whole(remedy.undo)
-    undo = "and then" if remedy.undo else "undo"
-    for label, text in ((undo, remedy.undo_text), ("costs", remedy.cost), ("check", remedy.check)):
-        if text:
-            yield from wrapped(text, f"  {label}: ", width)
+    for label, text in remedy.words:
+        yield from wrapped(text, f"  {label}: ", width)
 
 
 def _whole(texts: Sequence[str]) -> Iterator[str]:
@@ -119,10 +117,8 @@ def _remedy_markdown(remedy: Remedy) -> Iterator[str]:
     if remedy.undo:
         yield "\nUndo:\n"
         yield from _fenced(remedy.undo)
-    undo = "And then" if remedy.undo else "Undo"
-    for label, text in ((undo, remedy.undo_text), ("Costs", remedy.cost), ("Check", remedy.check)):
-        if text:
-            yield f"\n{label}: {escaped(text)}\n"
+    for label, text in remedy.words:
+        yield f"\n{label.capitalize()}: {escaped(text)}\n"
 
 
 def _fenced(texts: Sequence[str], language: str = "sh") -> Iterator[str]:

@@ -98,6 +98,13 @@ class Remedy:
     undo_text: str | None = None
     """The way back where no command is it, or not the whole of it."""
 
+    @property
+    def words(self) -> tuple[tuple[str, str], ...]:
+        """What is said of it beside commands and lines to be written, each with its label."""
+        undo = "and then" if self.undo else "undo"
+        said = ((undo, self.undo_text), ("costs", self.cost), ("check", self.check))
+        return tuple((label, text) for label, text in said if text)
+
 
 @dataclass(frozen=True, slots=True)
 class Lead:

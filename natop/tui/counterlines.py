@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from natop.meanings import TCP_MEANINGS, meaning
+from natop.meanings import BAD, TCP_MEANINGS, meaning
 from natop.model import COUNTER_NAMES, NetnsTcp, Snapshot
 from natop.summarise.window import Marker, Watched
 from natop.tui.formats import clock, count, fit, rate
@@ -19,8 +19,6 @@ _NUMBER, _SINCE = 12, 16
 _TCP_NAME = 19
 MANY_CPUS = 4
 """More of them are not told one by one."""
-BAD = frozenset(("insert_failed", "drop", "early_drop", "chaintoolong"))
-"""Counters whose rise is bad news."""
 LOST = "lost_syns"
 """Stands for `NetnsTcp.lost_syns_per_s`, an estimate, among TCP's counters."""
 _TCP = (

@@ -139,10 +139,8 @@ def _remedy(number: int, remedy: Remedy, width: int) -> Iterator[Line]:
         yield from _whole((snippet.text,), width)
     for number, command in enumerate(remedy.undo):
         yield from _told("undo" if number == 0 else "", command, width, Tone.ESTABLISHED)
-    undo = "and then" if remedy.undo else "undo"
-    for label, text in ((undo, remedy.undo_text), ("costs", remedy.cost), ("check", remedy.check)):
-        if text:
-            yield from _told(label, text, width)
+    for label, text in remedy.words:
+        yield from _told(label, text, width)
 
 
 def _whole(texts: Sequence[str], width: int) -> Iterator[Line]:
