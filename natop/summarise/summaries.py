@@ -51,10 +51,6 @@ _NO_TCP_STATE = len(TCP_STATES)
 _PROTOCOLS = 256
 
 
-def _count_all(flows: FlowTable, attribution: Attribution) -> FlowCounts:
-    return _count(flows, attribution, Ownership.whole(len(flows)))[0]
-
-
 def _count(flows: FlowTable, attribution: Attribution, groups: Ownership) -> list[FlowCounts]:
     """The numbers of each group."""
     is_tcp = (flows.proto == IpProto.TCP) & (flows.state < _NO_TCP_STATE)
@@ -183,7 +179,7 @@ def _flow_summaries(
     keys = [*(container.id for container in containers), UNOWNED]
     rates = _rates(groups, keys, reading.flows, previous, change) if previous and change else {}
     counts = dict(zip(keys, _count(reading.flows, reading.attribution, groups), strict=True))
-    counts[WHOLE] = _count_all(reading.flows, reading.attribution)
+    [counts[WHOLE]] = _count(reading.flows, reading.attribution, Ownership.whole(len(reading.flows)))
     past = _past(previous)
     is_same = previous is not None and previous.reading is not None and change is None
 
