@@ -10,10 +10,9 @@ from natop.diff.compare import Comparison
 from natop.diff.matching import ContainerChange, Fact, FindingChange
 from natop.diff.sections import View
 from natop.diff.sides import Side
+from natop.export import Json
 from natop.export.document import SCHEMA
 from natop.formats import timestamp
-
-Json = dict[str, object]
 
 
 def as_json(comparison: Comparison, view: View) -> Iterator[str]:

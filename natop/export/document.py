@@ -7,6 +7,7 @@ import msgspec
 
 from natop import __version__
 from natop.columns.containers import ContainerRow
+from natop.export import Json
 from natop.export.flowdocument import flow_objects
 from natop.export.natdocument import PoolObjects, nat_rules_object, port_choice_object, time_wait_object
 from natop.export.sysctldocument import host_judged, own_sysctls
@@ -28,8 +29,6 @@ from natop.model import (
     Snapshot,
 )
 from natop.summarise.probed import waited_ms
-
-Json = dict[str, object]
 
 SCHEMA = 1
 FLOWS_AT_ONCE = 5_000

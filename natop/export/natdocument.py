@@ -2,12 +2,11 @@
 
 from math import isnan
 
+from natop.export import Json
 from natop.join.flows import Flows, has_ports
 from natop.model import Firewall, NatPools, NatRule, PortChoice, Snapshot, TimeWait
 from natop.summarise.pools import sustainable_per_s
 from natop.uapi import proto_name
-
-Json = dict[str, object]
 
 MOST_POOLS = 1_000
 """The fullest pools are told; a host that calls tens of thousands of remote ends has as many."""

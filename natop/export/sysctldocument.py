@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 from natop import sysctls
 from natop.columns.containers import ContainerRow
+from natop.export import Json
 from natop.model import Snapshot
 from natop.sysctls import About, Value
-
-Json = dict[str, object]
 
 
 def host_judged(snapshot: Snapshot) -> Json:
