@@ -6,7 +6,7 @@ Any kind of file will do that tells snapshots one after the other.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from natop.diff.reread import ContainerPart, CutShort, Document, NotASnapshot, ProbePart
+from natop.diff.reread import ContainerPart, CutShort, Document, ProbePart
 from natop.model import ProbeResult, ProbeSeries
 from natop.summarise.probed import with_results
 
@@ -39,7 +39,7 @@ class Side:
 
 
 def side_of(name: str, documents: Iterable[Document]) -> Side:
-    """Raises NotASnapshot, and what `documents` raises."""
+    """`documents` are at least one. Raises what they raise."""
     fold, is_cut = _Fold(), False
     try:
         for document in documents:
@@ -48,8 +48,7 @@ def side_of(name: str, documents: Iterable[Document]) -> Side:
         if fold.last is None:
             raise
         is_cut = True
-    if fold.last is None:
-        raise NotASnapshot("it is empty")
+    assert fold.last is not None  # `documents` tells of one at least, or raises
     containers = {identity: mean.rates for identity, mean in fold.containers.items()}
     return Side(name, fold.last, fold.host.rates, containers, fold.readings, fold.seconds, is_cut)
 
