@@ -153,7 +153,7 @@ def _refused(evidence: Evidence, tcp: Mapping[str, int], whose: str) -> str:
     """What was lost, where: the queue of whole connections is the usual one."""
     refused = refused_of(tcp)
     if tcp.get("listen_overflows"):
-        return f"accept queue of {whose} is full: {many(refused, 'connection')} lost {evidence.span}; not NAT"
+        return f"accept queue of {whose} is full: {many(refused, 'SYN')} dropped {evidence.span}; not NAT"
     return f"SYNs dropped by {whose}: {refused:,} lost {evidence.span}; not NAT"
 
 
