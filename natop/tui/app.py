@@ -30,6 +30,7 @@ from natop.tui.counters import CountersScreen
 from natop.tui.driver import accept_any_bytes
 from natop.tui.findings import FindingsScreen
 from natop.tui.flows import FlowsScreen
+from natop.tui.formats import interval
 from natop.tui.frame import VIEWS, Frame
 from natop.tui.glyphs import ASCII, COLOURLESS, UNICODE, plain
 from natop.tui.header import News
@@ -123,6 +124,8 @@ class NatopApp(App[None]):
         self._reading = Reading(open_feed, self.post_message, interval_s)
         self._mode_before = self.DEFAULT_MODE
         """The view from which the namespace was entered."""
+        self._led_from: str | None = None
+        """The view from which a screen led to this one; None where the user chose this one."""
         self._save, self._save_dir = save, save_dir
         self.showing = Showing(interval_s)
         self._is_settled = False
@@ -288,6 +291,8 @@ class NatopApp(App[None]):
         if chosen:
             self.showing.pace(chosen[0])
             self._reading.pace(chosen[0])
+            if self.news.paused:
+                self.tell(f"reading every {interval(chosen[0])}; the screen is paused")
         self._deliver()
 
     def action_save(self) -> None:
@@ -339,6 +344,7 @@ class NatopApp(App[None]):
         await self._read(None, self._mode_before)
 
     async def _read(self, namespace: Namespace | None, view: str) -> None:
+        self._led_from = None
         self.showing.begin(clean(namespace.name) if namespace else None)
         self._reading.start(namespace)
         await self._unwind()
@@ -356,19 +362,29 @@ class NatopApp(App[None]):
 
     async def action_view(self, name: str) -> None:
         """That view; on the view itself, its first screen."""
+        self._led_from = None
         if self.current_mode == name:
             await self._unwind()
         else:
             await self.switch_mode(name)
+
+    async def lead_to(self, name: str) -> None:
+        """That view, from which the way back is to the screen of now."""
+        before = self.current_mode
+        await self.action_view(name)
+        self._led_from = before if name != before else None
 
     async def action_next_view(self) -> None:
         names = [name for _, name, _ in VIEWS]
         await self.action_view(names[(names.index(self.current_mode) + 1) % len(names)])
 
     async def action_go_back(self) -> None:
-        """One screen back; from a view's first screen, out of a namespace, else to the containers."""
+        """One screen back, or to the one that led here; else out of a namespace, or to the containers."""
         if len(self.screen_stack) > 1:
             await self.pop_screen()
+        elif self._led_from:
+            before, self._led_from = self._led_from, None
+            await self.switch_mode(before)
         elif self._reading.namespace:
             await self.leave_namespace()
         else:

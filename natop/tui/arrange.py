@@ -45,18 +45,18 @@ class FlowId(NamedTuple):
 
 
 _RANKS_PROBING = {"connect": 1}
-"""While there are probes, what they found comes before what only describes."""
+"""While containers are probed, what that found comes before what only describes."""
 
 
 def arrange_containers(snapshot: Snapshot, wish: Wish, glyphs: Glyphs) -> Arranged:
     """The containers, or the groups asked for, and the host's row: those that the filter lets through, in order."""
     by = (wish.by if snapshot.reading else None) or Grouping.CONTAINER
     columns = columns_of(by)
-    if snapshot.probes and by is Grouping.CONTAINER:
+    rows: Sequence[ContainerRow] = grouped_rows(snapshot, by)
+    if any(row.connects for row in rows):
         columns = tuple(replace(each, rank=_RANKS_PROBING.get(each.key, each.rank)) for each in columns)
     column, descending = order(columns, wish, DEFAULT_SORT)
     accepted, mistake = filter_in_force(wish)
-    rows: Sequence[ContainerRow] = grouped_rows(snapshot, by)
     of = sum(row.key != HOST_KEY for row in rows)
     if accepted:
         kept = matching(rows, snapshot, by, accepted)
@@ -120,6 +120,8 @@ _CONTAINER_TONES = {
     "trend": Tone.TREND,
     "closing": Tone.CLOSING,
 }
+_BAD = frozenset(("syn_retrans", "lost_syns", "listen_overflows"))
+"""Rates of which any is bad news, as the view of counters marks them."""
 _SIDE_NOTES = frozenset(("project", "mode", "image", "state", "published"))
 
 
@@ -164,6 +166,8 @@ class ContainerLines:
                 return count(value, self._glyphs, width), tone if value else Tone.QUIET
             case Connects():
                 return value.told() + (self._glyphs.alarm if value.is_bad else ""), Tone.ALARM if value.is_bad else tone
+            case float() if value and column.key in _BAD:
+                return f"{decimal(value)}{self._glyphs.alarm}", Tone.ALARM
             case float():
                 return decimal(value), tone if value else Tone.QUIET
             case str():

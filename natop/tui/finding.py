@@ -108,4 +108,4 @@ class FindingScreen(FactsScreen):
             wish = Wish(lead.filter, lead.filter, scope=lead.scope, named=self.natop.named)
             await self.app.push_screen(PoolsScreen(wish) if lead.view == PoolsScreen.VIEW else FlowsScreen(wish))
         else:
-            await self.natop.action_view(lead.view)
+            await self.natop.lead_to(lead.view)

@@ -166,11 +166,15 @@ def _tuples(flows: Flows, row: int) -> list[Line]:
         ("original", table.orig_src, table.orig_sport, table.orig_dst, table.orig_dport),
         ("reply", table.reply_src, table.reply_sport, table.reply_dst, table.reply_dport),
     )
+    ends = [
+        (name, endpoint(source.text(row), int(sport[row]), proto), endpoint(target.text(row), int(dport[row]), proto))
+        for name, source, sport, target, dport in sides
+    ]
+    wide = max(len(src) for _, src, _ in ends)
     lines = []
-    for name, source, sport, target, dport in sides:
-        src = endpoint(source.text(row), int(sport[row]), proto)
-        dst = endpoint(target.text(row), int(dport[row]), proto)
-        pieces: list[Piece] = [("src ", Tone.QUIET), (src, Tone.PLAIN), ("   dst ", Tone.QUIET), (dst, Tone.PLAIN)]
+    for (name, src, dst), (_, _, sport, _, dport) in zip(ends, sides, strict=True):
+        pieces: list[Piece] = [("src ", Tone.QUIET), (src, Tone.PLAIN)]
+        pieces += [(" " * (wide - len(src)) + "   dst ", Tone.QUIET), (dst, Tone.PLAIN)]
         if not has_ports(proto):
             kind, code = divmod(int(dport[row]), 256)
             pieces.append((f"   type {kind} code {code} id {int(sport[row])}", Tone.PLAIN))

@@ -35,18 +35,27 @@ class Painter:
         self._header, self._sorted, self._cursor = (style(f"table--{part}") for part in ("header", "sorted", "cursor"))
 
     def titles(self, sort: str, descending: bool) -> Strip:
-        """The header: titles over their columns, the sort column marked in the gap that follows it."""
+        """The header: titles over their columns, the sort column marked in the gap that follows it.
+
+        A number at the right edge has none: there the mark stands in the gap before.
+        """
         pieces, at = [(" " * LEFT, self._header)], 0
         for spot in self.places:
             is_sorted = spot.column.key == sort
             mark = (self._glyphs.descending if descending else self._glyphs.ascending) if is_sorted else ""
-            title = spot.column.title
-            text = cell(title, spot.width, self._glyphs, right=True) if spot.column.numeric else title
-            text = cell(text + mark, spot.width + len(mark), self._glyphs)
-            pieces.append((" " * (spot.start - at), self._header))
+            before = len(mark) if spot.column.numeric and LEFT + spot.start + spot.width >= self.width else 0
+            text = self._title(spot, mark, before)
+            pieces.append((" " * (spot.start - before - at), self._header))
             pieces.append((text, self._sorted if is_sorted else self._header))
-            at = spot.start + len(text)
+            at = spot.start - before + len(text)
         return self._strip(pieces, self._header)
+
+    def _title(self, spot: Place, mark: str, before: int) -> str:
+        title, width = spot.column.title, spot.width
+        if before:
+            return cell(mark + title, width + before, self._glyphs, right=True)
+        text = cell(title, width, self._glyphs, right=True) if spot.column.numeric else title
+        return cell(text + mark, width + len(mark), self._glyphs)
 
     def line(self, cells: Iterable[Piece], at_cursor: bool) -> Strip:
         """One line; `cells` are those of the columns in place, in their order."""

@@ -27,9 +27,14 @@ class StripColumn:
     key: str = "strip"
     title: str = "LAST PROBES"
     width: int = 11
-    numeric: bool = False
-    help: str = "newest at the right: each ! is a lost SYN of the probe behind it, a dot connected, x failed"
+    numeric: bool = True
+    help: str = "newest at the right: each ! is a SYN that the next probe lost, a dot connected, x failed"
     rank: int = 1
+
+    @staticmethod
+    def order(series: ProbeSeries) -> float | None:
+        """By when the last bad one was, the latest first."""
+        return max((each.at for each in series.results if each.error or each.syns_lost), default=None)
 
 
 STRIP = StripColumn()
@@ -73,7 +78,7 @@ def arrange_probes(snapshot: Snapshot, wish: Wish, choice: ProbeChoice, glyphs: 
     awaited = [replace(each, obstacle=why(each, choice)) for key, each in own.items() if key not in known]
     word = wish.filter_text.strip().casefold()
     found = [each for each in shown if word in _searched(each)]
-    column, own_way = sort_column_or(PROBE_COLUMNS, wish.sort, "target")
+    column, own_way = sort_column_or(COLUMNS, wish.sort, "target")
     descending = own_way if wish.descending is None else wish.descending
     rows = rows_by(found, column.order, lambda each: each.last.target, descending)
     rest = [each for each in awaited if word in f"{each.target} {each.text} {each.obstacle}".casefold()]

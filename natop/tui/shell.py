@@ -44,5 +44,8 @@ class Shell(Protocol):
     async def action_view(self, name: str) -> None:
         """That view; on the view itself, its first screen."""
 
+    async def lead_to(self, name: str) -> None:
+        """That view, from which the way back is to the screen of now."""
+
     async def action_go_back(self) -> None:
-        """One screen back; from a view's first screen, out of a namespace, else to the containers."""
+        """One screen back, or to the one that led here; else out of a namespace, or to the containers."""

@@ -189,6 +189,16 @@ class TrendsScreen(Frame):
 
     # Words
 
+    @property
+    def hints(self) -> Sequence[Hint]:
+        """Of one plot alone, Enter leads back to all."""
+        hints = super().hints
+        return (
+            [replace(hint, does="all plots") if hint.key == "enter" else hint for hint in hints]
+            if self.wish.alone
+            else hints
+        )
+
     def crumbs(self) -> list[Piece]:
         """Whose past, how long, and which of the plots these are."""
         pieces: list[Piece] = [(f"{self._whose}  ", Tone.TITLE), (f"{range_text(self.wish.span_s)}  ", Tone.PLAIN)]

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
 from natop.columns.containers import CONTAINER_COLUMNS, HOST_NAME
-from natop.model import Snapshot
+from natop.model import NetnsTcp, Snapshot
 from natop.tui.flows import FlowsScreen
 from natop.tui.glyphs import UNICODE
 from natop.tui.sorting import SortScreen
@@ -96,6 +98,27 @@ async def test_a_click_on_a_title_sorts_and_another_one_reverses(small: list[Sna
             assert live.view.arranged is not None
             assert (live.view.arranged.sort, live.view.arranged.descending) == ("time_wait", descending)
         assert "TIME_WAIT▲" in "\n".join(live.frame)
+
+
+async def test_syns_sent_again_are_marked_and_not_by_colour_alone(small: list[Snapshot]) -> None:
+    first, *rest = small[-1].containers
+    losing = replace(first, tcp=NetnsTcp("net:[1]", {}, {"syn_retrans": 2.5, "listen_overflows": 0.0}))
+    async with open_live([replace(small[-1], containers=(losing, *rest))]) as live:
+        line = live.names.index(first.container.name)
+        assert live.cell(line, "syn_retrans") == "2.5!"
+        assert live.cell(line, "listen_overflows") == "0.0"
+        assert "2.5!" in "\n".join(live.frame)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 133, 160])
+async def test_every_column_in_sight_shows_that_it_is_sorted_by(small: list[Snapshot], width: int) -> None:
+    async with open_live(small, (width, 24)) as live:
+        for column in [spot.column for spot in live.table.places]:
+            live.view._sort(column.key)
+            await live.settle()
+            shown = "\n".join(live.frame)
+            mark = "▼" if column.numeric else "▲"
+            assert f"{column.title}{mark}" in shown or f"{mark}{column.title}" in shown, column.title
 
 
 async def test_f6_sorts_by_a_column_out_of_sight(small: list[Snapshot]) -> None:

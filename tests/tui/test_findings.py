@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from natop.model import Snapshot
+from natop.tui.containers import ContainersScreen
+from natop.tui.counters import CountersScreen
 from natop.tui.finding import FindingScreen
 from natop.tui.flows import FlowsScreen
 from tests.tui.live import open_live
@@ -142,6 +144,16 @@ async def test_a_finding_leads_to_its_flows() -> None:
         assert live.view.wish.filter_text == "state:syn_sent dst:198.51.100.9"
         await live.press("backspace")
         assert isinstance(live.app.screen, FindingScreen)
+
+
+async def test_the_way_back_from_where_a_finding_leads_is_to_the_finding() -> None:
+    async with open_live([judged("snat-race/fires")], SMALL) as live:
+        await live.press("6", "enter", "enter")
+        assert isinstance(live.app.screen, CountersScreen)
+        await live.press("escape")
+        assert isinstance(live.app.screen, FindingScreen)
+        await live.press("enter", "1", "5", "escape")
+        assert isinstance(live.app.screen, ContainersScreen), "that view was the user's own choice"
 
 
 async def test_a_finding_that_has_gone_says_so() -> None:

@@ -64,6 +64,14 @@ async def test_a_containers_flows_are_all_its_flows(small: list[Snapshot]) -> No
             await live.press("escape", "down")
 
 
+async def test_the_ends_of_both_tuples_stand_below_each_other(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        await live.press("2", "enter")
+        both = [line for line in live.frame if " src " in line and " dst " in line]
+        assert len(both) == 2
+        assert len({line.index(" dst ") for line in both}) == 1
+
+
 async def test_a_long_address_keeps_its_port() -> None:
     long, high = address_value("2001:db8:1234:5678:9abc::42"), np.uint64(64)
     one = v6_flow()

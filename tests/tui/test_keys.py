@@ -41,6 +41,14 @@ async def test_pause_keeps_the_screen_and_says_how_old_it_is(
         assert live.app.news.snapshot is small[1]
 
 
+async def test_a_paused_screen_says_that_the_interval_is_another(small: list[Snapshot]) -> None:
+    async with open_live(small) as live:
+        await live.press("plus")
+        assert not toasts(live), "the header says so"
+        await live.press("p", "plus")
+        assert toasts(live) == ["reading every 5 s; the screen is paused"]
+
+
 async def test_reading_now_shows_one_snapshot_even_while_paused(small: list[Snapshot]) -> None:
     async with open_live(small) as live:
         await live.press("p", "r")

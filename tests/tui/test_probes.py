@@ -187,6 +187,25 @@ async def test_the_strip_comes_before_the_times(width: int, last: str) -> None:
         assert {"TARGET", "PATH", "SYNS LOST", "LAST PROBES"} <= set(titles)
 
 
+async def test_the_strip_sorts_by_the_last_trouble() -> None:
+    good = [replace(result("172.18.0.4:80", 1.0), subject="good")]
+    async with open_live([probed(*SLOW, *DEAD, *good)], SMALL) as live:
+        await live.press("4")
+        for _ in range(len(live.table.places) - 1):
+            await live.press("greater_than_sign")
+        assert "▼LAST PROBES" in "\n".join(live.frame)
+        assert live.names == ["172.18.0.2:80", "172.18.0.9:80", "172.18.0.4:80"]
+        await live.press("I")
+        assert live.names == ["172.18.0.9:80", "172.18.0.2:80", "172.18.0.4:80"], "the good one last either way"
+
+
+async def test_containers_show_connects_only_where_a_container_is_probed() -> None:
+    """A target of one's own says nothing of any container's ports, and takes no room among them."""
+    for made, is_there in ((host_result(), False), (connects(*SLOW)[0], True)):
+        async with open_live([probed(made)], SMALL) as live:
+            assert ("connect" in [spot.column.key for spot in live.table.places]) is is_there
+
+
 def test_a_strip_has_a_mark_for_each_lost_syn_the_newest_at_its_right_end() -> None:
     series = with_results((), [*SLOW, result("172.18.0.2:80", 9.0, 3, "timed out")], 60)[0]
     assert strip(series.results, 12, UNICODE) == " ·!!··!·!!!x"

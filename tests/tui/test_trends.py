@@ -241,6 +241,12 @@ async def test_ticks_without_a_dump_do_not_break_the_line_of_flows() -> None:
         assert all(ink)
 
 
+async def test_the_keys_say_where_enter_leads() -> None:
+    async with open_live(past(3)[-1:]) as live:
+        assert "Enter alone" in (await press(live, "7"))[-1]
+        assert "Enter all plots" in (await press(live, "enter"))[-1]
+
+
 async def test_one_reading_is_a_dot() -> None:
     async with open_live(past(1)) as live:
         frame = await press(live, "7")
