@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from natop.model import Gap
 
 _LABEL = 17
+_LEAST = 12
+"""Cells for words beside the labels, however narrow the screen."""
 
 MOVING = (
     ("j k, arrows", "down and up"),
@@ -145,7 +147,7 @@ def _section(title: str, entries: Sequence[tuple[str, str]], width: int) -> list
     lines: list[Line] = [[(title, Tone.TITLE)]]
     for label, text in entries:
         indent = _LABEL if label else 1
-        for number, part in enumerate(wrap(text, max(20, width - indent)) or [""]):
+        for number, part in enumerate(wrap(text, max(_LEAST, width - indent)) or [""]):
             shown = f" {label}".ljust(indent) if number == 0 else " " * indent
             lines.append([(shown, Tone.OPENING), (part, Tone.PLAIN)])
     return [*lines, []]

@@ -10,7 +10,8 @@ from typing import Protocol
 
 ROOMY = 110
 """From this width on, two cells stand between columns."""
-COMFORT = {"name": 20, "project": 10, "client": 16, "server": 16, "ends": 43, "path": 20, "finding": 40}
+COMFORT = {"name": 20, "project": 10, "client": 16, "server": 16, "ends": 43, "finding": 40}
+COMFORT |= {"target": 21, "path": 20}
 """Cells that make a column pleasant to read, by key; a column of rank 3 or more must leave room for them."""
 USE = {"name": 40, "trend": 40, "project": 18, "mode": 24, "published": 40, "image": 40}
 USE |= {"src": 40, "dst": 40, "answers": 40, "client": 26, "server": 26, "ends": 60, "gauge": 20, "holder": 40}

@@ -46,6 +46,8 @@ _NEXT_LINE = 1 + 1e-6
 """The axis is so much higher than its end that this is marked on the line below the upper edge, which has the title."""
 _HALF_WAY = 5
 """Lines within the frame from which the axis is marked half-way too."""
+_EDGES = "─━"
+"""Of the frame, and of the selected one: what is between a short title and the frame's corner, which it covers."""
 _TONES = {
     "established": Tone.ESTABLISHED,
     "time_wait": Tone.TIME_WAIT,
@@ -155,7 +157,7 @@ class TrendPlot(PlotWidget, can_focus=False):
         """The words on the frame's edges: what and how much above, when below; and those of an empty plot."""
         width, height = canvas.size
         left = self.margin_left
-        title = f"{words(curve, self.glyphs, left + width - 3)} "
+        title = f"{words(curve, self.glyphs, left + width - 3)} ".ljust(left, _EDGES[self._is_selected])
         self._put(self._canvases["margin-left"], 1, 0, title[: left - 1], Tone.TITLE)
         self._put(canvas, 0, 0, title[left - 1 :], Tone.TITLE)
         for x, text in self._times(curve, width):

@@ -42,11 +42,13 @@ _HIDDEN = frozenset(("p99", "first_byte", "later_byte"))
 """Told by the facts about a line, for which there is room more often."""
 _TIMES = ("last", "p50", "p95", "p99", "max", "first_byte", "later_byte")
 """Told by the facts about a line."""
-_RANKS = {"failed": 2, "p95": 2, "error": 2, "p50": 3, "last": 3, "count": 4, "max": 4}
-"""On a screen the strip and the SYNs lost come before these."""
+_RANKS = {"syns_lost": 2, "failed": 2, "p95": 2, "error": 3, "p50": 4, "last": 4, "count": 5, "max": 5}
+"""On a screen the strip comes before these."""
+_WIDTHS = {"target": 14, "path": 9}
+"""Ends and ways give way where a screen is narrow; elsewhere they have room first."""
 COLUMNS: tuple[ProbeColumn | StripColumn, ...] = (
     *(
-        replace(column, rank=_RANKS.get(column.key, column.rank))
+        replace(column, rank=_RANKS.get(column.key, column.rank), width=_WIDTHS.get(column.key, column.width))
         for column in PROBE_COLUMNS
         if column.key not in ("error", *_HIDDEN)
     ),

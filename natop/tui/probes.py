@@ -110,6 +110,9 @@ class ProbesScreen(TableView):
         snapshot = self.natop.news.snapshot
         if snapshot is None or self.wish.good_filter:
             return super().empty_text()
+        if self.natop.probes.is_on and snapshot.inventory is None:
+            reason = next((gap.reason for gap in snapshot.gaps if gap.source == "docker"), "Docker was not asked")
+            return f"no container is known: {reason}; a adds a target"
         if self.natop.probes.is_on:
             return "probing; results come within seconds, where containers publish ports"
         return NOTHING_PROBED

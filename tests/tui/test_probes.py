@@ -18,7 +18,7 @@ from natop.tui.probelines import STRIP, strip
 from natop.tui.targets import TargetScreen
 from natop.tui.tones import Tone, text_of
 from tests.tui.live import open_live
-from tests.tui.worlds import HOST_ADDRESSES, World, container, untracked_world, world
+from tests.tui.worlds import HOST_ADDRESSES, NO_DOCKER, World, container, untracked_world, world
 
 SMALL, ROOMY = (80, 24), (160, 50)
 
@@ -178,13 +178,23 @@ async def test_a_low_screen_has_it_where_it_hides_no_line() -> None:
         assert all(f" 172.18.0.{number}:80" in shown for number in range(2, 9))
 
 
-@pytest.mark.parametrize(("width", "last"), [(80, "LAST PROBES"), (60, "LAST PROBES"), (100, "ERROR")])
-async def test_the_strip_comes_before_the_times(width: int, last: str) -> None:
+@pytest.mark.parametrize(
+    ("width", "more"),
+    [
+        (40, []),
+        (60, ["FAILED", "P95 ms"]),
+        (80, ["FAILED", "P95 ms", "SYNS LOST"]),
+        (100, ["FAILED", "P95 ms", "SYNS LOST", "ERROR"]),
+    ],
+)
+async def test_the_strip_comes_before_the_numbers(width: int, more: list[str]) -> None:
     async with open_live([probed(*SLOW, *DEAD)], (width, 24)) as live:
         await live.press("4")
         titles = [spot.column.title for spot in live.table.places]
-        assert titles[-1] == last
-        assert {"TARGET", "PATH", "SYNS LOST", "LAST PROBES"} <= set(titles)
+        assert titles[:2] == ["TARGET", "PATH"]
+        assert [title for title in titles[2:] if title != "LAST PROBES"] == more
+        assert any(line.rstrip().endswith("·!!··!·") for line in live.frame) or width >= 100
+        assert "LAST PROBES" in titles
 
 
 async def test_the_strip_sorts_by_the_last_trouble() -> None:
@@ -492,6 +502,13 @@ async def test_containers_that_the_host_cannot_call_are_named_with_the_reason() 
     async with open_live([shown], (40, 10), probes=ProbeChoice(True, True)) as live:
         await live.press("4")
         assert any(line.startswith(" this host cannot call ") for line in live.frame)
+
+
+async def test_without_docker_nobody_waits_for_results() -> None:
+    bare = replace(world(4).history(200, 2)[-1], inventory=None, containers=(), gaps=(NO_DOCKER,))
+    async with open_live([bare], SMALL) as live:
+        await live.press("4", "P")
+        assert f" no container is known: {NO_DOCKER.reason}; a adds a target" in live.frame
 
 
 async def test_many_containers_out_of_reach_are_one_line() -> None:

@@ -267,7 +267,9 @@ async def test_soon_after_the_start_it_was_not_looked_for_long() -> None:
 
 async def test_a_gap_says_why_a_number_has_no_past() -> None:
     async with open_live([world(3, gaps=(NO_RIGHT,)).snapshot(None)]) as live:
-        shown = written(await press(live, "7"))
+        frame = await press(live, "7")
+        assert any(line.startswith(" flows – ──") for line in frame), "no corner behind a short title"  # noqa: RUF001
+        shown = written(frame)
         assert "not known: reading conntrack needs CAP_NET_ADMIN; run: sudo natop" in shown
         assert "not known for" not in shown
 
