@@ -238,6 +238,7 @@ class _Join:
         containers = any(each.uses_host_network and each.is_alive for each in self.place.containers)
         whoever = self.parties.code(SHARED if containers else ALONE)
         told_later = self._told_later(sockets)
+        whoever = self._resident(whoever)
         index = self._indexed(sockets, whoever)
         through = Proxied(self, proxies(sockets, index.table))
         copied: list[Rows] = []
@@ -261,6 +262,14 @@ class _Join:
             column[rows] = np.where(codes == NOBODY, whoever, codes)
         self._recall_halves(copied)
         through.resolve()
+
+    def _resident(self, otherwise: int) -> int:
+        """The container that has this network namespace to itself, because an address here is its own."""
+        here = frozenset(self.place.host_addresses)
+        for index, each in enumerate(self.place.containers):
+            if any(network.ipv4 in here or network.ipv6 in here for network in each.networks):
+                return index
+        return otherwise
 
     def _told_later(self, sockets: Sockets) -> dict[int, int]:
         """Who it was, by what was said before its process had been found, or before the engine had told of it."""

@@ -94,6 +94,7 @@ def test_embedded_dns_from_inside(docker_host: DockerHost) -> None:
     assert {(flow["orig"]["sport"], flow["reply"]["sport"]) for flow in asked} == judged
     for flow in asked:
         assert (flow["proto"], flow["orig"]["dport"]) == ("udp", 53)
+        assert flow["client"] == "app1", "whose namespace it is: nslookup has long closed its socket"
         assert flow["reply"]["sport"] != 53
         assert "DST_NAT" in flow["status"]
     inode = docker_host.inside("app1").readlink()

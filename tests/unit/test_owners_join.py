@@ -71,6 +71,16 @@ def test_whoever_it_is(containers: tuple[Container, ...], expected: str) -> None
     assert Dumps().told([OUT], place(*containers, sockets=held([]))) == [("HOST", expected, None)]
 
 
+@pytest.mark.parametrize("address", ["172.18.0.3", "fd00:18::3"])
+def test_whoever_it_is_in_a_container_s_own_namespace(address: str) -> None:
+    """A question to the embedded DNS: its socket is closed long before anybody looks."""
+    asked = flow("127.0.0.1:40000", "127.0.0.11:53", proto=UDP, dnat="127.0.0.11:59030")
+    resolver = held([listening("127.0.0.11:59030", inode=1, cgroup=9, proto=UDP)], nginx=[1])
+    app = container("app", "172.18.0.3", "fd00:18::3")
+    within = Place((CLI, app, EDGE), (address, "127.0.0.1"), sockets=lambda _: resolver)
+    assert Dumps().told([asked], within) == [("HOST", "app", "host: nginx[812]")]
+
+
 @pytest.mark.parametrize("address", ["127.0.0.53", "127.255.0.9"])
 def test_all_of_127_is_the_host_s(address: str) -> None:
     """Also where no interface has it: systemd-resolved answers at 127.0.0.53, docker-proxy wherever it is told."""
