@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
@@ -12,7 +13,7 @@ from typing import TextIO
 def written_whole(path: Path) -> Iterator[TextIO]:
     """A file beside `path` that takes its place when the block ends well, and vanishes when it does not.
 
-    A device or pipe is written to as it is. Raises OSError.
+    Who may read what it replaces, may read it. A device or pipe is written to as it is. Raises OSError.
     """
     if path.exists() and not path.is_file():  # asked before the links are followed: /dev/stdout ends in no path
         with path.open("w", encoding="utf-8") as device:
@@ -29,6 +30,8 @@ def written_whole(path: Path) -> Iterator[TextIO]:
         raise
     with file:
         try:
+            with contextlib.suppress(OSError):  # there was none before, or a file system that knows no modes
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -47,6 +47,18 @@ def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
     assert (tmp_path / "real").read_text() == "new"
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_who_might_not_read_the_old_file_may_not_read_the_new(tmp_path: Path, mode: int) -> None:
+    target = tmp_path / "snapshot.json"
+    target.write_text("old")
+    target.chmod(mode)
+    with written_whole(target) as file:
+        (beside,) = (path for path in tmp_path.iterdir() if path != target)
+        assert beside.stat().st_mode & 0o777 == mode, "from the first byte on"
+        file.write("new")
+    assert (target.stat().st_mode & 0o777, target.read_text()) == (mode, "new")
+
+
 def test_a_device_is_written_to_as_it_is() -> None:
     write_whole(Path("/dev/null"), ["gone"])
     assert Path("/dev/null").is_char_device()
