@@ -46,6 +46,7 @@ _Shape = Mapping[str, object] | None
 _CONTAINER: _Shape = {
     "Id": None,
     "Name": None,
+    "Created": None,
     "State": {"Status": None, "Pid": None, "StartedAt": None},
     "Config": {
         "Image": None,

@@ -139,6 +139,7 @@ def _container(fields: Fields, known: Mapping[str, Network], gateways: Mapping[s
         name=(_text(fields, "Name") or "").removeprefix("/") or identity[:12],
         image=_text(config, "Image") or "",
         state=_text(state, "Status") or "",
+        created_at=_text(fields, "Created"),
         project=_text(labels, _PROJECT),
         service=_text(labels, _SERVICE),
         network_mode=mode,

@@ -28,13 +28,13 @@ def dead_ends(networks: Iterable[Network], unanswered: Iterable[str]) -> frozens
     return frozenset(address_value(str(each)) for each in asked if any(each in subnet for subnet in subnets))
 
 
-def among(addresses: Addresses, rows: Rows, wanted: Collection[int]) -> Iterator[tuple[str, Rows]]:
-    """Each wanted address that some of these rows have, with the rows."""
-    if not wanted or not len(rows):
+def among(addresses: Addresses, rows: Rows, wanted: Collection[int] | None = None) -> Iterator[tuple[str, Rows]]:
+    """Each wanted address (None: whichever) that some of these rows have, with the rows."""
+    if not len(rows) or (wanted is not None and not wanted):
         return
     halves = np.stack([addresses.hi[rows], addresses.lo[rows]])
     distinct, which = np.unique(halves, axis=1, return_inverse=True)
     for index, (high, low) in enumerate(zip(*distinct.tolist(), strict=True)):
         value = high << 64 | low
-        if value in wanted:
+        if wanted is None or value in wanted:
             yield address_text(value), rows[which.reshape(-1) == index]

@@ -101,6 +101,8 @@ class _Join:
         self.ties = Ties(len(flows))
         self.births = np.array([*(_nanoseconds(each.started_at) for each in place.containers), 0], np.uint64)
         """When each container started, in nanoseconds since the epoch; 0 is unknown."""
+        self.made = np.array([*(_nanoseconds(each.created_at) for each in place.containers), 0], np.uint64)
+        """When each was created, before its first start."""
 
     def _find_dead_ends(self) -> None:
         """Name the addresses of containers that are gone, of which nothing else is known, by themselves.
@@ -172,12 +174,15 @@ class _Join:
         owner started.
         """
         started = self.flows.started_ns
-        for end, codes in (("client", self.client), ("server", self.server)):
+        ends = (("client", self.client, self.flows.orig_src), ("server", self.server, self.flows.reply_src))
+        for end, codes, addresses in ends:
             if started is not None:
                 began = started + np.uint64(START_SLACK_NS)
-                early = (codes >= 0) & (started != UNKNOWN64) & (began < self.births[np.maximum(codes, NOBODY)])
-                rows = np.flatnonzero(early)
+                owner, dated = np.maximum(codes, NOBODY), (codes >= 0) & (started != UNKNOWN64)
+                others = dated & (began < self.made[owner])
+                rows = np.flatnonzero(dated & ~others & (began < self.births[owner]))
                 self._disown(codes, rows, codes[rows], self._predecessor)
+                self._disown_others(codes, np.flatnonzero(others), addresses)
             if self.last and self.last.may_tell_stale:
                 rows = np.flatnonzero(codes >= 0)
                 before, _ = self.last.of(self.flows, rows, end)
@@ -186,6 +191,12 @@ class _Join:
                 changed = np.flatnonzero(gone & (preceded | (self._addressee(before) != codes[rows])))
                 sure = changed[preceded[changed] | self.last.known(self.flows, rows[changed])]
                 self._disown(codes, rows[sure], before[sure], self._gone_name)
+
+    def _disown_others(self, codes: Codes, rows: Rows, addresses: Addresses) -> None:
+        """Give these rows to who had their address before its owner was made: by name, else by the address."""
+        for text, theirs in among(addresses, rows):
+            codes[theirs] = self.parties.code(GONE + self.place.former.get(text, text))
+            self.stale[theirs] = True
 
     def _addressee(self, codes: Codes) -> Codes:
         """The containers whose addresses these ones use: their own, or those of the one whose namespace they joined."""

@@ -85,6 +85,7 @@ class Container:
     published: tuple[PublishedPort, ...] = ()
     sandbox: str | None = None
     """Path of its network namespace on the engine's host."""
+    created_at: str | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:

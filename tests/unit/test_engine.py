@@ -505,7 +505,7 @@ def test_a_container_that_cannot_be_inspected_hides_no_other(
         eventually(lambda: watcher.latest()[1] is None)
         whole = containers(watcher)
     assert whole["web"].pid == os.getpid()
-    assert found == whole | {"web": replace(whole["web"], pid=None, started_at=None, sandbox=None)}
+    assert found == whole | {"web": replace(whole["web"], pid=None, created_at=None, started_at=None, sandbox=None)}
 
 
 def test_an_engine_that_can_inspect_none_is_at_fault_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

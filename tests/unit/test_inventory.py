@@ -160,6 +160,7 @@ def test_docker_20() -> None:
         network_mode="shop_default",
         pid=4242,
         started_at="2021-03-04T10:11:13.5Z",
+        created_at="2021-03-04T10:11:12.123456789Z",
         networks=(Attachment("shop_default", "bridge", "172.18.0.2", None, "172.18.0.1"),),
         published=(PublishedPort("udp", "127.0.0.1", 5353, 53), PublishedPort("tcp", "0.0.0.0", 8080, 80)),
         sandbox="/var/run/docker/netns/0123456789ab",

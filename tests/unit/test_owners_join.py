@@ -256,6 +256,20 @@ def test_flows_older_than_the_container(began_s: int | None, started_at: str | N
     assert Dumps().told([old, known], place(replace(APP, started_at=started_at)))[0] == expected
 
 
+@pytest.mark.parametrize(
+    ("began_s", "expected"),
+    [(BORN - 60, "gone: app"), (BORN - 600, "gone: app"), (BORN - 603, "gone: 172.18.0.3")],
+)
+def test_flows_older_than_the_container_s_making(began_s: int, expected: str) -> None:
+    """Its own of an earlier run, those after that; those before it another's, of whom the address alone is known."""
+    app = replace(APP, started_at=STARTED, created_at="2026-01-05T07:50:00.5Z")
+    old = flow("172.18.0.3:4000", f"{REMOTE}:443", snat=f"{HOST}:4000", started_ns=began_s * 10**9)
+    call = flow("172.18.0.4:4001", "172.18.0.3:80", started_ns=began_s * 10**9)
+    assert Dumps().told([old, call], place(app, CLI)) == [("STALE", expected, None), ("STALE", "cli", expected)]
+    named = place(app, CLI, former={"172.18.0.3": "elder"})
+    assert Dumps().told([old], named) == [("STALE", "gone: elder", None)]
+
+
 def test_the_name_of_whom_the_address_was() -> None:
     old = flow("172.18.0.3:4000", f"{REMOTE}:443", snat=f"{HOST}:4000", started_ns=(BORN - 60) * 10**9)
     app = replace(APP, started_at=STARTED)
