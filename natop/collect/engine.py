@@ -41,6 +41,11 @@ MOST_UNTOLD = 3
 """Containers that the engine may fail to tell of; where it is more, the engine itself is at fault. Each may cost
 TIMEOUT_S."""
 
+BETWEEN_S = (MOST_UNTOLD + 1) * TIMEOUT_S
+"""The longest silence between two answers of an engine that has begun to answer."""
+LONGEST_S = 30.0
+"""For so long at most, and one such silence, is an inventory waited for."""
+
 _ANY = "*"
 _Shape = Mapping[str, object] | None
 _CONTAINER: _Shape = {
@@ -145,6 +150,8 @@ class EngineWatcher:
         self._answered = threading.Event()
         self._closed = threading.Event()
         self._woken = threading.Event()
+        self._heard = 0
+        """How often the engine has answered."""
         self._changes: Changes | None = None
         self._pulse = Pulse(target.connect, self._read_anew) if follow else None
         self._thread = threading.Thread(target=self._run, name="natop-engine", daemon=True)
@@ -159,8 +166,16 @@ class EngineWatcher:
         return reading, gap
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the first answer, be it an inventory or an error."""
-        return self._answered.wait(timeout_s)
+        """Wait for the inventory or an error; longer while the engine answers, as it has to for each container."""
+        until, heard = time.monotonic() + LONGEST_S, 0
+        is_told = self._answered.wait(timeout_s)
+        while not is_told and heard < self._heard and time.monotonic() < until:
+            heard = self._heard
+            is_told = self._answered.wait(BETWEEN_S)
+        return is_told
+
+    def _hear(self, *_response: object, **_options: object) -> None:
+        self._heard += 1
 
     def close(self) -> None:
         self._closed.set()
@@ -199,6 +214,7 @@ class EngineWatcher:
         """One connection: the inventory and, where asked for, every change to it until the engine hangs up."""
         self._woken.clear()
         client = self._target.connect()
+        client.hooks["response"].append(self._hear)
         try:
             with asking("its version") as asked:
                 version = told_in(client.version(), asked)

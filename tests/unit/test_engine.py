@@ -566,6 +566,34 @@ def test_an_engine_that_hangs_is_a_gap_in_time_and_delays_nobody(
         assert sorted(containers(waiting)) == ["asleep", "web"]
 
 
+def test_an_engine_that_goes_on_answering_is_waited_for(tmp_path: Path) -> None:
+    """It is asked about each container, and so takes its time where there are many."""
+    many = Inventory([DemoContainer(f"c{number}") for number in range(20)], DEFAULT_NETWORKS)
+    with EngineServer(tmp_path / "d.sock", many) as slow:
+        slow.delay_s = 0.1
+        with watching(Target(slow.url), follow=False) as waiting:
+            eventually(lambda: waiting._heard)
+            assert waiting.wait(0.01)
+            assert len(containers(waiting)) == 20
+
+
+@pytest.mark.parametrize(("between_s", "longest_s"), [(0.2, 60.0), (60.0, 0.0)])
+def test_an_engine_that_stops_answering_is_not_waited_for(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch, between_s: float, longest_s: float
+) -> None:
+    monkeypatch.setattr(product, "BETWEEN_S", between_s)
+    monkeypatch.setattr(product, "LONGEST_S", longest_s)
+    end = threading.Event()
+    monkeypatch.setattr(APIClient, "inspect_container", lambda *_: end.wait(PATIENCE_S))
+    try:
+        with watching(Target(server.url), follow=False) as waiting:
+            eventually(lambda: waiting._heard)
+            assert not waiting.wait(0.01)
+            end.set()
+    finally:
+        end.set()
+
+
 def test_an_engine_that_comes_back_is_read_anew(server: EngineServer, watcher: EngineWatcher) -> None:
     server.stop()
     eventually(lambda: watcher.latest()[1] is not None)
