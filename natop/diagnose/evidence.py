@@ -237,9 +237,13 @@ class Evidence:
 
     @property
     def syns_again(self) -> int | None:
-        """SYNs that were sent again, without answers to SYNs; None where none of the containers was read."""
-        read = {key for key, counts in self.since.tcp.items() if "syn_retrans" in counts} if self.since else set()
-        is_read = bool(read - {HOST_MARK} or self._ended if self.unread else read)
+        """SYNs that were sent again, without answers to SYNs.
+
+        None where nobody was read; or where some containers were not, and none of the others opened a connection.
+        """
+        read = {key: counts for key, counts in self.since.tcp.items() if "syn_retrans" in counts} if self.since else {}
+        opening = {key for key, counts in read.items() if counts.get("active_opens") != 0} - {HOST_MARK}
+        is_read = bool(opening or self._ended if self.unread else read)
         return syns_of(self.callers) if is_read else None
 
     @cached_property
@@ -383,11 +387,6 @@ def address_of(end: str) -> str:
 def known_caller(pile: Pile) -> str:
     """Whose most flows of a pile are; the host where nobody known is."""
     return next((name for name in pile.owners if name != UNKNOWN), HOST)
-
-
-def many(number: int, thing: str, things: str = "") -> str:
-    """As `1 new connection`, `2 new connections`; `things` where an s does not make it several."""
-    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def percent_of(part: int, whole: int) -> str:

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 
 from natop.diagnose.callers import HOST
-from natop.diagnose.evidence import Cause, Evidence, few, many, named
+from natop.diagnose.evidence import Cause, Evidence, few, named
 from natop.diagnose.losses import is_crowded
 from natop.diagnose.poolwords import again_text, clash_text, fullest_text, use_text
 from natop.diagnose.randomports import fully_random
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import dns_one_by_one, host_network, keep_alive, newer_kernel
 from natop.diagnose.severities import of_losses
+from natop.formats import many
 from natop.meanings import CLASHES_APART
 from natop.model import Finding, Lead, Remedy, Severity
 from natop.summarise.portsearch import POOL_WARN

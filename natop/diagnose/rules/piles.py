@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from natop.diagnose.callers import HOST
-from natop.diagnose.evidence import Evidence, address_of, few, known_caller, many
+from natop.diagnose.evidence import Evidence, address_of, few, known_caller
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import deleted_flows, deleted_of_gone, look, probe, sysctl
+from natop.formats import many
 from natop.join.local import GONE
 from natop.model import Finding, FlowFacts, Lead, Pile, Severity
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 from natop.diagnose.addresses import more_addresses
 from natop.diagnose.callers import HOST
-from natop.diagnose.evidence import FOUND_CRITICAL, FOUND_WARN, Cause, Evidence, listed, many, named, percent_of
+from natop.diagnose.evidence import FOUND_CRITICAL, FOUND_WARN, Cause, Evidence, listed, named, percent_of
 from natop.diagnose.losses import LOSS_TELLS
 from natop.diagnose.poolwords import clash_text, fullest_text
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import BACK_TO_THE_OLD, IN_THE_APPLICATION, keep_alive, look, sysctl
 from natop.diagnose.severities import graver, of_losses
+from natop.formats import many
 from natop.model import Finding, Lead, Pool, Remedy, Severity
 from natop.summarise.pools import WHOLE_RANGE
 from natop.summarise.portsearch import POOL_CRITICAL, POOL_WARN

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from natop.diagnose.callers import HOST
-from natop.diagnose.evidence import Evidence, many, named, percent_of
+from natop.diagnose.evidence import Evidence, named, percent_of
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import drop_invalid, keep_alive, sysctl
 from natop.diagnose.severities import graver, of_losses
+from natop.formats import many
 from natop.model import Conntrack, Finding, Lead, Remedy, Severity, TimeWait
 from natop.summarise.timewait import calm_text
 from natop.sysctls import CHAIN_CRITICAL, CHAIN_WARNING, FULL_CRITICAL, FULL_WARNING

@@ -9,7 +9,6 @@ from natop.diagnose.evidence import (
     address_of,
     few,
     listed,
-    many,
     named,
     percent_of,
 )
@@ -27,6 +26,7 @@ from natop.diagnose.remedies import (
     unmet,
 )
 from natop.diagnose.severities import graver, of_losses
+from natop.formats import many
 from natop.model import HOST_MARK, ContainerSummary, Finding, Lead, Pile, Remedy, Severity
 from natop.summarise.localports import range_of, sysctls_of
 from natop.summarise.window import Since
