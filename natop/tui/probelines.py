@@ -193,7 +193,7 @@ class ProbeLines:
         return told.get(column.key, self._glyphs.unknown)
 
     def facts(self, line: int) -> Sequence[Line]:
-        """The strip at full length, how many probes lost how many SYNs, and what that means."""
+        """The strip at full length, how many probes lost how many SYNs, and what that means, the slowest first."""
         return list(self._facts(self.series[line])) if line < len(self.series) else []
 
     def _facts(self, series: ProbeSeries) -> Iterator[Line]:
@@ -206,7 +206,7 @@ class ProbeLines:
             f"{each.title.removesuffix(' ms')} {each.text(series)}" for each in _TIME_COLUMNS if _is_told(each, series)
         )
         yield [(" ms        ", Tone.QUIET), ("  ".join(times) or self._glyphs.unknown, Tone.PLAIN)]
-        for sentence in losses(series):
+        for sentence in reversed(list(losses(series))):
             yield [(f" {self._glyphs.alarm} ", Tone.NOTICE), (sentence, Tone.PLAIN)]
 
     def cell(self, line: int, column: Column, width: int) -> Piece:

@@ -160,6 +160,7 @@ async def test_80x24_has_the_distribution_of_the_way_under_the_cursor_however_ma
         assert "0 lost in 2, 1 lost in 1, 2 lost in 1, failed 2: timed out ×2" in shown
         assert "P50 0.20  P95 2,000  P99 2,000  MAX 2,000" in shown
         assert "1 of 6 probes: 2 SYNs lost, sent again after 1 and 2 s" in shown, "whole"
+        assert shown.index("probes: 2 SYNs lost") < shown.index("probes: 1 SYN lost"), "where there is no room for all"
         await live.step()
         await live.press("G")
         shown = "\n".join(live.frame)
