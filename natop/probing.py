@@ -75,14 +75,22 @@ def aims(wish: ProbeWish, inventory: Inventory | None, addresses: Sequence[str])
     """All that is to be probed on a host with these containers and these addresses of its own.
 
     Published ports are the host's own only where it is on the container's network: the engine may be another machine's.
+    In a container's own network namespace, what is published answers at no loopback address.
     """
     containers = inventory.containers if inventory else ()
     found = [named(target, _sources(target, containers), containers) for target in wish.targets]
     if wish.published and inventory:
         joined = tuple(_joined(addresses, inventory))
-        host = _Host(own_addresses(addresses, inventory), inventory.engine.userland_proxy, joined)
+        is_host = not _is_of_a_container(addresses, containers)
+        host = _Host(own_addresses(addresses, inventory), inventory.engine.userland_proxy, joined, is_host)
         found += [aim for each in containers for aim in _published_aims(each, host)]
     return tuple(found)
+
+
+def _is_of_a_container(addresses: Sequence[str], containers: Sequence[Container]) -> bool:
+    """Whether these are a container's, and so those of its network namespace and not of the engine's host."""
+    theirs = {text for each in containers for place in each.networks for text in (place.ipv4, place.ipv6) if text}
+    return not theirs.isdisjoint(addresses)
 
 
 def out_of_reach(inventory: Inventory, addresses: Sequence[str] | None) -> dict[str, str]:
@@ -223,6 +231,8 @@ class _Host:
     """As `Engine.userland_proxy`."""
     joined: Sequence[_Subnet] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
     """The subnets of containers that it is on."""
+    has_loopback: bool = True
+    """Whether what is published answers at its loopback addresses."""
 
 
 def _published_aims(container: Container, host: _Host) -> Iterator[Aim]:
@@ -282,7 +292,7 @@ def _outside(port: PublishedPort, version: int, host: _Host) -> Iterator[_Place]
         yield ProbePath.PUBLISHED, host.addresses[version], port.host_port
     if address and not address.is_loopback:
         yield ProbePath.PUBLISHED, str(address), port.host_port
-    elif address and (path := _by_loopback(version, host.userland_proxy)):
+    elif address and host.has_loopback and (path := _by_loopback(version, host.userland_proxy)):
         yield path, str(address), port.host_port
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from natop.columns.probes import syns_text
 from natop.formats import milliseconds
 from natop.model import Container, ProbePath, ProbeSeries, Snapshot
-from natop.probing import Asked, out_of_reach, published_ways
+from natop.probing import Asked, ProbeWish, aims, out_of_reach, published_ways
 from natop.tui.formats import clock, fit, shortened
 from natop.tui.glyphs import Glyphs
 from natop.tui.probechoice import NOTHING_PROBED, ProbeChoice
@@ -62,8 +62,7 @@ def probe_lines(
     """In at most so many cells, the ways to each published port, and those to the user's targets from inside it."""
     reasons = out_of_reach(snapshot.inventory, snapshot.host.addresses) if snapshot.inventory else {}
     obstacle = reasons.get(container.id, "")
-    note = WAITING if choice.is_on and choice.published and not obstacle else ""
-    groups = [*_published(container, snapshot, note), *_own(container, snapshot, choice)]
+    groups = [*_published(container, snapshot, choice), *_own(container, snapshot, choice)]
     lines: list[Line] = [_heading(width), *_switch(choice)]
     if obstacle:
         lines.append([(f" this host cannot call it: {obstacle}", Tone.NOTICE)])
@@ -90,19 +89,28 @@ def _switch(choice: ProbeChoice) -> Iterator[Line]:
         yield [(" published ports are not probed: P calls them too", Tone.NOTICE)]
 
 
-def _published(container: Container, snapshot: Snapshot, note: str) -> Iterator[_Group]:
-    """`note` stands beside a way without a result."""
+def _published(container: Container, snapshot: Snapshot, choice: ProbeChoice) -> Iterator[_Group]:
     known: dict[tuple[str, str], list[ProbeSeries]] = {}
     for each in snapshot.probes or ():
         if each.last.container == container.id and each.last.path != ProbePath.NETNS:
             known.setdefault((each.last.subject, each.last.path), []).append(each)
+    called = _called(container, snapshot) if choice.is_on and choice.published else ()
     userland_proxy = snapshot.inventory.engine.userland_proxy if snapshot.inventory else None
     for subject, paths in published_ways(container, userland_proxy):
-        found = [(path, series) for path in paths for series in known.get((subject, path), [None])]
         ways = [
-            _Way(f"{path:<9} {each.last.target if each else ''}", each, "" if each else note) for path, each in found
+            _Way(f"{path:<9} {each.last.target}", each)
+            if each
+            else _Way(f"{path:<9} ", None, WAITING if (subject, path) in called else "")
+            for path in paths
+            for each in known.get((subject, path), [None])
         ]
         yield _Group(subject, ways)
+
+
+def _called(container: Container, snapshot: Snapshot) -> frozenset[tuple[str, str]]:
+    """The ways to its published ports that there are from here: of what, and how."""
+    wanted = aims(ProbeWish(), snapshot.inventory, snapshot.host.addresses or ())
+    return frozenset((way.subject, way.path) for aim in wanted for way in aim.ways if way.container == container.id)
 
 
 def _own(container: Container, snapshot: Snapshot, choice: ProbeChoice) -> Iterator[_Group]:

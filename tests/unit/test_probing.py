@@ -313,6 +313,14 @@ def test_why_the_host_cannot_call_a_container(found: Container, reason: str) -> 
         assert not aims_of(replace(found, published=ports)), "what is called is no mystery"
 
 
+def test_in_a_container_s_own_namespace_nothing_published_answers_at_loopback() -> None:
+    web = container("web", "172.18.0.2", published=(PublishedPort("tcp", "0.0.0.0", 8080, 80),))
+    inside = ("127.0.0.1", "172.18.0.3", "::1")
+    found = aims(ProbeWish(), inventory(web, container("app", "172.18.0.3")), inside)
+    assert [str(way.path) for aim in found for way in aim.ways] == ["container"]
+    assert "proxy" in {str(way.path) for aim in aims_of(web) for way in aim.ways}, "on the host it does"
+
+
 def test_where_the_host_s_addresses_are_not_known_no_network_is_called_another_s() -> None:
     assert out_of_reach(inventory(container("far", "10.9.0.2")), None) == {}
     lan = on("lan", "macvlan", "192.0.2.7")
