@@ -16,7 +16,7 @@ from natop.decode import counters, rules
 from natop.decode.flows import decode_dump
 from natop.decode.inventory import decode_inventory
 from natop.decode.neighbours import ARP_FILE, unanswered
-from natop.decode.netlink import NO_CTNETLINK
+from natop.decode.netlink import remedy_of
 from natop.decode.routes import local_addresses, on_link, uplinks
 from natop.decode.sockets import refused
 from natop.diagnose import diagnose
@@ -371,7 +371,8 @@ def _dump_gaps(dump: FlowDump) -> list[Gap]:
     if dump.errno == errno.EPERM:
         return [Gap(FLOWS, "reading conntrack needs CAP_NET_ADMIN", "run: sudo natop")]
     if dump.errno:
-        return [Gap(FLOWS, f"ctnetlink refused the dump: {os.strerror(min(dump.errno, MAX_ERRNO))}", NO_CTNETLINK)]
+        reason = f"ctnetlink refused the dump: {os.strerror(min(dump.errno, MAX_ERRNO))}"
+        return [Gap(FLOWS, reason, remedy_of(dump.errno))]
     if not dump.complete:
         return [Gap(FLOWS, f"the kernel's dump ended early, after {many(len(dump.flows), 'flow')}")]
     if dump.skipped.messages:

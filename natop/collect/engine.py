@@ -290,7 +290,7 @@ class _State:
         One that the engine cannot tell of, as where its runtime hangs, hides no other: it is as the list has it.
         """
         from docker.errors import APIError, NotFound
-        from requests.exceptions import Timeout
+        from requests.exceptions import ChunkedEncodingError, InvalidJSONError, Timeout
 
         self._untold.discard(identity)
         try:
@@ -298,7 +298,7 @@ class _State:
             self._containers[identity] = _mapping(pick(inspected, _CONTAINER))
         except NotFound:
             self._containers.pop(identity, None)
-        except (APIError, Timeout):
+        except (APIError, Timeout, ChunkedEncodingError, InvalidJSONError):
             if len(self._untold) >= MOST_UNTOLD:
                 raise
             self._untold.add(identity)

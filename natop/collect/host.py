@@ -11,7 +11,7 @@ from natop.collect.engine import EngineWatcher
 from natop.collect.holders import SocketReader
 from natop.collect.rules import RulesReader
 from natop.collect.testimony import NamespaceReader
-from natop.decode.netlink import NO_CTNETLINK
+from natop.decode.netlink import remedy_of
 from natop.model import EngineReading, FirewallText, Gap, Pace, Sample, no_sockets
 
 T = TypeVar("T")
@@ -121,5 +121,5 @@ def _tried(source: str, read: Callable[[], T], gaps: list[Gap]) -> T | None:
         return read()
     except OSError as error:
         reason = f"the kernel refuses to tell the {source}: {error.strerror or error}"
-        gaps.append(Gap(source, reason, NO_CTNETLINK))
+        gaps.append(Gap(source, reason, remedy_of(error.errno)))
         return None

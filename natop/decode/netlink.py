@@ -1,5 +1,6 @@
 """Netlink messages and attributes: one at a time for short answers, as matrices for long ones. Nothing raises."""
 
+import errno
 import struct
 from collections.abc import Iterator
 
@@ -11,9 +12,16 @@ from natop.model import U8, U16, U32, Rows
 Block = bytes | bytearray | memoryview
 
 NO_CTNETLINK = "load the kernel's module: sudo modprobe nf_conntrack_netlink"
-"""What helps where the kernel refuses to speak of conntrack."""
+"""What helps where the kernel cannot speak of conntrack."""
+_CAN_SPEAK = frozenset({errno.EBUSY, errno.ENOBUFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EPERM})
+"""Errors of a kernel that can, and refuses it for the moment or to this process."""
 _TYPE_HALF = 0 if struct.pack("=H", 1) == b"\x01\x00" else 1
 """Where nlmsg_type stands in the word that it shares with nlmsg_flags, by the machine's byte order."""
+
+
+def remedy_of(number: int | None) -> str | None:
+    """What helps where the kernel refuses with this errno to speak of conntrack."""
+    return None if number in _CAN_SPEAK else NO_CTNETLINK
 
 
 def messages(data: bytes, header: int) -> Iterator[tuple[int, bytes, bytes]]:

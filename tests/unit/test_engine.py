@@ -23,7 +23,7 @@ import pytest
 from docker import APIClient
 from docker.errors import APIError
 from requests import Response
-from requests.exceptions import ReadTimeout
+from requests.exceptions import ChunkedEncodingError, JSONDecodeError, ReadTimeout
 
 from natop.collect import engine as product
 from natop.collect import events, pulse
@@ -480,7 +480,15 @@ def panic() -> APIError:
     return APIError("", response, "panic: no runtime")
 
 
-@pytest.mark.parametrize("error", [panic(), ReadTimeout("Read timed out.")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        panic(),
+        ReadTimeout("Read timed out."),
+        ChunkedEncodingError("half an answer"),
+        JSONDecodeError("no JSON", "{", 1),
+    ],
+)
 def test_a_container_that_cannot_be_inspected_hides_no_other(
     server: EngineServer, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

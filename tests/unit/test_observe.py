@@ -1,6 +1,7 @@
 """One sample in, one snapshot out; a live view is a fold."""
 
 import errno
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -415,6 +416,12 @@ def test_another_refusal_is_named() -> None:
     assert "Operation not supported" in gap.reason
     assert gap.remedy is not None
     assert "modprobe" in gap.remedy
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.ENOBUFS, errno.ENOMEM])
+def test_no_module_helps_a_kernel_that_refuses_for_the_moment(number: int) -> None:
+    (gap,) = observed(sample(dump=[netlink.error(number)])).gaps
+    assert gap == Gap("flows", f"ctnetlink refused the dump: {os.strerror(number)}")
 
 
 def test_messages_that_made_no_sense_are_a_gap_beside_the_flows() -> None:
