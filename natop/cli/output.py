@@ -51,7 +51,7 @@ def _write_one(out: TextIO, pieces: Iterator[str], *, whole: bool) -> None:
 def opened(output: Path | None) -> Iterator[TextIO]:
     """Where data goes; what is left in its buffer is written at the end, so that a full disk is told.
 
-    Ctrl+C, SIGTERM and SIGHUP end it; a file keeps what was read until then.
+    Ctrl+C, SIGTERM and SIGHUP end it; a file keeps what was read until then, and where that is nothing, what it had.
     """
     from natop.files import written_whole
 
@@ -62,6 +62,8 @@ def opened(output: Path | None) -> Iterator[TextIO]:
             yield out
             out.flush()
         except (KeyboardInterrupt, SystemExit) as interrupt:
+            if out.seekable() and not out.tell():
+                raise
             interrupted = interrupt
     if interrupted:
         raise interrupted

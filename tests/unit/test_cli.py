@@ -25,6 +25,7 @@ from natop.collect.netns import NoSuchNetns
 from natop.demo.engine import EngineServer
 from natop.demo.inventory import Inventory
 from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoPort
+from natop.export import snapshots
 from natop.feed import Source
 from natop.model import Sample
 from tests.unit import netlink
@@ -396,6 +397,26 @@ def test_an_interrupted_file_keeps_what_was_read(natop: Natop, tmp_path: Path) -
     ended = natop("snapshot", "--every", "1", "-o", str(target), samples=samples)
     assert (ended.status, ended.out, ended.err.strip()) == (130, "", "")
     assert len(target.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), SystemExit(143)])
+@pytest.mark.parametrize("half", [False, True])
+def test_an_interrupt_before_the_first_snapshot_is_written_leaves_the_file_alone(
+    natop: Natop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupt: BaseException, half: bool
+) -> None:
+    target = tmp_path / "natop.json"
+    target.write_text("old")
+
+    def interrupted(*_: Any) -> Iterator[str]:
+        if half:
+            yield "half"
+        raise interrupt
+
+    monkeypatch.setattr(snapshots, "as_json", interrupted)
+    with suppress(SystemExit):  # a signal's own
+        assert natop("snapshot", "-o", str(target)).status == 130
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["natop.json"]
 
 
 def test_a_file_that_cannot_be_written(natop: Natop, tmp_path: Path) -> None:
