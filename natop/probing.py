@@ -110,7 +110,7 @@ def _why_out_of_reach(container: Container, joined: Sequence[_Subnet] | None) ->
     if not places:
         drivers = {place.driver or "" for place in container.networks} - {"null"}
         return "/".join(sorted(drivers)) or container.untracked or ""
-    texts = [text for place in places for text in (place.ipv4, place.ipv6) if text]
+    texts = [text for place in places for text in place.addresses]
     if joined is None or not texts or any(_is_in(joined, text) for text in texts):
         return ""
     return f"this host is not on {', '.join(place.network for place in places)}"

@@ -20,14 +20,13 @@ from natop.collect.events import Change, Changes
 from natop.collect.listed import as_inspected
 from natop.collect.listener import listener, namespace_of
 from natop.collect.pulse import Pulse
+from natop.decode.fields import Fields, mapping
 from natop.decode.inventory import is_podman
 from natop.model import GATEWAYS, EngineReading, Gap
 from natop.text import clean
 
 if TYPE_CHECKING:
     from docker import APIClient
-
-Fields = Mapping[str, object]
 
 RETRY_S = 2.0
 """Pause before asking an engine again that did not answer or hung up."""
@@ -223,7 +222,7 @@ class EngineWatcher:
             # Subscribed before listing, so that no change falls between the two.
             with asking("its events"):
                 self._changes = Changes(client) if self._follow_events else None
-            state = _State(client, _mapping(pick(version, _VERSION)), _mapping(pick(info, _INFO)))
+            state = _State(client, mapping(pick(version, _VERSION)), mapping(pick(info, _INFO)))
             self._tell(state)
             if self._changes and not self._closed.is_set():  # `close` may have come before there was what to close
                 self._keep_up(state, self._changes)
@@ -272,14 +271,14 @@ class _State:
 
     def _network(self, listed: Fields) -> Fields:
         """As it is listed; swarm's bridge with the containers on it, of which no container's inspection tells."""
-        network = _mapping(pick(listed, _NETWORK))
+        network = mapping(pick(listed, _NETWORK))
         return {**network, **self._members(GATEWAYS)} if network.get("Name") == GATEWAYS else network
 
     def _members(self, name: str) -> Fields:
         from docker.errors import NotFound
 
         try:
-            return _mapping(pick(self._client.inspect_network(name), _MEMBERS))
+            return mapping(pick(self._client.inspect_network(name), _MEMBERS))
         except NotFound:
             return {}
 
@@ -295,7 +294,7 @@ class _State:
         self._untold.discard(identity)
         try:
             inspected = told_in(self._client.inspect_container(identity), "a container", "Id")
-            self._containers[identity] = _mapping(pick(inspected, _CONTAINER))
+            self._containers[identity] = mapping(pick(inspected, _CONTAINER))
         except NotFound:
             self._containers.pop(identity, None)
         except (APIError, Timeout, ChunkedEncodingError, InvalidJSONError):
@@ -303,7 +302,7 @@ class _State:
                 raise
             self._untold.add(identity)
             for each in (listed,) if listed else self._client.containers(all=True, filters={"id": identity}):
-                self._containers[identity] = _mapping(pick(as_inspected(each), _CONTAINER))
+                self._containers[identity] = mapping(pick(as_inspected(each), _CONTAINER))
 
     def gap(self) -> Gap | None:
         """Whom the engine does not tell of."""
@@ -336,7 +335,3 @@ class _State:
         return EngineReading(
             self._version, self._info, tuple(self._containers.values()), self._networks, self._pid, self._netns
         )
-
-
-def _mapping(value: object) -> Fields:
-    return value if isinstance(value, Mapping) else {}
