@@ -6,7 +6,7 @@
      · INFO     shop-web-1       5,320 flows in TIME_WAIT, 80 % of TCP: harmless
      ────────────────────────────────────────────────────────────────────────────
       · insert_failed +41 and drop with it in 60 s on 2 of 2 CPUs
-      · SYN retransmits +39 in shop-web-1 (28) and shop-app-1 (11)
+      · SYN retransmits +39 in 60 s: shop-web-1 (28) and shop-app-1 (11)
 
 Enter shows all of a finding, with what to do.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from natop.model import Conntrack, Snapshot, TimeWait
-from natop.summarise.timewait import GROWTH_S
+from natop.summarise.timewait import GROWTH_S, calm_text
 from natop.tui.formats import count, fit, span
 from natop.tui.glyphs import Glyphs
 from natop.tui.hostlines import NAME, explained
@@ -47,7 +47,7 @@ def time_wait_lines(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[
         services = f"services {_told(waiting.services) or 'none'}"
         remotes = f"remote ends {_told(waiting.remotes) or 'none'}"
         yield from explained("; ".join(filter(None, (sides, _settles(waiting), services, remotes))), width)
-        yield from explained(waiting.concern or _calm(snapshot.conntrack, glyphs), width)
+        yield from explained(waiting.concern or calm_text(waiting, snapshot.conntrack), width)
     if len(of_containers) > MOST_WAITING:
         yield from explained(f"and {len(of_containers) - MOST_WAITING:,} containers with less: i has each", width)
     if snapshot.time_wait is None:
@@ -67,7 +67,7 @@ def time_wait_pieces(waiting: TimeWait, conntrack: Conntrack, glyphs: Glyphs) ->
     )
     pieces: list[Piece] = [(f"{count(waiting.count)} conntrack entries  ", Tone.TIME_WAIT)]
     pieces += [(f"{fact}  ", Tone.PLAIN) for fact in facts if fact]
-    return pieces if waiting.concern else [*pieces, (_calm(conntrack, glyphs), Tone.QUIET)]
+    return pieces if waiting.concern else [*pieces, (calm_text(waiting, conntrack), Tone.QUIET)]
 
 
 def _share(waiting: TimeWait, glyphs: Glyphs) -> str:
@@ -79,15 +79,10 @@ def _growth(waiting: TimeWait, glyphs: Glyphs) -> str:
 
 
 def _settles(waiting: TimeWait) -> str:
+    if waiting.is_unsteady and waiting.count:
+        return "comes too unevenly to tell where it settles"
     return "" if waiting.steady_state is None else f"settles at about {waiting.steady_state:,.0f}"
 
 
 def _told(ends: tuple[tuple[str, int], ...]) -> str:
     return ", ".join(f"{what} {number:,}" for what, number in ends)
-
-
-def _calm(conntrack: Conntrack, glyphs: Glyphs) -> str:
-    """Where no concern is told: whether one could have been."""
-    if conntrack.count is None or conntrack.max is None:
-        return f"{glyphs.unknown} not judged: how full the table is was not told"
-    return "harmless"

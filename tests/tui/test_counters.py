@@ -248,7 +248,7 @@ async def test_help_is_for_this_view() -> None:
 
 
 def waiting(count: int, concern: str | None = None) -> TimeWait:
-    return TimeWait(count, 0.5, count, 0, (), (), concern=concern)
+    return TimeWait(count, 0.5, count, 0, (), (), steady_state=count, peak_state=count, concern=concern)
 
 
 def time_wait_section(taken: Snapshot) -> list[str]:
@@ -306,6 +306,17 @@ def test_why_time_wait_matters_stands_in_place_of_harmless() -> None:
     lines = time_wait_section(replace(taken, containers=(worse, second)))
     assert [line.strip() for line in lines].count("it fills the pool") == 1
     assert sum("harmless" in line for line in lines) == 2
+
+
+def test_time_wait_that_comes_unevenly_is_harmless_so_far() -> None:
+    taken = crowd(0)
+    assert taken.time_wait
+    burst = replace(taken.time_wait, steady_state=None, peak_state=2_000_000)
+    lines = time_wait_section(replace(taken, time_wait=burst))
+    assert sum("comes too unevenly to tell where it settles" in line for line in lines) == 1
+    assert lines[-1].strip() == "harmless so far"
+    never = replace(burst, peak_state=None)
+    assert time_wait_section(replace(taken, time_wait=never))[-1].strip().startswith("not judged")
 
 
 def test_time_wait_is_not_judged_where_the_table_s_fill_is_unknown() -> None:
