@@ -115,7 +115,7 @@ def tcp_text(sysctls: Mapping[str, str] | None = None, **counters: int) -> Netns
     files = {
         "snmp": _table("Tcp", {"MaxConn": -1, "OutSegs": counters.get("out_segs", 0)}),
         "netstat": _table("TcpExt", extended),
-        "sockstat": "sockets: used 5\nTCP: inuse 1 orphan 0 tw 2 alloc 3 mem 4\n",
+        "sockstat": f"sockets: used 5\nTCP: inuse {counters.get('sockets_in_use', 1)} orphan 0 tw 2 alloc 3 mem 4\n",
     }
     return NetnsText(files, sysctls or {})
 

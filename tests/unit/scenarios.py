@@ -2,6 +2,7 @@
 
 A key that a scenario leaves out stands for a healthy host. `counters` and the containers' `tcp` are what happened in
 `seconds`, half of it in the first half, or as much of a counter as `halfway` says; everything else is how things stand.
+A container's `sockets` are those in use and those in TIME_WAIT.
 How a pool was at the beginning and half-way, at the first two of three readings, is in its `before` and `halfway`.
 """
 
@@ -175,7 +176,8 @@ def _tcp(told: Toml, part: float) -> NetnsTcp | None:
     risen = told.get("tcp", {})
     assert risen.keys() <= set(TCP_NAMES), risen
     counters = {name: 100 + _so_far(risen, told.get("halfway", {}), name, part) for name in TCP_NAMES}
-    return NetnsTcp(f"net:[{told.get('name', 'host')}]", counters, sysctls=_sysctls(told))
+    in_use, waiting = told.get("sockets", (None, None))
+    return NetnsTcp(f"net:[{told.get('name', 'host')}]", counters, None, in_use, waiting, _sysctls(told))
 
 
 def _sysctls(told: Toml) -> dict[str, int | tuple[int, ...]]:

@@ -83,7 +83,7 @@ def test_losses_before_and_after_a_pool_was_full_are_one_finding() -> None:
 
 
 def test_a_container_with_a_narrow_range_of_local_ports_runs_out_of_them() -> None:
-    inside = tcp_text({"sys/net/ipv4/ip_local_port_range": "40000\t40999"})
+    inside = tcp_text({"sys/net/ipv4/ip_local_port_range": "40000\t40999"}, sockets_in_use=960)
     taken = observed(
         sample(
             out(960, 40_000),

@@ -40,7 +40,8 @@ def local_ports_exhausted(evidence: Evidence) -> Iterator[Finding]:
     they are gone connect() fails with EADDRNOTAVAIL, long before NAT's 64,512 are.
 
     Decided by: the ports of its range that its sockets hold towards one remote end (TIME_WAIT for 60 s, where the
-    container closed first), from 80 % (warning) and 95 % (critical).
+    container closed first), from 80 % (warning) and 95 % (critical); never more than it has sockets, which entries
+    outlive where the peer has vanished.
 
     To fix: keep-alive; a wider range and tcp_tw_reuse inside the container.
     """
@@ -52,18 +53,19 @@ def local_ports_exhausted(evidence: Evidence) -> Iterator[Finding]:
             continue
         is_read, (first, last) = range_of(_sysctls(evidence, container))
         size = last - first + 1
-        if pile.count < PORTS_WARN * size:
+        sockets = _sockets(evidence, container)
+        held = pile.count if sockets is None else min(pile.count, sockets)
+        if held < PORTS_WARN * size:
             continue
         name = container.container.name
         failed = evidence.tcp(container, "attempt_fails")
         yield Finding(
             "local-ports-exhausted",
-            Severity.CRITICAL if pile.count >= PORTS_CRITICAL * size else Severity.WARNING,
+            Severity.CRITICAL if held >= PORTS_CRITICAL * size else Severity.WARNING,
             name,
-            f"{name} holds {percent_of(pile.count, size)} % of its local ports towards {pile.what};"
-            " then connect() fails",
+            f"{name} holds {percent_of(held, size)} % of its local ports towards {pile.what}; then connect() fails",
             (
-                f"{pile.count:,} of {size:,} ports ({first} to {last}{'' if is_read else ', the default'})",
+                f"{held:,} of {size:,} ports ({first} to {last}{'' if is_read else ', the default'})",
                 *([f"failed connects +{failed:,} {evidence.span}"] if failed else []),
             ),
             (
@@ -72,6 +74,14 @@ def local_ports_exhausted(evidence: Evidence) -> Iterator[Finding]:
             ),
             Lead("flows", container.container.id, f"dst:{address_of(pile.what)}"),
         )
+
+
+def _sockets(evidence: Evidence, container: ContainerSummary) -> int | None:
+    """Those of TCP where its sockets are; None where they were not read."""
+    tcp = evidence.snapshot.tcp if container.container.uses_host_network else container.tcp
+    if tcp is None or tcp.sockets_in_use is None or tcp.time_wait_sockets is None:
+        return None
+    return tcp.sockets_in_use + tcp.time_wait_sockets
 
 
 def _sysctls(evidence: Evidence, container: ContainerSummary) -> Mapping[str, int | tuple[int, ...]]:
