@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from natop.model import Finding, Remedy, Severity, Snapshot
+from natop.tui.formats import shortened
 from natop.tui.glyphs import Glyphs
 from natop.tui.layout import Column
 from natop.tui.tones import Line, Piece, Tone
@@ -38,10 +39,10 @@ def severity_mark(severity: Severity, glyphs: Glyphs) -> Piece:
     return f"{mark} {severity.upper()}", _TONES[severity]
 
 
-def arrange_findings(snapshot: Snapshot, glyphs: Glyphs, compared: Sequence[str] = ()) -> Arranged:
+def arrange_findings(snapshot: Snapshot, glyphs: Glyphs, width: int, compared: Sequence[str] = ()) -> Arranged:
     """The findings as the verdict has them, gravest first; `compared` is what changed at the marker."""
     findings = snapshot.findings or ()
-    return Arranged(FindingLines(findings, glyphs, compared), "", False, len(findings), len(findings))
+    return Arranged(FindingLines(findings, glyphs, width, compared), "", False, len(findings), len(findings))
 
 
 def identity_of(finding: Finding) -> Hashable:
@@ -54,8 +55,9 @@ class FindingLines:
 
     columns: Sequence[FindingColumn] = COLUMNS
 
-    def __init__(self, findings: Sequence[Finding], glyphs: Glyphs, compared: Sequence[str] = ()) -> None:
-        self.findings, self._glyphs, self._compared = findings, glyphs, compared
+    def __init__(self, findings: Sequence[Finding], glyphs: Glyphs, width: int, compared: Sequence[str] = ()) -> None:
+        """`width` is that of the facts about a line."""
+        self.findings, self._glyphs, self._width, self._compared = findings, glyphs, width, compared
 
     def __len__(self) -> int:
         return len(self.findings)
@@ -78,18 +80,21 @@ class FindingLines:
         What changed at the marker is news, and so comes before the evidence.
         """
         finding = self.findings[line]
-        said = [*self._compared, *finding.evidence]
-        return [
-            [(f" {finding.summary}", Tone.TITLE)],
-            *([(f" {self._glyphs.dot} ", Tone.QUIET), (each, Tone.PLAIN)] for each in said),
-        ]
+        lines: list[Line] = [[(f" {part}", Tone.TITLE)] for part in self._parts(finding.summary, 1)]
+        for each in (*self._compared, *finding.evidence):
+            for number, part in enumerate(self._parts(each, 3)):
+                lines.append([(f" {self._glyphs.dot} " if number == 0 else "   ", Tone.QUIET), (part, Tone.PLAIN)])
+        return lines
 
-    def cell(self, line: int, column: Column, width: int) -> Piece:  # noqa: ARG002  # every content is asked alike
+    def _parts(self, text: str, indent: int) -> list[str]:
+        return wrap(text, max(20, self._width - indent), break_on_hyphens=False) or [""]
+
+    def cell(self, line: int, column: Column, width: int) -> Piece:
         finding = self.findings[line]
         if column.key == "severity":
             return severity_mark(finding.severity, self._glyphs)
         if column.key == "subject":
-            return finding.subject, Tone.NAME
+            return shortened(finding.subject, width, self._glyphs), Tone.NAME
         return finding.summary, Tone.PLAIN
 
 

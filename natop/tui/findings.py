@@ -56,7 +56,12 @@ class FindingsScreen(TableView):
         from natop.tui.findinglines import arrange_findings
         from natop.tui.judgement import comparison
 
-        return arrange_findings(snapshot, self.glyphs, comparison(self.natop.news.marker, snapshot, self.glyphs))
+        compared = comparison(self.natop.news.marker, snapshot, self.glyphs)
+        return arrange_findings(snapshot, self.glyphs, self.app.size.width, compared)
+
+    def on_resize(self) -> None:
+        self._shown_source = None  # lines go by the width
+        super().on_resize()
 
     @property
     def has_aside(self) -> bool:

@@ -24,11 +24,12 @@ from natop.tui.clipboard import copy
 from natop.tui.filterline import FilterLine, mistake_lines
 from natop.tui.formats import count
 from natop.tui.frame import Explained, Frame
+from natop.tui.glyphs import Glyphs
 from natop.tui.header import News
 from natop.tui.keys import bind
 from natop.tui.sorting import SortScreen
 from natop.tui.table import VirtualTable
-from natop.tui.tones import Piece, Tone
+from natop.tui.tones import Line, Piece, Tone
 from natop.tui.wish import Arranged, Mistake, Wish, order
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
 
 ASIDE_HEIGHT = 40
 """From this height on, there is room under the table for more about one line."""
+
+
+def fitting(lines: Sequence[Line], height: int, glyphs: Glyphs) -> Sequence[Line]:
+    """As many lines as there is room for, a sign where that is not all; all where the height is not known. Pure."""
+    if not 0 < height < len(lines):
+        return lines
+    return [*lines[: height - 1], [(f" {glyphs.ellipsis}", Tone.QUIET)]]
 
 
 class TableView(Frame):
@@ -164,7 +172,8 @@ class TableView(Frame):
         aside.set_class(self.has_aside, "-shown")
         table = self.table
         if self.has_aside:
-            aside.show(table.content.facts(table.cursor) if table.content is not None and table.line_count else [])
+            facts = table.content.facts(table.cursor) if table.content is not None and table.line_count else []
+            aside.show(fitting(facts, aside.size.height, self.glyphs))
 
     @property
     def has_aside(self) -> bool:

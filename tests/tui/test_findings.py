@@ -10,6 +10,9 @@ from natop.tui.containers import ContainersScreen
 from natop.tui.counters import CountersScreen
 from natop.tui.finding import FindingScreen
 from natop.tui.flows import FlowsScreen
+from natop.tui.glyphs import UNICODE
+from natop.tui.tableview import fitting
+from natop.tui.tones import Line, Tone, text_of
 from tests.tui.live import open_live
 from tests.tui.worlds import NO_RIGHT, world
 from tests.unit.scenarios import FOLDER, read, snapshot
@@ -133,6 +136,26 @@ async def test_the_end_of_a_finding_is_one_key_away() -> None:
         assert "natop explain snat-race" not in text(live.frame)
         await live.press("G")
         assert "natop explain snat-race" in text(live.frame)
+
+
+async def test_what_says_so_is_told_whole_below_the_table_or_there_is_a_sign() -> None:
+    shown = judged("nat-port-exhaustion/fires-old-kernel")
+    finding = (shown.findings or ())[0]
+    async with open_live([shown], SMALL) as live:
+        await live.press("6")
+        below = live.frame[next(y for y, line in enumerate(live.frame) if line.startswith("───")) + 1 : -1]
+        assert " ".join(" ".join(below).split()).startswith(finding.summary)
+        assert not any(line.endswith("…") for line in below if line != " …")
+        assert all(each in " ".join(" ".join(below).split()) for each in finding.evidence) or " …" in below
+        await live.pilot.resize_terminal(160, 50)
+        await live.settle()
+        assert f" {finding.summary}" in live.frame
+
+
+def test_lines_without_room_leave_a_sign() -> None:
+    lines: list[Line] = [[(text, Tone.PLAIN)] for text in "abc"]
+    assert fitting(lines, 3, UNICODE) == fitting(lines, 0, UNICODE) == lines
+    assert [text_of(line) for line in fitting(lines, 2, UNICODE)] == ["a", " …"]
 
 
 async def test_a_finding_leads_to_its_flows() -> None:
