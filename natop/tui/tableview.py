@@ -49,6 +49,8 @@ def fitting(lines: Sequence[Line], height: int, glyphs: Glyphs) -> Sequence[Line
 class TableView(Frame):
     """Filtering and sorting happen in a thread, one at a time, always on the newest snapshot and wish."""
 
+    AUTO_FOCUS = "VirtualTable"
+    """And never the line for filters, which is there out of sight."""
     THINGS: ClassVar[str] = ""
     """What the lines are as a rule, in the plural."""
     PARTS = (*Frame.PARTS, "mistake", "aside")

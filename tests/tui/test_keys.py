@@ -262,3 +262,13 @@ async def test_sort_keys_typed_ahead_all_count(small: list[Snapshot]) -> None:
         await live.settle()
         assert live.view.arranged is not None
         assert (live.view.arranged.sort, live.view.arranged.descending) == ("time_wait", False)
+
+
+async def test_keys_that_nobody_has_go_to_the_table_again(small: list[Snapshot]) -> None:
+    """A terminal that loses the focus takes it from the table; the line for filters must not get it unseen."""
+    async with open_live(small) as live:
+        live.view.set_focus(None)
+        await live.press("question_mark", "escape")
+        assert live.app.focused is live.table
+        await live.press("down")
+        assert live.table.cursor == 1
