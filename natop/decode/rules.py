@@ -69,11 +69,14 @@ def is_told(saved: str) -> bool:
 
 
 def _gaps(text: FirewallText) -> Iterator[Gap]:
-    refused = [reason for reason in text.refused.values() if re.search("ermi(ssion|tted)", reason)]
-    if refused:
+    refused = {asked for asked, reason in text.refused.items() if re.search("ermi(ssion|tted)", reason)}
+    if refused and text.answers and all(asked.startswith("/proc/") for asked in refused):
+        reason = f"rules of iptables-legacy are not seen: {min(refused)} is for the host's root alone"
+        yield Gap(SOURCE, reason, "run: sudo natop")
+    elif refused:
         yield Gap(SOURCE, "reading NAT rules needs CAP_NET_ADMIN", "run: sudo natop")
     for command, reason in text.refused.items():
-        if reason not in refused:
+        if command not in refused:
             yield Gap(SOURCE, clean(f"{command}: {reason}"))
     if "nft" in text.absent:
         yield Gap(SOURCE, NO_NFT, _install("nftables"))

@@ -316,6 +316,16 @@ def test_without_rights_there_are_no_rules_and_a_remedy() -> None:
     assert decode_rules(text) == (None, (Gap("rules", "reading NAT rules needs CAP_NET_ADMIN", "run: sudo natop"),))
 
 
+def test_who_may_ask_nft_but_is_not_root_misses_the_old_rules_alone() -> None:
+    """As in a user namespace, whose own root is not the owner of that file."""
+    text = FirewallText(recorded("docker-29"), refused={"/proc/net/ip_tables_names": "Permission denied"})
+    ruleset, found = decode_rules(text)
+    assert ruleset == decode_rules(FirewallText(text.answers))[0]
+    assert [gap.reason for gap in found] == [
+        "rules of iptables-legacy are not seen: /proc/net/ip_tables_names is for the host's root alone"
+    ]
+
+
 def test_no_tool_at_all() -> None:
     ruleset, found = decode_rules(FirewallText({}, ("nft", "iptables-nft-save", "ip6tables-nft-save")))
     assert ruleset is None
