@@ -150,6 +150,8 @@ def _statement(name: str, value: object, reading: _Reading) -> Iterator[Rule]:
         yield from _verdict_map(options, reading)
     elif name in ("masquerade", "snat"):
         action = "MASQUERADE" if name == "masquerade" else "SNAT"
+        if _may_miss(options.get("addr")) or _may_miss(options.get("port")):
+            reading.conditions.append(UNKNOWN)
         yield reading.nat(
             action, to_address=_to(options.get("addr")), ports=_ports(options.get("port")), **_flags(options)
         )
@@ -157,6 +159,15 @@ def _statement(name: str, value: object, reading: _Reading) -> Iterator[Rule]:
         yield from _xt(options, reading)
     elif name not in _NEUTRAL:
         reading.conditions.append(UNKNOWN)
+
+
+def _may_miss(to: object) -> bool:
+    """Whether NAT's address or port is looked up by something of the packet's own.
+
+    Where the map lacks that, the rule does not apply (nft_lookup_eval); a number that nft makes up it has.
+    """
+    key = inner(mapping(to), "map", "key")
+    return bool(key) and key.keys().isdisjoint(("numgen", "jhash", "symhash"))
 
 
 def _verdict_map(options: Fields, reading: _Reading) -> Iterator[Rule]:

@@ -225,6 +225,16 @@ def test_a_statement_that_is_unknown_may_limit() -> None:
     assert rule.conditions == (UNKNOWN,)
 
 
+@pytest.mark.parametrize("name", ["snat", "masquerade"])
+@pytest.mark.parametrize("part", ["addr", "port"])
+def test_a_map_need_not_have_every_packet_s_key(name: str, part: str) -> None:
+    (rule,) = by_nft({name: {part: {"map": {"key": SADDR, "data": "@m"}}}})
+    assert rule.conditions == (UNKNOWN,)
+    in_turn = {"numgen": {"mode": "inc", "mod": 2, "offset": 0}}
+    (rule,) = by_nft({name: {part: {"map": {"key": in_turn, "data": {"set": [[0, "192.0.2.7"], [1, "192.0.2.8"]]}}}}})
+    assert rule.conditions == ()
+
+
 def test_each_rule_has_its_own_spelling() -> None:
     found = firewall(recorded("docker-29"))
     assert found.rules[0].text == (
