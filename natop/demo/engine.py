@@ -1,7 +1,8 @@
 """A small Docker Engine: the read-only part of the Engine API over HTTP on a unix socket.
 
 It answers `_ping`, `version`, `info`, `containers/json`, `containers/{id}/json`, `networks`, `networks/{id}`
-and `events`, with or without the `/v1.44` in front, so that the real docker SDK talks to it.
+and `events`, with or without the `/v1.44` in front, so that the real docker SDK talks to it. On the demo's host nothing
+comes or goes, so the stream of events stays open and has nothing to tell.
 """
 
 import json
@@ -9,8 +10,6 @@ import re
 import socket
 import socketserver
 import threading
-import time
-from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -18,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from natop.demo.inventory import Event, Inventory
+from natop.demo.inventory import Inventory
 from natop.demo.shapes import Json, inspect_body, list_body, network_body
 
 VERSION = "29.0.0"
@@ -28,7 +27,7 @@ MIN_API_VERSION = "1.24"
 EVENT_POLL_S = 0.2
 """How often an idle event stream looks whether its client has gone."""
 
-PATH = re.compile(r"^(?:/v(?P<api>\d+\.\d+))?(?P<path>/.*)$")
+PATH = re.compile(r"^(?:/v\d+\.\d+)?(?P<path>/.*)$")
 
 
 class EngineServer:
@@ -37,11 +36,9 @@ class EngineServer:
     def __init__(self, path: Path, inventory: Inventory, name: str = "natop-demo") -> None:
         self.path = path
         self.inventory = inventory
-        self.delay_s = 0.0
-        """Seconds that every answer is held back; a large one is an Engine that hangs."""
         self.info: Json = info_body(name)
         """The answer to `GET /info`, less the counts of containers."""
-        self._server: _UnixServer | None = None
+        self._server: UnixServer | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -52,7 +49,7 @@ class EngineServer:
     def start(self) -> None:
         """Listen and serve from a thread; replaces a socket file left at the path."""
         self.path.unlink(missing_ok=True)
-        server = _UnixServer(str(self.path), _Handler)
+        server = UnixServer(str(self.path), self.handler())
         server.engine = self
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="engine", daemon=True)
         thread.start()
@@ -66,20 +63,14 @@ class EngineServer:
             return
         server.shutdown()
         server.stopping.set()
-        self._drop(server)
+        server.drop()
         server.server_close()
         thread.join()
         self.path.unlink(missing_ok=True)
 
-    def drop_connections(self) -> None:
-        """End every open connection, event streams too, as a restarting Engine does; keep listening."""
-        if self._server is not None:
-            self._drop(self._server)
-
-    def _drop(self, server: "_UnixServer") -> None:
-        server.drop()
-        with self.inventory.changed:
-            self.inventory.changed.notify_all()
+    def handler(self) -> "type[Handler]":
+        """What answers the requests of a connection."""
+        return Handler
 
     def __enter__(self) -> Self:
         self.start()
@@ -121,7 +112,7 @@ def version_body() -> Json:
     }
 
 
-class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """Accepts connections, a thread each, and remembers them so that they can be dropped."""
 
     daemon_threads = True
@@ -156,13 +147,13 @@ class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """A client that goes away in the middle of an answer is no error of ours."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     """One connection of a client; HTTP/1.1, so that the SDK can keep it open."""
 
     protocol_version = "HTTP/1.1"
     server_version = f"Docker/{VERSION} (linux)"
     sys_version = ""
-    server: _UnixServer
+    server: UnixServer
 
     def address_string(self) -> str:
         return "unix"
@@ -174,18 +165,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        engine = self.server.engine
-        if engine.delay_s and self.server.stopping.wait(engine.delay_s):
-            self.close_connection = True
-            return
         url = urlsplit(self.path)
         match = PATH.match(url.path)
         path = unquote(match["path"]) if match else url.path
         query = {key: values[-1] for key, values in parse_qs(url.query).items()}
         if path == "/events":
-            self._stream_events(query, legacy=_is_before(match["api"] if match else None, "1.52"))
+            self.stream_events(query)
         elif path == "/_ping":
-            self._send(200, b"OK", "text/plain; charset=utf-8")
+            self.send(200, b"OK", "text/plain; charset=utf-8")
         else:
             self._answer(self._body(path, query), path)
 
@@ -233,9 +220,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: Json | list[Json] | None, path: str) -> None:
         status = 404 if body is None else 200
         text = json.dumps(_not_found(path) if body is None else body)
-        self._send(status, text.encode() + b"\n", "application/json")
+        self.send(status, text.encode() + b"\n", "application/json")
 
-    def _send(self, status: int, body: bytes, kind: str) -> None:
+    def send(self, status: int, body: bytes, kind: str) -> None:
         self.send_response(status)
         self.send_header("Api-Version", API_VERSION)
         self.send_header("Ostype", "linux")
@@ -245,45 +232,25 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def _stream_events(self, query: dict[str, str], legacy: bool) -> None:
-        """Send the events since `since` and then each as it comes, until `until` or until the client goes.
+    def stream_events(self, query: dict[str, str]) -> None:  # noqa: ARG002  # whatever was asked for, there is none
+        """A stream that is open until the client goes or the server stops."""
+        self.begin_stream()
+        while not (self.server.stopping.wait(EVENT_POLL_S) or self.is_client_gone()):
+            pass
+        self.send_chunk(b"")
 
-        The place in the stream is taken before the headers go out, so that a client that has the headers
-        misses nothing.
-        """
-        with self.server.engine.inventory.changed:
-            seen, past = self.server.engine.inventory.events_after(0)
-        since_ns, until_ns = _time_ns(query.get("since")), _time_ns(query.get("until"))
+    def begin_stream(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         self.close_connection = True
-        wanted = _wanted(query.get("filters", ""))
-        past = tuple(e for e in past if since_ns is not None and e.time_ns >= since_ns)
-        for event in self._follow(seen, past, until_ns):
-            if _matches(event, wanted):
-                self._send_chunk(json.dumps(event.body(legacy)).encode() + b"\n")
-        self._send_chunk(b"")
 
-    def _follow(self, seen: int, fresh: tuple[Event, ...], until_ns: int | None) -> Iterator[Event]:
-        """`fresh`, then each event after number `seen`; ends at `until_ns` or when the client has gone."""
-        inventory = self.server.engine.inventory
-        while True:
-            yield from (e for e in fresh if until_ns is None or e.time_ns <= until_ns)
-            over = until_ns is not None and time.time_ns() >= until_ns
-            if over or self.server.stopping.is_set() or self._client_gone():
-                return
-            with inventory.changed:
-                if inventory.events_after(seen)[0] == seen:
-                    inventory.changed.wait(EVENT_POLL_S)
-                seen, fresh = inventory.events_after(seen)
-
-    def _send_chunk(self, data: bytes) -> None:
+    def send_chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
-    def _client_gone(self) -> bool:
-        """Whether the other side, or `drop_connections`, has closed the connection."""
+    def is_client_gone(self) -> bool:
+        """Whether the other side, or `UnixServer.drop`, has closed the connection."""
         try:
             return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -300,39 +267,3 @@ def _not_found(path: str) -> Json:
         case ["networks", reference]:
             return {"message": f"network {reference} not found"}
     return {"message": "page not found"}
-
-
-def _is_before(asked: str | None, version: str) -> bool:
-    """Whether API version `asked` (None: the newest) is older than `version`."""
-    return asked is not None and _numbers(asked) < _numbers(version)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
-
-
-def _time_ns(text: str | None) -> int | None:
-    """Seconds since the epoch, with or without decimals, in nanoseconds; None where it is no such number."""
-    seconds, _, decimals = (text or "").partition(".")
-    if not seconds.isdigit() or not (decimals or "0").isdigit():
-        return None
-    return int(seconds) * 1_000_000_000 + int(decimals.ljust(9, "0")[:9])
-
-
-def _wanted(filters: str) -> dict[str, set[str]]:
-    """The `filters` of a query: JSON, each value a list or, as older clients send it, a map to true."""
-    try:
-        decoded = json.loads(filters or "{}")
-    except ValueError:
-        decoded = None
-    return {key: set(values) for key, values in decoded.items()} if isinstance(decoded, dict) else {}
-
-
-def _matches(event: Event, wanted: dict[str, set[str]]) -> bool:
-    """Whether an event passes the filters `type`, `event` and `container`; others let everything pass."""
-    about = {event.subject, event.attributes.get("name", ""), event.attributes.get("container", "")}
-    return (
-        ("type" not in wanted or event.kind in wanted["type"])
-        and ("event" not in wanted or event.action in wanted["event"])
-        and ("container" not in wanted or bool(about & wanted["container"]))
-    )

@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from natop.collect.engine import Target
-from natop.demo.engine import EngineServer
-from natop.demo.inventory import Inventory
 from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoNetwork
 from natop.export.report import as_json
 from natop.feed import PATIENCE_S, Source
@@ -28,6 +26,7 @@ from natop.model import Snapshot
 from natop.observe import observe
 from tests.kernel import product
 from tests.lab.netns import Namespace, entered, wait_until
+from tests.unit.changing import EngineServer, Inventory
 
 BRIDGE, SUBNET, GATEWAY = "br-shop", "172.31.0.0/24", "172.31.0.1"
 OUTSIDE = "198.18.40.1"

@@ -3,12 +3,9 @@
 import gc
 import json
 import os
-import time
 import warnings
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import docker
 import pytest
@@ -49,16 +46,6 @@ def client(engine: EngineServer) -> Iterator[docker.APIClient]:
     api = docker.APIClient(base_url=engine.url, version="auto", timeout=PATIENCE_S)
     yield api
     api.close()
-
-
-def actions(events: Any, count: int) -> list[str]:
-    """The next `count` events as `type action`."""
-    return [f"{event['Type']} {event['Action']}" for event in islice(events, count)]
-
-
-def now() -> Any:
-    """The time with decimals, which the Engine takes and the SDK passes on, though its types say whole seconds."""
-    return time.time()
 
 
 def collect_unclosed() -> None:
@@ -150,62 +137,6 @@ def test_what_is_not_there_is_404(client: docker.APIClient) -> None:
         client.inspect_network("nothing")
 
 
-def test_changes_are_events_and_show_in_the_list(engine: EngineServer, client: docker.APIClient) -> None:
-    events = client.events(decode=True)
-    engine.inventory.start("asleep", pid=os.getpid())
-    assert actions(events, 2) == ["network connect", "container start"]
-    assert client.inspect_container("asleep")["NetworkSettings"]["Networks"]["shop"]["IPAddress"] == "172.18.0.9"
-    engine.inventory.stop("web")
-    assert actions(events, 3) == ["container kill", "container die", "network disconnect"]
-    assert actions(events, 2) == ["network disconnect", "container stop"]
-    engine.inventory.rename("asleep", "awake")
-    renamed = next(events)
-    assert renamed["Actor"]["Attributes"]["oldName"] == "/asleep"
-    assert renamed["Actor"]["Attributes"]["name"] == "awake"
-    engine.inventory.disconnect("awake", "shop")
-    engine.inventory.connect("awake", DemoEndpoint("bridge", "172.17.0.7"))
-    assert actions(events, 2) == ["network disconnect", "network connect"]
-    engine.inventory.remove("web")
-    assert actions(events, 1) == ["container destroy"]
-    assert [each["Names"] for each in client.containers()] == [["/hostly"], ["/awake"]]
-    engine.inventory.add(DemoContainer("new", pid=os.getpid()))
-    assert actions(events, 2) == ["container create", "container start"]
-    events.close()
-
-
-def test_events_since_and_filters(engine: EngineServer, client: docker.APIClient) -> None:
-    engine.inventory.rename("asleep", "one")
-    engine.inventory.stop("web")
-    only = {"type": ["container"], "event": ["die", "rename"]}
-    past = client.events(since=0, until=now(), filters=only, decode=True)
-    assert [each["Action"] for each in past] == ["rename", "die"]
-    named = client.events(since=0, until=now(), filters={"container": "web"}, decode=True)
-    assert {each["Actor"]["Attributes"]["name"] for each in named if each["Type"] == "container"} <= {"web"}
-    assert list(client.events(since=0, until=1, decode=True)) == []
-
-
-def test_old_api_versions_get_the_old_fields_too(engine: EngineServer) -> None:
-    engine.inventory.rename("asleep", "one")
-    for version, has in (("1.41", True), ("1.52", False)):
-        old = docker.APIClient(base_url=engine.url, version=version, timeout=PATIENCE_S)
-        (event,) = old.events(since=0, until=now(), filters={"event": "rename"}, decode=True)
-        assert ("status" in event) is has
-        old.close()
-
-
-def test_a_stream_ends_when_connections_drop_and_a_new_one_works(
-    engine: EngineServer, client: docker.APIClient
-) -> None:
-    events = client.events(decode=True)
-    engine.drop_connections()
-    assert list(events) == []
-    assert client.ping() is True
-    again = client.events(decode=True)
-    engine.inventory.stop("web")
-    assert actions(again, 1) == ["container kill"]
-    again.close()
-
-
 def test_the_server_comes_back_at_the_same_path(engine: EngineServer, client: docker.APIClient) -> None:
     events = client.events(decode=True)
     engine.stop()
@@ -219,17 +150,6 @@ def test_the_server_comes_back_at_the_same_path(engine: EngineServer, client: do
     engine.stop()
     engine.stop()
     engine.start()
-
-
-def test_an_engine_that_hangs_times_out_and_recovers(engine: EngineServer) -> None:
-    hasty = docker.APIClient(base_url=engine.url, version="1.44", timeout=1)
-    engine.delay_s = 30
-    with pytest.raises(requests.exceptions.ReadTimeout):
-        hasty.ping()
-    engine.delay_s = 0
-    hasty.timeout = PATIENCE_S
-    assert hasty.ping() is True
-    hasty.close()
 
 
 def test_bodies_are_plain_json() -> None:

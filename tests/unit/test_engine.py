@@ -35,10 +35,11 @@ from natop.collect.listener import listener, namespace_of
 from natop.decode.inventory import decode_inventory
 from natop.demo import engine as demo
 from natop.demo import shapes
-from natop.demo.engine import EngineServer
-from natop.demo.inventory import DEFAULT_NETWORKS, Inventory
+from natop.demo.inventory import DEFAULT_NETWORKS
 from natop.demo.shapes import DemoContainer, DemoEndpoint, DemoNetwork, DemoPort
 from natop.model import Container, EngineReading
+from tests.unit import changing
+from tests.unit.changing import EngineServer, Inventory
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 """The SDK forgets to close the socket that it could not connect."""
@@ -302,7 +303,7 @@ class Inspections:
 @pytest.fixture
 def unfiltered(monkeypatch: pytest.MonkeyPatch, server: EngineServer) -> EngineServer:
     """An engine that tells all events, whichever it was asked for, and keeps many."""
-    monkeypatch.setattr(demo, "_matches", lambda *_: True)
+    monkeypatch.setattr(changing, "matches", lambda *_: True)
     server.inventory._events = deque(maxlen=100_000)
     return server
 
@@ -405,11 +406,11 @@ def test_an_engine_whose_events_have_no_end_is_a_gap_and_read_anew(
 ) -> None:
     """Whatever has no end; it is given up after little, and the inventory is right afterwards."""
     sent: list[int] = []
-    stream = demo._Handler._stream_events
+    stream = changing.Handler.stream_events
 
-    def stream_events(handler: Any, query: dict[str, str], legacy: bool) -> None:
+    def stream_events(handler: Any, query: dict[str, str]) -> None:
         if sent:
-            stream(handler, query, legacy)
+            stream(handler, query)
             return
         handler.send_response(200)
         handler.send_header("Transfer-Encoding", "chunked")
@@ -423,7 +424,7 @@ def test_an_engine_whose_events_have_no_end_is_a_gap_and_read_anew(
                 sent[0] += len(piece)
                 piece = piece if flood == "a line" else piece[-65_536:]
 
-    monkeypatch.setattr(demo._Handler, "_stream_events", stream_events)
+    monkeypatch.setattr(changing.Handler, "stream_events", stream_events)
     monkeypatch.setattr(product, "RETRY_S", 0.5)
     gaps: set[str] = set()
 
@@ -554,13 +555,13 @@ def test_an_engine_that_hangs_is_a_gap_in_time_and_delays_nobody(
     server: EngineServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(product, "TIMEOUT_S", 3)
-    asked, answer = threading.Event(), demo._Handler.do_GET
+    asked, answer = threading.Event(), changing.Handler.do_GET
 
     def noted(handler: Any) -> None:
         asked.set()
         answer(handler)
 
-    monkeypatch.setattr(demo._Handler, "do_GET", noted)
+    monkeypatch.setattr(changing.Handler, "do_GET", noted)
     server.delay_s = 30
     with watching(Target(server.url)) as waiting:
         assert asked.wait(PATIENCE_S)
@@ -699,13 +700,13 @@ def test_an_engine_that_answers_is_read_once(
 ) -> None:
     """Also one that refuses the question, as a proxy before it may."""
     asked: list[str] = []
-    send = demo._Handler._send
+    send = changing.Handler.send
 
     def sent(handler: Any, usual: int, body: bytes, kind: str) -> None:
         asked.append(handler.path.rpartition("/")[2])
         send(handler, status if asked[-1] == "_ping" else usual, body, kind)
 
-    monkeypatch.setattr(demo._Handler, "_send", sent)
+    monkeypatch.setattr(changing.Handler, "send", sent)
     with watching(Target(server.url)) as following:
         assert following.wait(PATIENCE_S)
         eventually(lambda: asked.count("_ping") >= 3)
@@ -858,9 +859,7 @@ def test_an_engine_that_tells_no_events_is_read_again_and_again(
     server: EngineServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a proxy before it may have it; what was read is shown."""
-    monkeypatch.setattr(
-        demo._Handler, "_stream_events", lambda handler, *_, **__: handler._send(403, b"no", "text/plain")
-    )
+    monkeypatch.setattr(changing.Handler, "stream_events", lambda handler, _: handler.send(403, b"no", "text/plain"))
     with watching(Target(server.url)) as following:
         assert following.wait(PATIENCE_S)
         eventually(lambda: "asked for its events, the Docker Engine gives status 403" in gap_text(following))
