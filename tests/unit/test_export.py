@@ -597,11 +597,12 @@ def test_flows_filtered_and_sorted(view: View, expected: list[int]) -> None:
     assert [each["id"] for each in parsed(observed(FIRST), view)["flows"]] == expected
 
 
-def test_every_column_sorts_both_ways() -> None:
-    for key in snapshots.sort_keys(flows=True):
-        for sign in ("", "-"):
-            found = parsed(FULL, View(sort=sign + key, flows=True))
-            assert (len(found["containers"]), len(found["flows"])) == (4, 4)
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("key", snapshots.sort_keys(flows=True))
+def test_no_order_loses_a_row_or_has_one_twice(key: str, sign: str) -> None:
+    found = parsed(FULL, View(sort=sign + key, flows=True))
+    assert sorted(each["name"] for each in found["containers"]) == ["app", "db", "edge", "web"]
+    assert sorted(each["id"] for each in found["flows"]) == [1, 2, 3, 4]
 
 
 def test_sort_keys_are_the_columns() -> None:
