@@ -70,9 +70,9 @@ def file_stem(snapshot: Snapshot) -> str:
 
 
 def sort_keys(flows: bool) -> tuple[str, ...]:
-    """What `View.sort` may name."""
-    containers = tuple(column.key for column in CONTAINER_COLUMNS)
-    return containers + (tuple(column.key for column in FLOW_COLUMNS) if flows else ())
+    """What `View.sort` may name; a key that sorts both, as the state does, once."""
+    columns = (*CONTAINER_COLUMNS, *(FLOW_COLUMNS if flows else ()))
+    return tuple(dict.fromkeys(column.key for column in columns))
 
 
 def as_json(snapshot: Snapshot, view: View) -> Iterator[str]:
