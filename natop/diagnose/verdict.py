@@ -33,7 +33,7 @@ def diagnose(snapshot: Snapshot) -> tuple[Finding, ...]:
 
 
 def verdict(findings: Sequence[Finding] | None, snapshot: Snapshot) -> Verdict:
-    """The gravest finding in its own words; else that nothing is wrong, as far as could be seen."""
+    """The gravest finding in its own words; else the few packets that were lost, or that nothing is wrong."""
     if findings is None:
         return Verdict(None, "not judged yet", is_known=False)
     grave = [each for each in findings if each.severity is not Severity.INFO]
@@ -46,4 +46,7 @@ def verdict(findings: Sequence[Finding] | None, snapshot: Snapshot) -> Verdict:
     if any(gap.source == "flows" for gap in snapshot.gaps):
         return Verdict(None, f"nothing seen wrong {evidence.span}, but flows could not be read", is_known=False)
     blind = ", as far as natop can see" if snapshot.gaps or evidence.losses is None else ""
+    lossy = next((each for each in findings if each.lost), None)
+    if lossy:
+        return Verdict(None, f"nothing grave{blind}: {lossy.summary}")
     return Verdict(None, f"nothing wrong {evidence.span}{blind}")

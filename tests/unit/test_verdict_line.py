@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from natop.diagnose.verdict import verdict
 from natop.model import Finding, Sample, Snapshot
 from natop.observe import observe
 from tests.unit import netlink
@@ -96,3 +97,11 @@ def test_a_container_with_a_narrow_range_of_local_ports_runs_out_of_them() -> No
     (told,) = grave(taken)
     assert (told.rule, told.subject) == ("local-ports-exhausted", "app")
     assert told.evidence[0] == "960 of 1,000 ports (40000 to 40999)"
+
+
+def test_few_lost_packets_are_no_alarm_and_yet_said() -> None:
+    *_, last = folded(tick(0, 10, 0), tick(2, 10, 1), tick(8, 10, 1))
+    told = verdict(last.findings, last)
+    assert (told.severity, told.is_known) == (None, True)
+    assert told.text.startswith("nothing grave")
+    assert "1 new connection lost a SYN" in told.text
