@@ -56,10 +56,7 @@ from natop.summarise.window import extended, mark_of
 from natop.text import clean
 from natop.uapi import proto_name
 
-DOCKER = "docker"
-FLOWS = "flows"
-SOCKETS = "sockets"
-OF_DUMPS = frozenset((FLOWS, SOCKETS))
+OF_DUMPS = frozenset(("flows", "sockets"))
 """Sources of the gaps that stand until the next dump."""
 
 MAX_ERRNO = 4095
@@ -189,8 +186,8 @@ def _found_per_new(
 def _firewall(previous: Snapshot | None, sample: Sample) -> tuple[Firewall | None, tuple[Gap, ...]]:
     """The NAT rules, where the sample has them judged for its networks; else as they were, with their gaps."""
     if sample.rules is None:
-        missed = any(gap.source == rules.SOURCE for gap in sample.gaps)
-        return (previous.firewall, tuple(_from(previous, rules.SOURCE))) if previous and not missed else (None, ())
+        missed = any(gap.source == "rules" for gap in sample.gaps)
+        return (previous.firewall, previous.gaps_of("rules")) if previous and not missed else (None, ())
     ruleset, gaps = rules.decode_rules(sample.rules)
     if ruleset is None:
         return None, gaps
@@ -210,10 +207,6 @@ def _networks_here(sample: Sample) -> tuple[Network, ...]:
     inventory = decode_inventory(sample.engine)
     own = {address for each in inventory.containers for address in each.addresses}
     return () if own.union(inventory.ingress).intersection(sample.addresses) else inventory.networks
-
-
-def _from(snapshot: Snapshot, source: str) -> Iterator[Gap]:
-    return (gap for gap in snapshot.gaps if gap.source == source)
 
 
 def _inventory(previous: Snapshot | None, sample: Sample, firewall: Firewall | None) -> Inventory | None:
@@ -290,7 +283,7 @@ class _ToldSockets:
 def _no_sockets(proto: int) -> Gap:
     name = proto_name(proto)
     return Gap(
-        SOCKETS,
+        "sockets",
         f"the kernel does not tell {name.upper()} sockets, so their flows' holders are unknown",
         f"load the kernel's module: sudo modprobe {name}_diag",
     )
@@ -369,15 +362,15 @@ def _file(path: str) -> str:
 def _dump_gaps(dump: FlowDump) -> list[Gap]:
     """What a dump could not tell, and what would help."""
     if dump.errno == errno.EPERM:
-        return [Gap(FLOWS, "reading conntrack needs CAP_NET_ADMIN", "run: sudo natop")]
+        return [Gap("flows", "reading conntrack needs CAP_NET_ADMIN", "run: sudo natop")]
     if dump.errno:
         reason = f"ctnetlink refused the dump: {os.strerror(min(dump.errno, MAX_ERRNO))}"
-        return [Gap(FLOWS, reason, remedy_of(dump.errno))]
+        return [Gap("flows", reason, remedy_of(dump.errno))]
     if not dump.complete:
-        return [Gap(FLOWS, f"the kernel's dump ended early, after {many(len(dump.flows), 'flow')}")]
+        return [Gap("flows", f"the kernel's dump ended early, after {many(len(dump.flows), 'flow')}")]
     if dump.skipped.messages:
         skipped = many(dump.skipped.messages, "message of the dump was", "messages of the dump were")
-        return [Gap(FLOWS, f"{skipped} skipped, making no sense")]
+        return [Gap("flows", f"{skipped} skipped, making no sense")]
     return []
 
 
@@ -392,4 +385,4 @@ def _summary(previous: Snapshot | None, reading: FlowReading | None, setting: Se
 
 def _is_awaited(sample: Sample) -> bool:
     """Whether Docker is asked but has not told of its containers, so that nobody knows which flows are unowned."""
-    return sample.engine is None and any(gap.source == DOCKER for gap in sample.gaps)
+    return sample.engine is None and any(gap.source == "docker" for gap in sample.gaps)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from natop.collect import netns
 from natop.collect.prober import Manners, Prober
-from natop.decode.rules import SOURCE as RULES
 from natop.model import Aim, Container, Inventory, OwnFlow, ProbeTarget, Sample, Snapshot
 from natop.probing import ProbeWish, aims, called, named, netns_of
 
@@ -63,7 +62,7 @@ class ProbeFeed:
 
 
 def _are_rules_told(snapshot: Snapshot) -> bool:
-    return snapshot.firewall is not None or any(gap.source == RULES for gap in snapshot.gaps)
+    return snapshot.firewall is not None or bool(snapshot.gaps_of("rules"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def _pieces(taken: "Snapshot", view: "View", form: str, number: int, width: int 
 
 
 def _why_no_flows(taken: "Snapshot") -> str:
-    lines = [gap.told() for gap in taken.gaps if gap.source == "flows"]
+    lines = [gap.told() for gap in taken.gaps_of("flows")]
     return "\n".join(lines[:3]) or "the flows could not be read"
 
 

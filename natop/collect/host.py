@@ -12,7 +12,7 @@ from natop.collect.holders import SocketReader
 from natop.collect.rules import RulesReader
 from natop.collect.testimony import NamespaceReader
 from natop.decode.netlink import remedy_of
-from natop.model import EngineReading, FirewallText, Gap, Pace, Sample, no_sockets
+from natop.model import EngineReading, FirewallText, Gap, GapSource, Pace, Sample, no_sockets
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class HostReader:
                 source.close()
 
 
-def _tried(source: str, read: Callable[[], T], gaps: list[Gap]) -> T | None:
+def _tried(source: GapSource, read: Callable[[], T], gaps: list[Gap]) -> T | None:
     """What `read` returns; None and a gap where the kernel refuses the socket."""
     try:
         return read()

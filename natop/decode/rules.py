@@ -9,8 +9,6 @@ from natop.decode.iptables import BUILT_IN, TABLE, decode_save
 from natop.model import FirewallText, Gap
 from natop.text import clean
 
-SOURCE = "rules"
-"""Of the gaps about NAT rules."""
 NO_NFT = "nft is not installed: rules in tables of nftables' own are not seen"
 
 TABLES = "nft -j list tables"
@@ -72,19 +70,19 @@ def _gaps(text: FirewallText) -> Iterator[Gap]:
     refused = {asked for asked, reason in text.refused.items() if re.search("ermi(ssion|tted)", reason)}
     if refused and text.answers and all(asked.startswith("/proc/") for asked in refused):
         reason = f"rules of iptables-legacy are not seen: {min(refused)} is for the host's root alone"
-        yield Gap(SOURCE, reason, "run: sudo natop")
+        yield Gap("rules", reason, "run: sudo natop")
     elif refused:
-        yield Gap(SOURCE, "reading NAT rules needs CAP_NET_ADMIN", "run: sudo natop")
+        yield Gap("rules", "reading NAT rules needs CAP_NET_ADMIN", "run: sudo natop")
     for command, reason in text.refused.items():
         if command not in refused:
-            yield Gap(SOURCE, clean(f"{command}: {reason}"))
+            yield Gap("rules", clean(f"{command}: {reason}"))
     if "nft" in text.absent:
-        yield Gap(SOURCE, NO_NFT, _install("nftables"))
+        yield Gap("rules", NO_NFT, _install("nftables"))
     if any(tool.endswith("-nft-save") for tool in text.absent) and _is_half_read(text):
         reason = "iptables-save is not installed: rules that iptables-nft made are read in part"
-        yield Gap(SOURCE, reason, _install("iptables"))
+        yield Gap("rules", reason, _install("iptables"))
     if any(tool.endswith("-legacy-save") for tool in text.absent):
-        yield Gap(SOURCE, "iptables-legacy-save is not installed: its rules are not seen", _install("iptables"))
+        yield Gap("rules", "iptables-legacy-save is not installed: its rules are not seen", _install("iptables"))
 
 
 def _is_half_read(text: FirewallText) -> bool:

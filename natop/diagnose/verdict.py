@@ -43,7 +43,7 @@ def verdict(findings: Sequence[Finding] | None, snapshot: Snapshot) -> Verdict:
     evidence = Evidence(snapshot)
     if evidence.since is None:
         return Verdict(None, "watching: rates need a second reading", is_known=False)
-    if any(gap.source == "flows" for gap in snapshot.gaps):
+    if snapshot.gaps_of("flows"):
         return Verdict(None, f"nothing seen wrong {evidence.span}, but flows could not be read", is_known=False)
     blind = ", as far as natop can see" if snapshot.gaps or evidence.losses is None else ""
     lossy = next((each for each in findings if each.lost), None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Literal, Self
 
 from natop.model.probes import OwnFlow, ProbeResult
 
@@ -42,11 +42,15 @@ class Sockets:
     """Whose a docker-proxy of the engine may be; None where that is not known."""
 
 
+GapSource = Literal["bridge", "counters", "docker", "flows", "probes", "rules", "sockets", "tcp"]
+"""What natop reads, by the word that the screen and JSON have for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """A thing natop could not read. The source fails alone; the rest goes on."""
 
-    source: str
+    source: GapSource
     reason: str
     remedy: str | None = None
 

@@ -11,7 +11,7 @@ from natop.model.kernel import NOTHING_DERIVED, Conntrack, Derived, Firewall, Ne
 from natop.model.marks import Mark
 from natop.model.numbers import Attribution, ContainerSummary, FlowFacts, FlowSummary, NatPools, PortChoice, TimeWait
 from natop.model.probes import OwnFlow, ProbeSeries
-from natop.model.sample import Gap, Pace
+from natop.model.sample import Gap, GapSource, Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +190,7 @@ class Snapshot:
     """Gravest first; None where they were not judged."""
     history: History = field(default_factory=History)
     """The numbers of the last minutes, this snapshot's among them."""
+
+    def gaps_of(self, source: GapSource) -> tuple[Gap, ...]:
+        """Why what this source tells is not known; empty where it told it."""
+        return tuple(gap for gap in self.gaps if gap.source == source)

@@ -15,6 +15,7 @@ from natop.model import (
     ContainerSummary,
     Derived,
     FlowSummary,
+    GapSource,
     History,
     Moment,
     NetnsTcp,
@@ -31,8 +32,6 @@ MOST_MOMENTS = 2_000
 MOST_NUMBERS = 16_000_000
 """No more are kept, however many containers there are: 64 MB. Beyond that the past is shorter than SPAN_S."""
 
-FLOWS, TCP = "flows", "tcp"
-"""Sources of gaps."""
 OfFlows = Callable[[FlowSummary], float | None]
 OfHost = Callable[[Snapshot], float | None]
 OfContainer = Callable[[ContainerSummary, Snapshot], float | None]
@@ -54,7 +53,7 @@ class Metric:
     """Whether it comes of a dump, so that there is none at a tick without."""
     flows: OfFlows | None = None
     """What tells it of any set of flows."""
-    source: str = "counters"
+    source: GapSource = "counters"
     """A gap of this source is why it is not known."""
 
 
@@ -67,7 +66,7 @@ def _flows(key: str, title: str, unit: str, help: str, value: OfFlows) -> Metric
     def container(summary: ContainerSummary, _: Snapshot) -> float | None:
         return value(summary.flows) if summary.flows else None
 
-    return Metric(key, title, unit, help, host, container, of_dumps=True, flows=value, source=FLOWS)
+    return Metric(key, title, unit, help, host, container, of_dumps=True, flows=value, source="flows")
 
 
 def _states(key: str, title: str, help: str, *names: str) -> Metric:
@@ -90,7 +89,7 @@ def _of_tcp(key: str, title: str, unit: str, help: str, value: Callable[[NetnsTc
     def container(summary: ContainerSummary, _: Snapshot) -> float | None:
         return value(summary.tcp) if summary.tcp else None
 
-    return Metric(key, title, unit, help, host, container, source=TCP)
+    return Metric(key, title, unit, help, host, container, source="tcp")
 
 
 def _tcp(key: str, title: str) -> Metric:
@@ -117,9 +116,9 @@ METRICS = (
     _flows(
         "gone", "gone", "/s", "flows gone between two dumps", lambda flows: flows.rates.gone if flows.rates else None
     ),
-    Metric("inbound", "in", "", "flows the container serves", None, lambda each, _: each.inbound, True, source=FLOWS),
+    Metric("inbound", "in", "", "flows the container serves", None, lambda each, _: each.inbound, True, source="flows"),
     Metric(
-        "outbound", "out", "", "flows the container opened", None, lambda each, _: each.outbound, True, source=FLOWS
+        "outbound", "out", "", "flows the container opened", None, lambda each, _: each.outbound, True, source="flows"
     ),
     Metric("fill", "table fill", " %", "entries of nf_conntrack_max", _fill, None),
     Metric(
@@ -133,7 +132,7 @@ METRICS = (
         lambda s: percent_of(s.pools, 0),
         lambda each, s: percent_of(s.pools, each.busiest_pool),
         True,
-        source=FLOWS,
+        source="flows",
     ),
     Metric(
         "rewritten",
@@ -143,7 +142,7 @@ METRICS = (
         lambda s: s.port_choice.rewritten if s.port_choice else None,
         lambda each, _: each.rewritten_ports,
         True,
-        source=FLOWS,
+        source="flows",
     ),
     Metric(
         "kept_ports",
@@ -153,7 +152,7 @@ METRICS = (
         lambda s: s.port_choice.kept_percent if s.port_choice else None,
         lambda each, _: each.port_choice.kept_percent if each.port_choice else None,
         True,
-        source=FLOWS,
+        source="flows",
     ),
     _counter("insert_failed"),
     _counter("drop"),
@@ -167,7 +166,7 @@ METRICS = (
         lambda s: s.derived.found_per_new,
         None,
         True,
-        source=FLOWS,
+        source="flows",
     ),
     _derived("clash_lost", "lost to clashes", "new flows lost, as another was first", lambda d: d.clash_lost_per_s),
     _derived(
@@ -190,7 +189,7 @@ METRICS = (
         "new flows that conntrack refused; of a container an estimate, by its SYN retransmits",
         lambda s: s.derived.lost_syns_per_s,
         lambda each, _: each.tcp.lost_syns_per_s if each.tcp else None,
-        source=TCP,
+        source="tcp",
     ),
     _tcp("retrans_segs", "retransmits"),
     _tcp("out_segs", "segments sent"),

@@ -143,9 +143,8 @@ def _tcp(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Iterator[Line]:
         elif each.container.state == "running":
             yield _tcp_line(each.container.name, each.tcp, columns, glyphs)
     yield from explained("LOST~ is an estimate: what conntrack refused, shared out by the SYNs sent again", width)
-    for gap in snapshot.gaps:
-        if gap.source == "tcp":
-            yield from explained(gap.told(), width)
+    for gap in snapshot.gaps_of("tcp"):
+        yield from explained(gap.told(), width)
 
 
 def _tcp_line(name: str, tcp: NetnsTcp | None, columns: Iterable[str], glyphs: Glyphs) -> Line:

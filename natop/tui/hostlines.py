@@ -7,7 +7,7 @@ from textwrap import wrap
 
 from natop import sysctls
 from natop.join.firewall import described
-from natop.model import NetworkNat, Snapshot
+from natop.model import GapSource, NetworkNat, Snapshot
 from natop.sysctls import About, Value, Verdict
 from natop.tui.formats import fit
 from natop.tui.glyphs import Glyphs
@@ -27,12 +27,11 @@ def explained(text: str, width: int) -> Iterator[Line]:
         yield [(f"   {part.replace(_UNPARTED, ' %')}", Tone.QUIET)]
 
 
-def unknown(snapshot: Snapshot, text: str, source: str, width: int, glyphs: Glyphs) -> Iterator[Line]:
+def unknown(snapshot: Snapshot, text: str, source: GapSource, width: int, glyphs: Glyphs) -> Iterator[Line]:
     """What is not known, and the reason that its source gave."""
     yield [(f" {glyphs.unknown} {text}", Tone.QUIET)]
-    for gap in snapshot.gaps:
-        if gap.source == source:
-            yield from explained(gap.told(), width)
+    for gap in snapshot.gaps_of(source):
+        yield from explained(gap.told(), width)
 
 
 # NAT rules

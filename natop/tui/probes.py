@@ -111,7 +111,7 @@ class ProbesScreen(TableView):
         if snapshot is None or self.wish.good_filter:
             return super().empty_text()
         if self.natop.probes.is_on and snapshot.inventory is None:
-            reason = next((gap.reason for gap in snapshot.gaps if gap.source == "docker"), "Docker was not asked")
+            reason = next((gap.reason for gap in snapshot.gaps_of("docker")), "Docker was not asked")
             return f"no container is known: {reason}; a adds a target"
         if self.natop.probes.is_on:
             return "probing; results come within seconds, where containers publish ports"

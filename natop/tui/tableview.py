@@ -215,7 +215,7 @@ class TableView(Frame):
         if snapshot is None:
             return self.natop.news.failure or f"reading{self.glyphs.ellipsis}"
         if self.arranged and self.arranged.content is None:
-            return next((gap.reason for gap in snapshot.gaps if gap.source == "flows"), "flows were not read yet")
+            return next((gap.reason for gap in snapshot.gaps_of("flows")), "flows were not read yet")
         if self.wish.good_filter:
             return f"no {self.things} match the filter; Esc clears it"
         return f"no {self.things}"

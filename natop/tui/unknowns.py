@@ -38,7 +38,7 @@ def _of_container(metric: Metric, summary: ContainerSummary) -> str:
 
 
 def _of_source(metric: Metric, snapshot: Snapshot) -> str:
-    return next((gap.told() for gap in snapshot.gaps if gap.source == metric.source), "")
+    return next((gap.told() for gap in snapshot.gaps_of(metric.source)), "")
 
 
 def _looked_for(metric: Metric, snapshot: Snapshot, span_s: float) -> str:

@@ -36,7 +36,7 @@ def hostile_world(name: str) -> list[Snapshot]:
         network_mode=name,
         networks=tuple(replace(place, network=name) for place in first.networks),
     )
-    world = World((bad, container(1)), gaps=(Gap(name, name, name),))
+    world = World((bad, container(1)), gaps=(Gap("docker", name, name),))
     taken = [world.snapshot(flow_table(200, world.containers))]
     taken.append(world.snapshot(flow_table(200, world.containers), 1, taken[0]))
     return [replace(each, host=replace(each.host, hostname=name, kernel=name)) for each in taken]

@@ -76,7 +76,7 @@ LATER = sample(
     stats=probed(16),
     tcp=told_by_tcp(900),
     members=MEMBERS,
-    gaps=(Gap("x", "y"),),
+    gaps=(Gap("probes", "y"),),
 )
 FULL = observed(FIRST, LATER)
 SNAPSHOTS = {
@@ -179,7 +179,7 @@ def test_the_document_of_a_full_snapshot() -> None:
     }
     assert (conntrack["rates"]["insert"], conntrack["rates"]["new"], conntrack["rates"]["gone"]) == (None, 0.0, 1.0)
     assert conntrack["skipped"] == {"messages": 0, "attributes": 0}
-    assert found["gaps"] == [{"source": "x", "reason": "y", "remedy": None}]
+    assert found["gaps"] == [{"source": "probes", "reason": "y", "remedy": None}]
     assert found["unowned"]["flows"] == 0
     assert found["unowned"]["kinds"] == dict.fromkeys((kind.name for kind in Kind), 0)
     first = parsed(observed(FIRST))["unowned"]
@@ -756,7 +756,7 @@ def test_markdown_of_a_snapshot() -> None:
     lines = "".join(snapshots.as_markdown(FULL, View())).splitlines()
     assert lines[0] == "### natop: natter"
     assert "- **conntrack** 6 of 262,144 (0.0 %)  new 0.0/s  gone 1.0/s" in lines
-    assert "- **not read** x: y" in lines
+    assert "- **not read** probes: y" in lines
     header = next(line for line in lines if line.startswith("| CONTAINER"))
     assert lines[lines.index(header) + 1].startswith("| :-- | --: |")
     assert cells_of(lines[lines.index(header) + 2])[:3] == ["app", "2", "1"]
@@ -777,7 +777,7 @@ def test_text_of_a_snapshot() -> None:
     assert lines[5] == ""
     assert lines[6].split()[:3] == ["CONTAINER", "FLOWS", "ESTAB"]
     assert [line.split()[0] for line in lines[7:12]] == ["app", "web", "(host)", "db", "edge"]
-    assert lines[-1] == "not read: x: y"
+    assert lines[-1] == "not read: probes: y"
     assert not any(line != line.rstrip() for line in lines)
 
 
