@@ -9,13 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from natop.cli import settings
+from natop.cli.commands import probe, program
 from natop.cli.live import _chosen
 from natop.cli.options import Common, Exit, Refused
+from natop.collect.prober import Manners
 from natop.config import MOST_BYTES, BadConfig, Config, Probes, load, parse
 
 FULL = """
@@ -48,6 +51,30 @@ def test_all_that_it_may_say() -> None:
     assert parsed('docker_host = "unix:///x"').docker_host == "unix:///x"
     assert parsed("no_docker = true").no_docker is True
     assert parsed("") == Config() == parsed("# nothing\n[probe]\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "command", "option"),
+    [
+        ("interval = {}", program, "interval"),
+        ("probe.every = {}", probe, "every_s"),
+        ("probe.timeout = {}", probe, "timeout_s"),
+    ],
+)
+def test_seconds_are_bounded_as_those_of_the_option(line: str, command: click.Command, option: str) -> None:
+    (bounds,) = (each.type for each in command.params if each.name == option)
+    assert isinstance(bounds, click.FloatRange)
+    assert bounds.min is not None
+    assert bounds.max is not None
+    for inside in (bounds.min, bounds.max):
+        parsed(line.format(inside))
+    for outside in (bounds.min - 0.01, bounds.max + 0.01):
+        with pytest.raises(BadConfig):
+            parsed(line.format(outside))
+
+
+def test_what_is_not_given_is_what_the_prober_does_of_its_own() -> None:
+    assert settings.manners(Probes()) == Manners()
 
 
 @pytest.mark.parametrize(
