@@ -168,7 +168,10 @@ class TrendPlot(PlotWidget, can_focus=False):
     def _write_why(self, canvas: Canvas) -> None:
         """In the middle, on as many lines as there are."""
         width, height = canvas.size[0] - 4, canvas.size[1] - 2
-        lines = wrap(self._why_empty, max(1, width), max_lines=max(1, height), placeholder=f" {self.glyphs.ellipsis}")
+        end = f" {self.glyphs.ellipsis}"
+        lines = wrap(
+            self._why_empty, max(len(end), width), max_lines=max(1, height), placeholder=end, break_on_hyphens=False
+        )
         for y, text in enumerate(lines, start=1 + (height - len(lines)) // 2):
             self._put(canvas, 2, y, text, Tone.QUIET)
 

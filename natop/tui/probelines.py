@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from textwrap import wrap
 
 from natop.columns.containers import FAILED
 from natop.columns.ordering import rows_by, sort_column_or
@@ -92,17 +93,25 @@ _MOST_NAMES = 3
 """Of containers, for one reason."""
 
 
-def uncalled_line(snapshot: Snapshot, choice: ProbeChoice, glyphs: Glyphs) -> Line | None:
-    """Which containers the host cannot call and why; None where it can call all, or is not to call any."""
+def uncalled_lines(snapshot: Snapshot, choice: ProbeChoice, width: int, most: int, glyphs: Glyphs) -> list[Line]:
+    """Which containers the host cannot call and why, in at most so many lines.
+
+    None where it can call all, or is not to call any.
+    """
     if not (choice.is_on and choice.published and snapshot.inventory):
-        return None
+        return []
     reasons = out_of_reach(snapshot.inventory, snapshot.host.addresses)
     names = {each.id: each.name for each in snapshot.inventory.containers}
     by_reason: dict[str, list[str]] = {}
     for identity, reason in reasons.items():
         by_reason.setdefault(reason, []).append(names[identity])
     told = f" {glyphs.dot} ".join(f"{_listed(found)} ({reason})" for reason, found in by_reason.items())
-    return [(" this host cannot call ", Tone.QUIET), (told, Tone.PLAIN)] if told else None
+    if not told:
+        return []
+    end = f" {glyphs.ellipsis}"
+    said, room = f"this host cannot call {told}", max(20, width - 1)
+    parts = wrap(said, room, max_lines=most, placeholder=end, break_on_hyphens=False)
+    return [[(f" {part}", Tone.PLAIN)] for part in parts]
 
 
 def _listed(names: Sequence[str]) -> str:

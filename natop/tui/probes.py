@@ -10,7 +10,7 @@
      ms        LAST 0.18  P50 0.18  P95 2,031  P99 2,031  MAX 2,031
      ! 2 of 9 probes: 2 SYNs lost, sent again after 1 and 2 s
 
-A line below the table names the containers that the host cannot call, and why:
+One line or two below the table name the containers that the host cannot call, and why:
 
      this host cannot call lan (macvlan) · job (no network)
 
@@ -89,10 +89,11 @@ class ProbesScreen(TableView):
             self._shown_choice, self._shown_source = self.natop.probes, None
         super().show(news)
         if news.snapshot:
-            from natop.tui.probelines import uncalled_line
+            from natop.tui.probelines import uncalled_lines
 
-            line = uncalled_line(news.snapshot, self.natop.probes, self.glyphs)
-            self.part("uncalled").show([line] if line else [])
+            width, height = self.app.size
+            most = 2 if height >= ASIDE_HEIGHT else 1
+            self.part("uncalled").show(uncalled_lines(news.snapshot, self.natop.probes, width, most, self.glyphs))
 
     def place(self) -> list[Piece]:
         snapshot = self.natop.news.snapshot
@@ -103,7 +104,8 @@ class ProbesScreen(TableView):
     @property
     def has_aside(self) -> bool:
         """On a smaller screen too, where it hides no line of the table."""
-        height = self.app.size.height - bool(self.part("uncalled").text)
+        uncalled = self.part("uncalled").text
+        height = self.app.size.height - (uncalled.count("\n") + 1 if uncalled else 0)
         return self.app.size.height >= ASIDE_HEIGHT or self.table.line_count <= height - HEADER_AND_ASIDE
 
     def empty_text(self) -> str:

@@ -498,6 +498,12 @@ async def test_containers_that_the_host_cannot_call_are_named_with_the_reason() 
         await live.press("4")
         said = f"{names[1]} (macvlan) · {names[2]} (no network) · {names[3]} (this host is not on net2)"
         assert f" this host cannot call {said}" in live.frame
+        await live.pilot.resize_terminal(*SMALL)
+        await live.settle()
+        at = next(number for number, line in enumerate(live.frame) if "cannot call" in line)
+        assert " ".join(live.frame[at : at + 2]).split() == f"this host cannot call {said}".split(), (
+            "whole, on two lines"
+        )
         await live.press("P")
         assert "cannot call" not in "\n".join(live.frame), "nobody is to be called now"
     async with open_live([shown], (40, 10), probes=ProbeChoice(True, True)) as live:
