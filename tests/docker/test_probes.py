@@ -19,7 +19,7 @@ from natop.collect.engine import Target
 from natop.feed import LiveFeed, Source
 from natop.model import Snapshot
 from natop.probing import ProbeWish, parse_target
-from tests.docker.line import running, snapshot, to
+from tests.docker.line import network, running, snapshot, to
 from tests.kernel import product
 from tests.lab import oracle
 from tests.lab.dockerhost import HOST, HOST_6, OUTSIDE, SILENT_PORT, DockerHost
@@ -296,5 +296,23 @@ def test_the_live_view_calls_nobody_before_its_key_is_pressed_nor_after_it_is_pr
         before = calls()
         screen.watch(5)
         assert calls() <= before
+        screen.type("q")
+        assert screen.wait() == 0
+
+
+def test_the_live_view_names_whom_the_host_cannot_call(docker_host: DockerHost) -> None:
+    lan = ("--driver", "macvlan", "--subnet", "198.18.0.0/24", "--opt", "parent=pub0")
+    command = (*NATOP, *options(docker_host), "--config", os.devnull, "--interval", "0.5")
+    with (
+        network(docker_host, "lan", *lan),
+        running(docker_host, "wired", "lan", "--ip", "198.18.0.77"),
+        terminal(command, 160, 50) as screen,
+    ):
+        screen.until(lambda shown: "wired" in shown.text).type("4P")
+        screen.until(lambda shown: "this host cannot call" in shown.text and "proxy webserver" in shown.text)
+        [said] = [line.strip() for line in screen.lines if "this host cannot call" in line]
+        assert {"nonet (no network)", "wired (macvlan)"} <= set(
+            said.removeprefix("this host cannot call ").split(" · ")
+        )
         screen.type("q")
         assert screen.wait() == 0
