@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from natop import defects
 from natop.collect import context
-from natop.collect.answers import TIMEOUT_S, Asked, Unusable, asking, gap_of, listed_in, silence, told_in
+from natop.collect.answers import TIMEOUT_S, Asked, Nonsense, Unusable, asking, gap_of, listed_in, silence, told_in
 from natop.collect.context import NoContext
 from natop.collect.events import Change, Changes
 from natop.collect.listed import as_inspected
@@ -286,7 +286,8 @@ class _State:
     def _inspect(self, identity: str, listed: Fields | None = None) -> None:
         """Read one container anew; one that is gone leaves the inventory.
 
-        One that the engine cannot tell of, as where its runtime hangs, hides no other: it is as the list has it.
+        One that the engine cannot tell of, as where its runtime hangs or the answer makes no sense, hides no other: it
+        is as the list has it.
         """
         from docker.errors import APIError, NotFound
         from requests.exceptions import ChunkedEncodingError, InvalidJSONError, Timeout
@@ -297,7 +298,7 @@ class _State:
             self._containers[identity] = mapping(pick(inspected, _CONTAINER))
         except NotFound:
             self._containers.pop(identity, None)
-        except (APIError, Timeout, ChunkedEncodingError, InvalidJSONError):
+        except (APIError, Timeout, ChunkedEncodingError, InvalidJSONError, Nonsense):
             if len(self._untold) >= MOST_UNTOLD:
                 raise
             self._untold.add(identity)

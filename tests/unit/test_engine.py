@@ -445,7 +445,34 @@ def test_an_engine_whose_events_have_no_end_is_a_gap_and_read_anew(
     assert sent[0] < 16 << 20
 
 
-@pytest.mark.parametrize("line", [b"<html>", b"[]", b"7", b'{"Action": "start"', b"[" * 100_000, b"\xff"])
+NONSENSE = [b"<html>", b"[]", b"7", b'{"Action": "start"', b"[" * 100_000, b"\xff"]
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+@pytest.mark.parametrize("line", NONSENSE)
+def test_an_event_that_makes_no_sense_has_the_inventory_read_anew(
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch, line: bytes, end: bytes
+) -> None:
+    """However odd, and where it swallows the event after it, too; what changes later is followed."""
+    monkeypatch.setattr(product, "SETTLE_S", 0.0)
+    send, odd = changing.Handler.send_chunk, [line]
+
+    def send_chunk(handler: Any, data: bytes) -> None:
+        send(handler, odd.pop() + end + data if odd and b"rename" in data else data)
+
+    monkeypatch.setattr(changing.Handler, "send_chunk", send_chunk)
+    with watching(Target(server.url)) as following:
+        assert following.wait(PATIENCE_S)
+        before = following._changes
+        server.inventory.rename("asleep", "awake")
+        eventually(lambda: following._changes is not before and following.latest()[1] is None)
+        assert sorted(containers(following)) == ["awake", "web"]
+        server.inventory.rename("web", "www")
+        eventually(lambda: following.latest()[1] is None and sorted(containers(following)) == ["awake", "www"])
+    assert not odd
+
+
+@pytest.mark.parametrize("line", NONSENSE)
 def test_an_event_that_makes_no_sense_is_refused(line: bytes) -> None:
     with pytest.raises(Nonsense, match="asked for its events, the Docker Engine gives a line that is no JSON"):
         events.change_of(line)
@@ -482,24 +509,31 @@ def panic() -> APIError:
 
 
 @pytest.mark.parametrize(
-    "error",
+    "answer",
     [
         panic(),
         ReadTimeout("Read timed out."),
         ChunkedEncodingError("half an answer"),
         JSONDecodeError("no JSON", "{", 1),
+        {},
+        {"Id": 7},
+        [],
+        "text",
+        None,
     ],
 )
 def test_a_container_that_cannot_be_inspected_hides_no_other(
-    server: EngineServer, monkeypatch: pytest.MonkeyPatch, error: Exception
+    server: EngineServer, monkeypatch: pytest.MonkeyPatch, answer: object
 ) -> None:
     """It is as the engine lists it, and a gap names it; once it can be inspected again, it is as the others."""
     inspect, is_broken = APIClient.inspect_container, True
 
     def inspected(client: APIClient, identity: str) -> Any:
-        if identity == WEB.id and is_broken:
-            raise error
-        return inspect(client, identity)
+        if identity != WEB.id or not is_broken:
+            return inspect(client, identity)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     monkeypatch.setattr(APIClient, "inspect_container", inspected)
     with watching(Target(server.url)) as watcher:
@@ -517,13 +551,33 @@ def test_a_container_that_cannot_be_inspected_hides_no_other(
     assert found == whole | {"web": replace(whole["web"], pid=None, created_at=None, started_at=None, sandbox=None)}
 
 
+def many_engine(path: Path) -> EngineServer:
+    return EngineServer(path, Inventory([DemoContainer(f"c{number}") for number in range(9)], DEFAULT_NETWORKS))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ([], "gives an answer of another form"),
+        ({}, "gives an answer without Id"),
+    ],
+)
+def test_an_engine_whose_inspections_make_no_sense_is_at_fault_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object, reason: str
+) -> None:
+    monkeypatch.setattr(APIClient, "inspect_container", lambda *_: answer)
+    with many_engine(tmp_path / "d.sock") as broken, watching(Target(broken.url)) as watcher:
+        assert watcher.wait(PATIENCE_S)
+        assert watcher.latest()[0] is None
+        assert gap_text(watcher) == f"asked for a container, the Docker Engine {reason}"
+
+
 def test_an_engine_that_can_inspect_none_is_at_fault_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_client: APIClient, _identity: str) -> Any:
         raise panic()
 
     monkeypatch.setattr(APIClient, "inspect_container", fail)
-    many = Inventory([DemoContainer(f"c{number}") for number in range(9)], DEFAULT_NETWORKS)
-    with EngineServer(tmp_path / "d.sock", many) as broken, watching(Target(broken.url)) as watcher:
+    with many_engine(tmp_path / "d.sock") as broken, watching(Target(broken.url)) as watcher:
         assert watcher.wait(PATIENCE_S)
         assert watcher.latest()[0] is None
         assert gap_text(watcher) == "asked for a container, the Docker Engine answers 500 panic: no runtime"
@@ -838,8 +892,6 @@ def test_an_answer_that_makes_no_sense_is_a_gap(tmp_path: Path, status: int, bod
         ("containers", {}, "asked for its containers, the Docker Engine gives an answer of another form"),
         ("containers", [7], "asked for its containers, the Docker Engine gives an answer of another form"),
         ("containers", [{"Id": 7}], "asked for its containers, the Docker Engine gives an answer without Id"),
-        ("inspect_container", [], "asked for a container, the Docker Engine gives an answer of another form"),
-        ("inspect_container", {}, "asked for a container, the Docker Engine gives an answer without Id"),
         ("networks", None, "asked for its networks, the Docker Engine gives an answer of another form"),
         ("networks", [{}], "asked for its networks, the Docker Engine gives an answer without Name"),
         ("info", [], "asked for its state, the Docker Engine gives an answer of another form"),
