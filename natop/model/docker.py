@@ -110,8 +110,11 @@ class Container:
 
     @property
     def untracked(self) -> str | None:
-        """Why the host's conntrack table cannot have its flows, or not both ways of them; None where it can."""
-        if not self.is_alive or self.uses_host_network or self.joined:
+        """Why the host's conntrack table cannot have its flows, or not both ways of them; None where it can.
+
+        One that is stopped has no addresses, but its networks; those of its flows that are left are where they were.
+        """
+        if self.uses_host_network or self.joined:
             return None
         mode = self.network_mode.partition(":")[0]
         if mode in BY_PROCESS:
@@ -119,7 +122,7 @@ class Container:
         reasons = [place.bypass for place in self.networks if place.driver]
         if reasons and None not in reasons:
             return "/".join(sorted({reason for reason in reasons if reason}))
-        return None if self.addresses else "no network"
+        return "no network" if mode == "none" or (self.is_alive and not self.addresses) else None
 
 
 BY_PROCESS = frozenset({"slirp4netns", "pasta"})

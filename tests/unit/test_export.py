@@ -503,6 +503,16 @@ def partly_seen() -> Snapshot:
     return observed(sample(FLOWS, containers=some, tables=tables))
 
 
+def test_a_stopped_container_has_null_where_a_running_one_has() -> None:
+    lan = replace(container("mac"), network_mode="lan", networks=(Attachment("lan", "macvlan"),))
+    some = [WEB, *(replace(lan, id=state, name=state, state=state) for state in ("running", "exited"))]
+    found = {each["name"]: each for each in parsed(observed(sample(FLOWS, containers=some)))["containers"]}
+    assert found["exited"]["untracked"] == found["running"]["untracked"] == "macvlan"
+    numbers = ("flows", "states", "kinds", "nat", "rates")
+    assert [found["exited"][key] for key in numbers] == [found["running"][key] for key in numbers]
+    assert found["exited"]["flows"] is None
+
+
 def test_containers_that_the_table_knows_nothing_of() -> None:
     found = {each["name"]: each for each in parsed(partly_seen())["containers"]}
     assert {name: each["untracked"] for name, each in found.items()} == {

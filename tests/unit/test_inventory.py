@@ -240,6 +240,16 @@ def test_a_container_on_several_networks_is_tracked_if_one_is() -> None:
     assert replace(some, networks=(lan, Attachment("shop", "bridge", "172.18.0.2"))).untracked is None
 
 
+@pytest.mark.parametrize("state", ["created", "exited", "dead"])
+def test_one_that_is_stopped_is_as_little_tracked_as_when_it_ran(state: str) -> None:
+    lan, shop = Attachment("wire", "macvlan"), Attachment("shop", "bridge")
+    stopped = replace(on_ipvlan({}), state=state, networks=(lan,))
+    assert stopped.untracked == "macvlan"
+    assert replace(stopped, networks=(Attachment("none", "null"),)).untracked == "no network"
+    assert replace(stopped, networks=(lan, shop)).untracked is None
+    assert replace(stopped, networks=(shop,)).untracked is None
+
+
 ON_OVERLAY = DOCKER_20 | {"NetworkSettings": {"Networks": {"over": {"IPAddress": "10.0.1.2"}}}}
 SWARM: tuple[Mapping[str, Any], ...] = (
     {"Id": "aa" * 32, "Name": "over", "Driver": "overlay"},
@@ -422,9 +432,11 @@ def test_any_json_becomes_an_inventory(containers: Any, networks: Any, version: 
     [
         ("slirp4netns", "running", "slirp4netns"),
         ("pasta:--ipv4-only", "running", "pasta"),
-        ("pasta", "exited", None),
+        ("pasta", "exited", "pasta"),
         ("none", "running", "no network"),
+        ("none", "exited", "no network"),
         ("bridge", "running", "no network"),
+        ("bridge", "exited", None),
     ],
 )
 def test_why_a_container_without_addresses_is_in_no_table(mode: str, state: str, reason: str | None) -> None:

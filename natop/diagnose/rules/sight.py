@@ -23,7 +23,7 @@ def blind_spots(evidence: Evidence) -> Iterator[Finding]:
     To fix: each gap names what would help.
     """
     gaps = evidence.snapshot.gaps
-    outside = [each for each in evidence.snapshot.containers if each.untracked]
+    outside = [each for each in evidence.snapshot.containers if each.untracked and each.container.is_alive]
     ingress, untold = tuple(_ingress(evidence)), tuple(_untold(evidence))
     unseen = len(gaps) + len(outside) + len(ingress) + len(untold)
     if not unseen:
