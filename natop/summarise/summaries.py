@@ -90,7 +90,7 @@ class Setting:
     conntrack: Conntrack = field(default_factory=Conntrack)
     firewall: Firewall | None = None
     addresses: Collection[str] = ()
-    """Of the network namespace read; empty is unknown."""
+    """Of the network namespace read; none where it has none, or they are not known."""
 
     def passing(self) -> frozenset[str]:
         """Ids of the containers whose flows pass the namespace read, so that none in its table means 0.
@@ -101,7 +101,7 @@ class Setting:
         namespaces, gateways = homes(self.containers), _gateways(self.containers)
         here = frozenset(self.addresses)
         inside = frozenset(identity for identity, home in namespaces.items() if not here.isdisjoint(home.addresses))
-        if here.isdisjoint(gateways) and (inside or (here and gateways)):
+        if here.isdisjoint(gateways) and (inside or gateways):
             return inside
         return frozenset(identity for identity, home in namespaces.items() if not home.untracked)
 
