@@ -8,6 +8,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""What a write fails with where a disk, a quota or a limit is full; Python does not say of which file."""
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What does not fit into the file is told with the file's name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM and error.filename is None:
+            error.filename = str(path)
+        raise
+
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[TextIO]:
@@ -16,7 +30,7 @@ def written_whole(path: Path) -> Iterator[TextIO]:
     Who may read what it replaces, may read it. A device or pipe is written to as it is. Raises OSError.
     """
     if path.exists() and not path.is_file():  # asked before the links are followed: /dev/stdout ends in no path
-        with path.open("w", encoding="utf-8") as device:
+        with _naming(path), path.open("w", encoding="utf-8") as device:
             yield device
         return
     path = Path(os.path.realpath(path))
@@ -28,7 +42,7 @@ def written_whole(path: Path) -> Iterator[TextIO]:
     except OSError as error:
         error.filename = str(path)  # what the user named, not what stands in for it
         raise
-    with file:
+    with _naming(path), file:
         try:
             with contextlib.suppress(OSError):  # there was none before, or a file system that knows no modes
                 os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))

@@ -3,6 +3,7 @@
 Only click is imported before the command is known, so that each command starts fast.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -37,7 +38,7 @@ def _run(arguments: list[str] | None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED
     except OSError as error:
-        say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+        say(_told(error))
         return Exit.UNREADABLE
     except Exception as error:
         from natop import defects
@@ -47,11 +48,27 @@ def _run(arguments: list[str] | None) -> int:
     return status if isinstance(status, int) else Exit.OK
 
 
+def _told(error: OSError) -> str:
+    """Which file, and what is wrong with it; where none is named and it is about writing, that is stdout."""
+    from natop.files import NO_ROOM
+
+    reason = error.strerror or str(error)
+    if error.filename:
+        return f"{error.filename}: {reason}"
+    if error.errno == errno.EBADF:
+        return "stdout: it is closed"
+    return f"stdout: {reason}" if error.errno in NO_ROOM else reason
+
+
 def _open_what_is_closed() -> None:
-    """Empty streams where descriptors 0 to 2 are closed, lest a socket get their numbers, and messages go to stdout."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    """Empty streams where descriptors 0 to 2 are closed, lest a socket get their numbers, and messages go to stdout.
+
+    That for stdout can only be read, so that writing to it fails as it would without: whoever closed it gets no data.
+    """
+    for name, mode, flags in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # for as long as the process lives
+            empty = os.open(os.devnull, flags)
+            setattr(sys, name, open(empty, mode))  # noqa: SIM115  # for as long as the process lives
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

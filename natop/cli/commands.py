@@ -18,6 +18,7 @@ from natop.cli.options import (
     WATCH,
     Common,
     Exit,
+    FilePath,
     Program,
     Refused,
     Seconds,
@@ -78,7 +79,7 @@ DEMO_SCENES = ("race", "exhaustion", "timewait")
 
 @program.command()
 @click.option("--format", "form", type=click.Choice(FORMATS), help="json when piped, text on a terminal.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write to FILE.")
+@click.option("-o", "--output", type=FilePath(path_type=Path, dir_okay=False), metavar="FILE", help="Write to FILE.")
 @click.option("--flows", is_flag=True, help="With every flow.")
 @click.option("--every", type=EVERY, metavar="S", help="Repeat every S seconds; JSON is then a document a line.")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="Repeat N times; with --probe, probe N times.")

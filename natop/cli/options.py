@@ -70,19 +70,41 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+class _Text(click.types.StringParamType):
+    """A word that means nothing when it is empty, as where a script's variable is not set."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_not_empty(value, param, ctx), param, ctx)
+
+
+class FilePath(click.Path):
+    """Of an empty one Python would make the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_not_empty(value, param, ctx), param, ctx)
+
+
+def _not_empty(value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    if not str(value).strip():
+        raise click.BadParameter("it is empty.", ctx, param)
+    return value
+
+
 INTERVAL = Seconds(0.5, 60)
 EVERY = Seconds(0.5, 86_400)
 WATCH = Seconds(1, 86_400)
 """Over less than a second no rate is judged."""
 FILTER = click.option("--filter", metavar="EXPR", help="Only what matches, as 'state:time_wait dport:443'.")
-SORT = click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN the other way round.")
+SORT = click.option("--sort", type=_Text(), metavar="COLUMN", help="Sort by this column; -COLUMN the other way round.")
 _READINGS = click.option("--interval", type=INTERVAL, metavar="S", help="Seconds between readings, 0.5 to 60 (2).")
 _HOST = (
-    click.option("--context", "docker_context", metavar="NAME", help="Docker context to ask."),
-    click.option("--docker-host", metavar="URL", help="Docker Engine to ask, as unix:///run/docker.sock."),
+    click.option("--context", "docker_context", type=_Text(), metavar="NAME", help="Docker context to ask."),
+    click.option(
+        "--docker-host", type=_Text(), metavar="URL", help="Docker Engine to ask, as unix:///run/docker.sock."
+    ),
     click.option("--no-docker", is_flag=True, default=None, help="Leave Docker out; flows by address."),
-    click.option("--netns", metavar="NAME|PATH|PID", help="Read that network namespace."),
-    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Read that configuration file."),
+    click.option("--netns", type=_Text(), metavar="NAME|PATH|PID", help="Read that network namespace."),
+    click.option("--config", type=FilePath(path_type=Path), metavar="FILE", help="Read that configuration file."),
 )
 
 

@@ -288,6 +288,13 @@ COMMANDS = ("snapshot", "doctor", "probe", "diff", "explain", "demo")
         (("snapshot", "--context", "lab", "--docker-host", "unix:///x"), "not both"),
         (("snapshot", "--docker-host", "bogus"), "'bogus' is no URL of a Docker Engine"),
         (("snapshot", "-o", "/"), "is a directory"),
+        (("snapshot", "-o", ""), "Invalid value for '-o' / '--output': it is empty."),
+        (("snapshot", "--netns", ""), "Invalid value for '--netns': it is empty."),
+        (("snapshot", "--netns", " "), "Invalid value for '--netns': it is empty."),
+        (("snapshot", "--sort", ""), "Invalid value for '--sort': it is empty."),
+        (("snapshot", "--config", ""), "Invalid value for '--config': it is empty."),
+        (("snapshot", "--context", ""), "Invalid value for '--context': it is empty."),
+        (("doctor", "--docker-host", ""), "Invalid value for '--docker-host': it is empty."),
         (("doctor", "--filter", "web"), "No such option '--filter'"),
         (("--filter", "web", "doctor"), "doctor takes no --filter"),
         (("--sort", "name", "doctor"), "doctor takes no --sort"),
@@ -322,6 +329,10 @@ def test_the_mistake_of_a_long_filter_is_pointed_at_too(natop: Natop) -> None:
     assert lines[1].endswith("a foo:bar")
     assert lines[2].startswith(" " * 311 + "^ no field 'foo'")
     assert "image" in refused(natop("snapshot", "--sort", "nope"), 2)[0], "all columns are named"
+
+
+def test_an_empty_filter_is_none(natop: Natop) -> None:
+    assert natop("snapshot", "--no-docker", "--filter", "").status == 0
 
 
 def test_a_live_view_needs_a_terminal(natop: Natop) -> None:
@@ -423,7 +434,7 @@ def test_a_file_that_cannot_be_written(natop: Natop, tmp_path: Path) -> None:
     target = tmp_path / "no" / "natop.json"
     assert refused(natop("snapshot", "-o", str(target)), 3) == [f"natop: {target}: No such file or directory"]
     full = refused(natop("snapshot", "-o", "/dev/full"), 3)
-    assert full == ["natop: No space left on device"]
+    assert full == ["natop: /dev/full: No space left on device"]
 
 
 def test_saving_from_the_screen_never_overwrites(tmp_path: Path) -> None:
@@ -526,7 +537,7 @@ def test_a_full_disk_is_told_once(arguments: tuple[str, ...]) -> None:
         ended = subprocess.run(
             [*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, cwd=ROOT
         )
-    assert (ended.returncode, ended.stderr) == (3, "natop: No space left on device\n")
+    assert (ended.returncode, ended.stderr) == (3, "natop: stdout: No space left on device\n")
 
 
 @pytest.mark.slow
@@ -601,9 +612,17 @@ def without(descriptor: str, *arguments: str) -> "subprocess.CompletedProcess[by
 
 
 @pytest.mark.slow
-def test_a_closed_stdout_is_no_failure() -> None:
-    run = without(">", "snapshot", "--no-docker")
+@pytest.mark.parametrize("arguments", [*SMALL_OUTPUTS, ("--help",), ("snapshot", "--flows", "--help")])
+def test_a_closed_stdout_is_told_once(arguments: tuple[str, ...]) -> None:
+    run = without(">", *arguments)
+    assert (run.returncode, run.stderr) == (3, b"natop: stdout: it is closed\n")
+
+
+@pytest.mark.slow
+def test_a_file_needs_no_stdout(tmp_path: Path) -> None:
+    run = without(">", "snapshot", "--no-docker", "-o", str(tmp_path / "natop.json"))
     assert (run.returncode, run.stderr) == (0, b"")
+    assert json.loads((tmp_path / "natop.json").read_text())["schema"] == 1
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """Files appear whole or not at all."""
 
+import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,30 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path, failure: type[
         fail()
     assert target.read_text() == "old"
     assert only(tmp_path) == ["snapshot.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_what_does_not_fit_is_told_with_the_file_s_name(tmp_path: Path, number: int) -> None:
+    target = tmp_path / "snapshot.json"
+
+    def fail() -> None:
+        with written_whole(target):
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OSError, match=re.escape(str(target))) as failed:
+        fail()
+    assert failed.value.filename == str(target)
+    assert only(tmp_path) == []
+
+
+def test_another_s_error_is_not_the_file_s(tmp_path: Path) -> None:
+    def fail() -> None:
+        with written_whole(tmp_path / "snapshot.json"):
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+    with pytest.raises(ConnectionRefusedError) as failed:
+        fail()
+    assert failed.value.filename is None
 
 
 def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
