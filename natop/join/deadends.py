@@ -1,4 +1,4 @@
-"""Flows that DNAT leads to an address where nobody is, in a network where containers live."""
+"""Flows to or from an address where nobody is, in a network where containers live."""
 
 import ipaddress
 from collections.abc import Collection, Iterable, Iterator
@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 import numpy as np
 
 from natop.model import GATEWAYS, Addresses, Network, Rows, address_text, address_value
+
+_LOW = 2**64 - 1
 
 
 def bridged_subnets(networks: Iterable[Network]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -30,7 +32,10 @@ def dead_ends(networks: Iterable[Network], unanswered: Iterable[str]) -> frozens
 
 def among(addresses: Addresses, rows: Rows, wanted: Collection[int] | None = None) -> Iterator[tuple[str, Rows]]:
     """Each wanted address (None: whichever) that some of these rows have, with the rows."""
-    if not len(rows) or (wanted is not None and not wanted):
+    if wanted is not None:
+        low = np.array([value & _LOW for value in wanted], np.uint64)
+        rows = rows[np.isin(addresses.lo[rows], low)]
+    if not len(rows):
         return
     halves = np.stack([addresses.hi[rows], addresses.lo[rows]])
     distinct, which = np.unique(halves, axis=1, return_inverse=True)

@@ -91,9 +91,8 @@ class _Join:
         self.client, self.server = self.owners.of(flows.orig_src), self.owners.of(flows.reply_src)
         self.from_host, self.to_host = self.client == THE_HOST, self.server == THE_HOST
         self.calls_host = self.owners.of(flows.orig_dst) == THE_HOST
-        self.client[self.from_host] = NOBODY
         self._find_dead_ends()
-        self.server[self.to_host] = NOBODY
+        self.client[self.from_host] = self.server[self.to_host] = NOBODY
         self.stale: Mask = (self.client < NOBODY) | (self.server < NOBODY)
         self.doubtful = self._first_seen_ownerless()
         self._find_ingress()
@@ -107,11 +106,16 @@ class _Join:
     def _find_dead_ends(self) -> None:
         """Name the addresses of containers that are gone, of which nothing else is known, by themselves.
 
-        Packets keep such a flow alive, and make the kernel ask for the address: only who does not answer is gone.
+        Packets to such an end make the kernel ask for the address: only who does not answer is gone. To one who called
+        they are the answers; where none come, nobody knows.
         """
-        led = (self.server == NOBODY) & ((self.flows.status & Ips.DST_NAT) != 0)
-        for address, rows in among(self.flows.reply_src, np.flatnonzero(led), self.place.dead_ends):
-            self.server[rows] = self.parties.code(GONE + address)
+        for codes, addresses, nat in (
+            (self.server, self.flows.reply_src, Ips.DST_NAT),
+            (self.client, self.flows.orig_src, Ips.SRC_NAT),
+        ):
+            led = (codes == NOBODY) & ((self.flows.status & nat) != 0)
+            for address, rows in among(addresses, np.flatnonzero(led), self.place.dead_ends):
+                codes[rows] = self.parties.code(GONE + address)
 
     def _find_ingress(self) -> None:
         """Name swarm's sandbox for what comes in by its published services: who serves is told by its own table."""

@@ -484,6 +484,38 @@ def test_a_mapping_from_before_natop_began_leads_to_nobody(leads_to: str, expect
     assert Dumps().told([mapped], where) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("172.18.0.77", ("STALE", "gone: 172.18.0.77", None)),
+        ("172.18.0.78", ("FORWARDED", None, None)),
+        ("172.18.0.1", ("HOST", None, None)),
+        ("172.19.0.77", ("FORWARDED", None, None)),
+        ("172.20.0.2", ("FORWARDED", None, None)),
+        ("192.0.2.7", ("FORWARDED", None, None)),
+    ],
+)
+def test_answers_to_one_who_is_gone_lead_to_nobody(source: str, expected: Parties) -> None:
+    called = flow(f"{source}:5140", f"{REMOTE}:443", snat=f"{HOST}:5140")
+    ends = dead_ends(BRIDGED, ("172.18.0.77", "172.18.0.1", "172.19.0.77", "172.20.0.2", "192.0.2.7"))
+    where = replace(place(WEB, dead_ends=ends), host_addresses=(*HOST_ADDRESSES, "172.18.0.1"))
+    assert Dumps().told([called], where) == [expected]
+
+
+def test_who_calls_without_snat_is_not_known_to_have_been_a_container() -> None:
+    calls = flow("172.18.0.77:5140", f"{REMOTE}:514", proto=UDP)
+    assert Dumps().told([calls], place(dead_ends=dead_ends(BRIDGED, ["172.18.0.77"]))) == [("FORWARDED", None, None)]
+
+
+def test_a_caller_s_address_is_the_next_owner_s_once_that_is_known() -> None:
+    dumps, new = Dumps(), replace(container("web", "172.18.0.77"), started_at="1970-01-01T00:00:05Z")
+    called = flow("172.18.0.77:5140", f"{REMOTE}:443", snat=f"{HOST}:5140")
+    ends = dead_ends(BRIDGED, ["172.18.0.77"])
+    assert dumps.told([], place(dead_ends=ends), 4.0) == []
+    assert dumps.told([called], place(dead_ends=ends), 6.0) == [("STALE", "gone: 172.18.0.77", None)]
+    assert dumps.told([called], place(new, dead_ends=ends), 8.0) == [("MASQUERADED", "web", None)]
+
+
 def test_whom_arp_finds_is_somebody_though_no_container() -> None:
     """As a virtual machine on Docker's bridge; an entry that is not complete is of nobody."""
     entries = {"172.18.0.76": "0x2", "172.18.0.77": "0x0", "172.18.0.78": "0x6", "172.18.0.79": "0x4"}
