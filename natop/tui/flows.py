@@ -71,10 +71,28 @@ class FlowsScreen(TableView):
         group, _, name = self.wish.scope.partition(":")
         if name:
             return [arrow, (f"{group} ", Tone.QUIET), (f"{name}  ", Tone.TITLE)]
-        snapshot = self.natop.news.snapshot
+        pieces: list[Piece] = [arrow, (f"{self._container_name() or '(host)'}  ", Tone.TITLE)]
+        return [*pieces, ("gone  ", Tone.TIME_WAIT)] if self._is_gone else pieces
+
+    def _container_name(self) -> str:
+        """Of the container whose flows these are, also once it is gone; nothing for the host's."""
+        snapshot, scope = self.natop.news.snapshot, self.wish.scope or ""
         names = {each.container.id: each.container.name for each in snapshot.containers} if snapshot else {}
-        self._scope_name = names.get(self.wish.scope, self._scope_name or "(host)")
-        return [arrow, (f"{self._scope_name}  ", Tone.TITLE)]
+        self._scope_name = names.get(scope, self._scope_name or (scope[:12] if self._is_gone else ""))
+        return self._scope_name
+
+    @property
+    def _is_gone(self) -> bool:
+        """Whether these are the flows of a container that the engine does not have any more."""
+        from natop.model import UNOWNED
+
+        snapshot, scope = self.natop.news.snapshot, self.wish.scope
+        if snapshot is None or snapshot.inventory is None or scope in (None, UNOWNED) or ":" in scope:
+            return False
+        return all(each.container.id != scope for each in snapshot.containers)
+
+    def empty_text(self) -> str:
+        return f"{self._container_name()} is gone" if self._is_gone else super().empty_text()
 
     def action_names(self) -> None:
         self.natop.named = not self.wish.named

@@ -87,7 +87,9 @@ class PoolColumn:
 
 
 def name_of(pools: Pools, row: int, glyphs: Glyphs) -> str:
-    return pool_name(pools.table, row).replace("→", glyphs.arrow)
+    """With the zone where there is one, which may be all that tells two pools apart."""
+    zone = int(pools.table.zone[row])
+    return pool_name(pools.table, row).replace("→", glyphs.arrow) + (f" zone {zone}" if zone else "")
 
 
 def use_tone(pools: Pools, row: int) -> Tone:

@@ -121,10 +121,9 @@ def find_pool(pools: Pools, identity: Hashable) -> int | None:
 def pool_lines(pools: Pools, row: int, glyphs: Glyphs) -> list[Line]:
     """Seven lines about one pool, to stand under the table."""
     table = pools.table
-    first, last, zone = (int(column[row]) for column in (table.first_port, table.last_port, table.zone))
-    whole = f"   ports {first}-{last}" + (f", zone {zone}" if zone else "")
+    ports = f"   ports {table.first_port[row]}-{table.last_port[row]}"
     return [
-        [(f" {name_of(pools, row, glyphs)}", Tone.NAME), (whole, Tone.QUIET)],
+        [(f" {name_of(pools, row, glyphs)}", Tone.NAME), (ports, Tone.QUIET)],
         _line("in use", _in_use(pools, row, glyphs)),
         _line("of these", _parts(pools, row, glyphs)),
         _line("new", _speed(pools, row, glyphs)),

@@ -11,7 +11,7 @@ from natop.model import Addresses, Snapshot, address_value
 from natop.tui.flow import FlowScreen
 from natop.tui.flows import FlowsScreen
 from tests.tui.live import open_live
-from tests.tui.worlds import NO_RIGHT, v6_flow, world
+from tests.tui.worlds import NO_RIGHT, flow_table, v6_flow, world
 
 
 async def test_all_flows_in_order(small: list[Snapshot]) -> None:
@@ -62,6 +62,31 @@ async def test_a_containers_flows_are_all_its_flows(small: list[Snapshot]) -> No
             assert f"{live.table.line_count:,}" == total
             assert f"→ {name}" in live.title
             await live.press("escape", "down")
+
+
+async def test_a_container_that_goes_away_is_said_to_be_gone() -> None:
+    """By the name that it had; where the engine is silent, nobody knows, and the host's own flows go with nobody."""
+    host = world(2)
+    whole = host.snapshot(flow_table(80, host.containers))
+    name, other = (each.name for each in host.containers)
+    left = replace(host, containers=host.containers[1:]).snapshot(flow_table(80, host.containers[1:]), 1)
+    silent = replace(host.snapshot(flow_table(80, host.containers), 2), inventory=None, containers=())
+    async with open_live([whole, left, silent]) as live:
+        await live.press(*["down"] * live.names.index(name), "enter")
+        assert f"→ {name}  " in live.title
+        assert "gone" not in live.title
+        await live.step()
+        assert f"→ {name}  gone  0 flows" in live.title
+        assert f" {name} is gone" in "\n".join(live.frame)
+        await live.press("escape")
+        await live.press(*["down"] * live.names.index(other), "enter")
+        assert "gone" not in live.title
+        await live.press("escape")
+        await live.press(*["down"] * live.names.index("(host)"), "enter")
+        assert "→ (host)  " in live.title
+        assert "gone" not in live.title
+        await live.step()
+        assert "gone" not in live.title
 
 
 async def test_the_ends_of_both_tuples_stand_below_each_other(small: list[Snapshot]) -> None:

@@ -67,6 +67,18 @@ async def test_numbers_and_limits_of_the_pool_under_the_cursor() -> None:
         assert "–, – sustainable  all go in" in live.view.part("aside").text, "no timeout of UDP was read"  # noqa: RUF001
 
 
+async def test_pools_that_only_their_zone_tells_apart_do_not_look_alike() -> None:
+    twins = tuple(replace(each, zone=zone) for zone in (0, 7) for each in FLOWS[:5])
+    async with open_live([three_pools(twins)], (80, 24)) as live:
+        await live.press("3")
+        assert len(set(live.names)) == 2
+        [line] = [at for at, name in enumerate(live.names) if name.endswith(f"{BUSY}:443/tcp zone 7")]
+        await live.press(*["down"] * line)
+        assert live.view.part("aside").text.startswith(f" {FIRST} zone 7   ports 1024-65535\n")
+        await live.press("enter")
+        assert f"→ {FIRST} zone 7  5 flows" in live.title
+
+
 async def test_enter_shows_the_flows_of_the_pool_and_no_others() -> None:
     async with open_live([three_pools()]) as live:
         await live.press("3", "enter")
