@@ -1,5 +1,6 @@
 """The columns of the table of probes, each declared once, and what lost SYNs meant, in words. Pure."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -39,6 +40,14 @@ def syns_text(series: ProbeSeries, unknown: str = UNKNOWN) -> str:
 def errors_text(series: ProbeSeries) -> str:
     """Each reason, the most frequent first: `timed out ×3, refused ×1`."""
     return ", ".join(f"{reason} ×{number}" for reason, number in series.statistics.errors.items())
+
+
+def statuses_text(series: ProbeSeries) -> str:
+    """What HTTP servers answered, the most frequent first: `200`, or where it differs `200 ×4, 503 ×1`."""
+    found = Counter(each.http_status for each in series.results if each.http_status is not None)
+    if len(found) < 2:
+        return "".join(map(str, found))
+    return ", ".join(f"{status} ×{number}" for status, number in found.most_common())
 
 
 def losses(series: ProbeSeries) -> Iterator[str]:
@@ -121,6 +130,7 @@ PROBE_COLUMNS = (
         lambda s: s.statistics.syns_lost,
         "SYNs lost, and in how many probes",
     ),
+    ProbeColumn("http_status", "HTTP", 4, False, statuses_text, statuses_text, "status of the first answer (HTTP)", 2),
     ProbeColumn("error", "ERROR", 16, False, errors_text, errors_text, "why probes failed"),
 )
 """The table of probes, in the order shown."""

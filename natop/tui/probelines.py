@@ -39,7 +39,7 @@ class StripColumn:
 
 
 STRIP = StripColumn()
-_HIDDEN = frozenset(("p99", "first_byte", "later_byte"))
+_HIDDEN = frozenset(("p99", "first_byte", "later_byte", "http_status"))
 """Told by the facts about a line, for which there is room more often."""
 _TIMES = ("last", "p50", "p95", "p99", "max", "first_byte", "later_byte")
 """Told by the facts about a line."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natop.columns.probes import PROBE_COLUMNS, all_losses, losses, way_text
+from natop.export.snapshots import probes_as_text
 from natop.model import OwnFlow, ProbeResult
 from natop.summarise.probed import (
     HISTORY,
@@ -121,7 +122,7 @@ def test_a_table_of_probes_says_what_is_unknown_and_what_was_lost() -> None:
     assert cells == {
         "target": "198.51.100.7:443", "path": "host", "count": "3", "failed": "1", "last": "-", "p50": "0.50",
         "p95": "2,031", "p99": "2,031", "max": "2,031", "first_byte": "-", "later_byte": "-", "syns_lost": "6 in 2",
-        "error": "timed out ×1",
+        "http_status": "", "error": "timed out ×1",
     }  # fmt: skip
     told = list(losses(series))
     assert told == [
@@ -130,6 +131,15 @@ def test_a_table_of_probes_says_what_is_unknown_and_what_was_lost() -> None:
     ]
     assert next(losses(with_results((), [SLOW])[0])).startswith("1 of 1 probe: ")
     assert list(all_losses([series])) == [f"198.51.100.7:443 host: {each}" for each in told]
+
+
+def test_what_http_servers_answered_is_in_the_table() -> None:
+    (column,) = (each for each in PROBE_COLUMNS if each.key == "http_status")
+    well, ill = replace(FINE, http_status=200), replace(FINE, http_status=503)
+    told = [column.text(with_results((), some)[0]) for some in ([DEAD], [DEAD, well, well], [ill, well, well])]
+    assert told == ["", "200", "200 ×2, 503 ×1"]
+    assert "503" in "".join(probes_as_text(with_results((), [ill])))
+    assert "HTTP" not in "".join(probes_as_text(with_results((), [FINE])))
 
 
 def test_ways_have_names() -> None:
