@@ -384,6 +384,11 @@ def address_of(end: str) -> str:
     return address.partition(":")[0] if address.count(":") == 1 else address
 
 
+def port_of(end: str) -> str:
+    """The port in `198.51.100.7:443/tcp` or `[2001:db8::7]:443/tcp`."""
+    return end.rpartition("/")[0].rpartition(":")[2]
+
+
 def known_caller(pile: Pile) -> str:
     """Whose most flows of a pile are; the host where nobody known is."""
     return next((name for name in pile.owners if name != UNKNOWN), HOST)

@@ -35,8 +35,8 @@ def _by_iptables(evidence: Evidence) -> Remedy:
     first = rules[0][0] if rules else "iptables"
     return Remedy(
         "Let NAT choose source ports at random, by a rule for each network before Docker's (iptables 1.6.2 or later); "
-        "Docker has no option for it. It puts its own rule above when a network is made anew, as compose does by "
-        "down and up: undo it then, and run the commands again."
+        "Docker has no option for it. They last until a reboot, but when a network is made anew, as compose does by "
+        "down and up, Docker puts its own rule above: undo it then, and run the commands again."
         + ("" if rules else " Not yet: natop knows no bridge network that has NAT.")
         + elsewhere(evidence),
         tuple(inserted_once(f"{tool} -t nat", "POSTROUTING", rule) for tool, rule in rules),
@@ -44,8 +44,6 @@ def _by_iptables(evidence: Evidence) -> Remedy:
         "source ports are no longer kept, which some UDP, STUN, IPsec and NFS peers rely on; rules that exempt some "
         "destinations from NAT, those of a VPN say, are no longer asked where they come later",
         f"{first} -t nat -nvL POSTROUTING: its counters rise; insert_failed stands still",
-        (),
-        "they are gone after a reboot",
     )
 
 

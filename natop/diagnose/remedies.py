@@ -87,10 +87,10 @@ def sysctl(
     words = [
         *([f"set {listed(unknown)} back to what `sysctl -n` tells before"] if unknown else []),
         *([f"take the lines out of {kept[0].place}"] if kept else []),
-        *(["it is gone with the network namespace"] if not own else []),
         *([undo_text] if undo_text else []),
     ]
     undo = tuple(_setting(name, value) for name, value in before if value is not None)
+    text += "" if own else " It lasts as long as the network namespace."
     return (Remedy(text, commands, undo, cost, check, kept, "; ".join(words) or None),)
 
 
@@ -232,6 +232,11 @@ def host_network(container: Container) -> Remedy:
     )
 
 
+def within(container: Container, command: str) -> str:
+    """The command for the network namespace of a container that has a process."""
+    return f"nsenter --net=/proc/{container.pid}/ns/net {command}"
+
+
 def own_sysctl(
     summary: ContainerSummary,
     values: Sequence[Parameter],
@@ -253,13 +258,12 @@ def own_sysctl(
     before = [(name, told.get(name.rpartition(".")[2])) for name, _ in reversed(values)]
     undo = tuple(_setting(name, value) for name, value in before if value is not None)
     is_within_reach = at_once and container.pid is not None and len(undo) == len(values)
-    enter = f"nsenter --net=/proc/{container.pid}/ns/net " if is_within_reach else ""
     options = " ".join(f"--sysctl {shlex.quote(f'{name}={value}')}" for name, value in values)
     remedy = Remedy(
         f"{text}; the host's own values do not apply inside."
         + (" The commands last until the container stops, the lines for good." if is_within_reach else ""),
-        tuple(f"{enter}{_setting(name, value)}" for name, value in values) if is_within_reach else (),
-        tuple(f"{enter}{each}" for each in undo) if is_within_reach else (),
+        tuple(within(container, _setting(name, value)) for name, value in values) if is_within_reach else (),
+        tuple(within(container, each) for each in undo) if is_within_reach else (),
         f"{CREATED_ANEW} for the lines to hold",
         check,
         compose.lines_for([container], {"sysctls": {name: str(value) for name, value in values}}, options),
@@ -342,17 +346,16 @@ def drop_invalid(evidence: Evidence) -> Remedy:
 
     That chain is not everywhere: without Docker, with its nftables, and, before Docker 27, in ip6tables.
     """
-    text, check = "Or drop them before they leave with a wrong address.", "invalid rises on, resets stop"
-    cost = "answers that take another way than questions are INVALID too"
-    undo_text = "it is gone after a reboot"
+    text = "Or drop them before they leave with a wrong address. It lasts until a reboot."
+    check, cost = "invalid rises on, resets stop", "answers that take another way than questions are INVALID too"
     if uses_nftables(evidence) or not is_docker(evidence) or _has_nat6(evidence):
         chain = "chain forward { type filter hook forward priority filter; ct state invalid counter drop; };"
         add = table_anew("inet", "natop_invalid", chain)
         text += wanting_nft(evidence)
-        return Remedy(text, (add,), ("nft delete table inet natop_invalid",), cost, check, (), undo_text)
+        return Remedy(text, (add,), ("nft delete table inet natop_invalid",), cost, check)
     chain, match = "DOCKER-USER", "-m conntrack --ctstate INVALID -j DROP"
     add = inserted_once("iptables", chain, match)
-    return Remedy(text, (add,), (f"iptables -D {chain} {match}",), cost, check, (), undo_text)
+    return Remedy(text, (add,), (f"iptables -D {chain} {match}",), cost, check)
 
 
 def _has_nat6(evidence: Evidence) -> bool:

@@ -291,7 +291,19 @@ def test_parameters_of_a_container_s_own(docker_host: DockerHost, case: Case) ->
     assert {name: docker_host.namespace.sysctl(name) for name in wanted} == here
 
 
-@pytest.mark.parametrize("case", of("nsenter --net="), ids=str)
+@pytest.mark.parametrize("case", [case for case in of("nsenter --net=") if not case.remedy().undo], ids=str)
+def test_who_listens_in_a_container(docker_host: DockerHost, case: Case) -> None:
+    with running(docker_host, "slow", "internal"):
+        pid = docker_host.inspect("slow")[0]["State"]["Pid"]
+        with entered(docker_host.inside("slow")), socket.socket() as listener:
+            listener.bind(("", 0))
+            listener.listen(7)
+            inside = {"container": [each | {"pid": pid} for each in remedies.scenario(case.path)["container"]]}
+            told = follow(docker_host, case.remedy(lambda scenario: scenario | inside).commands)
+            assert re.search(rf"LISTEN +0 +7 .*:{listener.getsockname()[1]} ", told)
+
+
+@pytest.mark.parametrize("case", [case for case in of("nsenter --net=") if case.remedy().undo], ids=str)
 def test_parameters_of_a_container_that_runs(docker_host: DockerHost, case: Case) -> None:
     """They are changed inside at once, and back; the host keeps its values."""
     names = [command.partition("sysctl -w ")[2].strip("'").partition("=")[0] for command in case.remedy().commands]

@@ -164,7 +164,7 @@ async def test_a_finding_leads_to_its_flows() -> None:
     async with open_live([replace(taken[-1], findings=wanted)], SMALL) as live:
         await live.press("6", "enter", "enter")
         assert isinstance(live.app.screen, FlowsScreen)
-        assert live.view.wish.filter_text == "state:syn_sent dst:198.51.100.9"
+        assert live.view.wish.filter_text == "state:syn_sent dst:198.51.100.9 dport:5432"
         await live.press("backspace")
         assert isinstance(live.app.screen, FindingScreen)
 

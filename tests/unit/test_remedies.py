@@ -205,7 +205,13 @@ def test_a_boot_sets_nothing_in_another_namespace(case: remedies.Case) -> None:
             remedies.UNRUN,
         }
     elif any(each.place.startswith(FILES) for each in case.remedy().snippets):
-        assert "sysctl" not in remedy.commands[0] or "gone with the network namespace" in (remedy.undo_text or "")
+        assert "sysctl" not in remedy.commands[0] or "lasts as long as the network namespace" in remedy.text
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_way_back_is_something_to_do(case: remedies.Case) -> None:
+    """How long a remedy lasts stands in its text."""
+    assert not re.match(r"(it is|they are) gone", case.remedy().undo_text or "")
 
 
 @pytest.mark.parametrize("story", ["fires", "fires-module"])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from natop.diagnose.callers import HOST
-from natop.diagnose.evidence import Evidence, address_of, few, known_caller
+from natop.diagnose.evidence import Evidence, address_of, few, known_caller, port_of
 from natop.diagnose.registry import rule
 from natop.diagnose.remedies import deleted_flows, deleted_of_gone, look, probe, sysctl
 from natop.formats import many
@@ -80,7 +80,7 @@ def unreplied_syns(evidence: Evidence) -> Iterator[Finding]:
                     check="from the host it is not answered either: not NAT",
                 ),
             ),
-            Lead("flows", filter=f"state:syn_sent dst:{address_of(pile.what)}"),
+            Lead("flows", filter=f"state:syn_sent dst:{address_of(pile.what)} dport:{port_of(pile.what)}"),
         )
 
 

@@ -24,10 +24,11 @@ from natop.diagnose.remedies import (
     probe,
     sysctl,
     unmet,
+    within,
 )
 from natop.diagnose.severities import graver, of_losses
 from natop.formats import many
-from natop.model import HOST_MARK, ContainerSummary, Finding, Lead, Pile, Remedy, Severity
+from natop.model import HOST_MARK, Container, ContainerSummary, Finding, Lead, Pile, Remedy, Severity
 from natop.summarise.localports import range_of, sysctls_of
 from natop.summarise.window import Since
 
@@ -139,6 +140,7 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
                 _refused(evidence, tcp, name),
                 tuple(_overflown(evidence, tcp)),
                 (
+                    *_listeners(each.container),
                     Remedy(
                         f"Give {name} more workers, or a longer backlog in listen().",
                         cost=IN_THE_APPLICATION,
@@ -157,6 +159,16 @@ def accept_queue_overflow(evidence: Evidence) -> Iterator[Finding]:
                 refused_of(tcp),
             )
     yield from _host_overflow(evidence)
+
+
+LISTENERS, FULL = "ss -ltnp", "it is the one whose Recv-Q is above its Send-Q"
+
+
+def _listeners(container: Container) -> Iterator[Remedy]:
+    """Which of a container's listeners it is, with its processes as the host numbers them."""
+    if container.pid is not None:
+        text = f"See, while it lasts, which listener of {container.name} is full."
+        yield look(text, within(container, LISTENERS), check=FULL)
 
 
 def _refused(evidence: Evidence, tcp: Mapping[str, int], whose: str) -> str:
@@ -200,8 +212,8 @@ def _host_overflow(evidence: Evidence) -> Iterator[Finding]:
         (
             look(
                 "Find the listener; give it more workers, or a longer backlog in listen().",
-                "ss -ltnp",
-                check="it is the one whose Recv-Q is above its Send-Q",
+                LISTENERS,
+                check=FULL,
             ),
             *sysctl(
                 "Where its backlog is above somaxconn, raise that.",
