@@ -51,6 +51,7 @@ ROWS: dict[str, dict[ModuleType, tuple[str, ...]]] = {
             "clients_at_the_same_instant",
             "udp_through_docker_proxy",
             "udp_that_is_answered_from_another_address_than_was_called",
+            "a_process_that_anybody_calls_docker_proxy",
         ),
     },
     "hairpin": {
