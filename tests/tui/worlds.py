@@ -169,7 +169,8 @@ class World:
             return judged(base, previous)
         attribution: Attribution = attribute(flows, Place(self.containers, HOST_ADDRESSES))
         reading = FlowReading(flows, attribution, base.taken_at, now, Skipped())
-        summary = summarise(reading, Setting(self.containers, HOST.kernel, HOST.sysctls, base.conntrack), previous)
+        setting = Setting(self.containers, HOST.kernel, HOST.sysctls, base.conntrack, addresses=HOST_ADDRESSES)
+        summary = summarise(reading, setting, previous)
         known = replace(base, reading=reading, **{each.name: getattr(summary, each.name) for each in fields(summary)})
         return judged(known, previous)
 
