@@ -64,8 +64,9 @@ def crowd(place: Namespace, entry: Entry, count: int) -> None:
 
 
 def filled(place: Namespace, entry: Entry) -> None:
-    """Fill a table with such entries up to the limit, but for FREE."""
-    crowd(place, entry, LIMIT - FREE - oracle.count(place))
+    """Fill a table with such entries up to the limit, but for FREE; none of what was there before is left to go."""
+    place.settle()
+    crowd(place, entry, LIMIT - FREE)
 
 
 def dropped(place: Namespace) -> int:
