@@ -81,7 +81,7 @@ PODMAN_4 = {
     "State": {"Status": "running", "Pid": 9, "StartedAt": "2023-05-06T07:08:09.123456789+02:00"},
     "Name": "/db",
     "HostConfig": {"NetworkMode": "bridge"},
-    "Config": {"Image": "docker.io/library/postgres:15", "Labels": None},
+    "Config": {"Image": "registry.example/library/postgres:15", "Labels": None},
     "NetworkSettings": {
         "SandboxKey": "/run/netns/netns-1234",
         "Ports": {"5432/tcp": [{"HostIp": "", "HostPort": "15432"}]},
@@ -181,7 +181,7 @@ def test_podman() -> None:
     container = only(PODMAN_4)
     assert container.networks == (Attachment("podman", None, "10.88.0.2", None, "10.88.0.1"),)
     assert container.published == (PublishedPort("tcp", "", 15432, 5432),)
-    assert container.image == "docker.io/library/postgres:15"
+    assert container.image == "registry.example/library/postgres:15"
 
 
 @pytest.mark.parametrize(
