@@ -281,10 +281,8 @@ class _Join:
     def _resident(self, otherwise: int) -> int:
         """The container that has this network namespace to itself, because an address here is its own."""
         here = frozenset(self.place.host_addresses)
-        for index, each in enumerate(self.place.containers):
-            if any(network.ipv4 in here or network.ipv6 in here for network in each.networks):
-                return index
-        return otherwise
+        theirs = (index for index, each in enumerate(self.place.containers) if here.intersection(each.addresses))
+        return next(theirs, otherwise)
 
     def _told_later(self, sockets: Sockets) -> dict[int, int]:
         """Who it was, by what was said before its process had been found, or before the engine had told of it."""
